@@ -1,0 +1,307 @@
+/**
+ * The contract with the native addon: file descriptors in, batches out, no policy. Everything that runs per
+ * batch takes and returns integers; typed arrays are handed over once, when a pool or a port is made.
+ *
+ * Two kinds of failure. Set-up calls throw an Error with `code` (`'EPERM'`) and `syscall` (`'ioctl(TUNSETIFF)'`).
+ * Calls on the data path never throw: they return a count, or `-errno`.
+ */
+
+/**
+ * The memory of one packet pool, shared by JavaScript and native code. `src/engine/pool.ts` lays it out and
+ * documents every column; native code reads and writes it through pointers it keeps from `poolAttach`.
+ */
+export interface PoolMemory {
+  /** All slots: `smallSlots` of `SMALL_SLOT` bytes, then `largeSlots` of `LARGE_SLOT` bytes. */
+  slab: Uint8Array;
+  smallSlots: number;
+  largeSlots: number;
+  /**
+   * Distance between two generations of one descriptor, or 0. In debug builds a descriptor that is freed comes
+   * back as `(handle + stride) % state.length`, so that a stale handle names a row that is not live.
+   */
+  stride: number;
+
+  // Columns by handle.
+  slot: Int32Array;
+  /** Absolute position of the first byte in `slab`. */
+  offset: Int32Array;
+  /** Bytes from `offset` on. A superframe's whole length. */
+  length: Int32Array;
+  /** 0 datagram payload, 2 Ethernet frame, 3 IP packet. */
+  layer: Uint8Array;
+  /** Where the IP header starts, relative to `offset`; 0 on layer 3. */
+  l3Offset: Uint16Array;
+  /** Length of a constant prefix in front of every segment (NSH); 0 without. Lies directly before `offset`. */
+  prefixLength: Uint16Array;
+  /** Payload bytes per segment (TCP MSS or UDP datagram payload); 0 for a wire packet. */
+  segmentSize: Int32Array;
+  /** Wire packets this handle stands for, at least 1. */
+  segments: Int32Array;
+  /** virtio_net_hdr gso_type: 0 none, 1 TCPv4, 4 TCPv6, 5 UDP (USO); bit 0x80 = ECN. */
+  gsoType: Uint8Array;
+  /** Relative to `offset`; -1 when the checksum is complete. */
+  checksumStart: Int32Array;
+  /** Relative to `checksumStart`. */
+  checksumOffset: Int32Array;
+  /** Index in the UDP port's address table; -1 without. */
+  peer: Int32Array;
+  /** The outer header's DS field (DSCP and ECN) as received, or to send with. */
+  trafficClass: Uint8Array;
+  /** Bits of `PacketFlag`. */
+  flags: Uint8Array;
+  /** Nanoseconds since the runtime's start. */
+  arrival: Float64Array;
+  /** 0 free, 1 live. */
+  state: Uint8Array;
+
+  // Columns by slot.
+  references: Int32Array;
+  /** The account that paid for the slot. */
+  owner: Uint8Array;
+
+  // Stacks: element 0 is the count, the elements from 1 on are the free ones, last in first out.
+  freeDescriptors: Int32Array;
+  freeSmall: Int32Array;
+  freeLarge: Int32Array;
+
+  // By account: how many slots a source of packets has out, and may have out.
+  usedSmall: Int32Array;
+  quotaSmall: Int32Array;
+  usedLarge: Int32Array;
+  quotaLarge: Int32Array;
+}
+
+export const SMALL_SLOT = 2048;
+export const LARGE_SLOT = 68 * 1024;
+/** Free bytes in front of a fresh packet, so that encapsulation prepends in place. */
+export const HEADROOM = 128;
+/** The account that is charged when nobody else is: control messages, copies. */
+export const COMMON_ACCOUNT = 0;
+
+export const PacketFlag = {
+  /** The checksum was verified (a GRO or vnet_hdr DATA_VALID promise). */
+  ChecksumValid: 1,
+  /** The outer datagram may be fragmented on the way (DF clear). */
+  MayFragment: 2,
+} as const;
+
+/** Indices into a port's counters, a Float64Array of `PORT_COUNTERS` cells that native code adds to. */
+export const PortCounter = {
+  rxPackets: 0, // wire packets: a superframe counts its segments
+  rxBytes: 1, // bytes of those packets as they would be on the wire
+  rxBursts: 2, // receive calls that brought something
+  rxSuperframes: 3,
+  rxNoMemory: 4, // reads not made, or datagrams lost, because the account or the pool was exhausted
+  rxTruncated: 5, // larger than any slot, or MSG_TRUNC
+  rxInvalid: 6, // a vnet_hdr or length that makes no sense
+  rxErrors: 7, // any other error of the system call
+  txPackets: 8,
+  txBytes: 9,
+  txBursts: 10, // send calls
+  txSuperframes: 11,
+  txAgain: 12, // the kernel had no room; the packet stayed queued
+  txTooLong: 13, // EMSGSIZE: dropped
+  txUnreachable: 14, // ENETUNREACH, EHOSTUNREACH, ENETDOWN, EADDRNOTAVAIL: dropped
+  txRefused: 15, // ECONNREFUSED: dropped
+  txDown: 16, // EIO, the TUN is down: dropped
+  txInvalid: 17, // EINVAL, EPERM and the rest: dropped
+  gsoFallbacks: 18, // a segmented send failed and the same batch went out plainly
+  kernelDrops: 19, // SO_RXQ_OVFL, PACKET_STATISTICS
+} as const;
+export const PORT_COUNTERS = 24;
+
+export interface TunOptions {
+  /** Exact name, a pattern such as `tun%d`, or '' for the kernel's choice. At most 15 bytes. */
+  name: string;
+  mode: 'tun' | 'tap';
+  /** Ask for IFF_VNET_HDR and checksum, TSO and USO offload. What the kernel has is in the result. */
+  offload: boolean;
+  multiQueue: boolean;
+  /** Fail with EBUSY/EEXIST when the interface exists already and is not a persistent device of ours to attach to. */
+  exclusive: boolean;
+  /** Path of a network namespace (`/run/netns/x`, `/proc/PID/ns/net`) to open it in, or '' for this one. */
+  netns: string;
+}
+
+export interface TunHandle {
+  fd: number;
+  name: string;
+  index: number;
+  /** Bytes of virtio header in front of each frame: 0, 10 or 12. */
+  vnetHeader: number;
+  /** Bits of `TunOffload` that the kernel accepted. */
+  offloads: number;
+}
+export const TunOffload = { checksum: 1, tso4: 2, tso6: 4, uso: 8 } as const;
+
+export interface UdpOptions {
+  family: 4 | 6;
+  /** Address to bind, 16 bytes (IPv4 in the first four), and its zone for link-local. */
+  address: Uint8Array;
+  scope: number;
+  /** 0 for any. */
+  port: number;
+  /** A family 6 socket that takes IPv4 too. */
+  dualStack: boolean;
+  reuse: boolean;
+  /** Bytes asked for each socket buffer (SO_*BUFFORCE, then SO_*BUF). */
+  buffer: number;
+  gso: boolean;
+  gro: boolean;
+  /** Name of an interface to bind to, or ''. */
+  device: string;
+  netns: string;
+}
+
+export interface UdpHandle {
+  fd: number;
+  port: number;
+  gso: boolean;
+  gro: boolean;
+  receiveBuffer: number;
+  sendBuffer: number;
+}
+
+/**
+ * The addresses a UDP port talks to, by integer. Rows `0 .. pinned-1` are assigned by JavaScript and stay;
+ * rows from `pinned` on are a ring that native code fills with senders it does not know, one fresh row per
+ * datagram, so that a row cannot be overwritten while a packet that names it is still in flight (the ring is
+ * at least as long as the pool has descriptors).
+ */
+export interface AddressTable {
+  pinned: number;
+  /** 32 bytes per row: family (4 or 6), 0, port (big endian), 16 bytes address, 4 bytes scope (little endian), 8 spare. */
+  rows: Uint8Array;
+}
+
+export interface PacketSocketOptions {
+  interface: string;
+  /** Ask for PACKET_VNET_HDR. */
+  vnetHeader: boolean;
+  /** Also see frames this host sends on the interface (capture). */
+  outgoing: boolean;
+  promiscuous: boolean;
+  buffer: number;
+  netns: string;
+}
+
+export interface TcpOptions {
+  family: 4 | 6;
+  address: Uint8Array;
+  scope: number;
+  port: number;
+  netns: string;
+}
+
+/** Bits for `pollerAdd`, `pollerModify` and the events that come back. */
+export const PollEvent = { read: 1, write: 2, error: 4 } as const;
+
+export interface Native {
+  /** CLOCK_MONOTONIC in nanoseconds. */
+  now(): number;
+
+  // ── pools
+  /** Keeps the arrays alive until `poolDetach`. */
+  poolAttach(memory: PoolMemory): number;
+  poolDetach(pool: number): void;
+
+  // ── devices (set-up: they throw)
+  tunOpen(options: TunOptions): TunHandle;
+  tunPersist(fd: number, persist: boolean): void;
+  /** Carrier and flags of an interface by name, in the namespace of `fd` (any socket) or of this thread (-1). */
+  interfaceSet(name: string, settings: { mtu?: number; up?: boolean; txQueueLength?: number }, netns: string): void;
+  interfaceGet(name: string, netns: string): { index: number; mtu: number; up: boolean; running: boolean; mac: Uint8Array };
+  udpOpen(options: UdpOptions): UdpHandle;
+  packetOpen(options: PacketSocketOptions): { fd: number; index: number; vnetHeader: number };
+  close(fd: number): void;
+
+  // ── ports: one per descriptor that moves packets. `batch` holds the handles of one call.
+  tunPort(pool: number, fd: number, options: TunPortOptions): number;
+  udpPort(pool: number, fd: number, options: UdpPortOptions): number;
+  packetPort(pool: number, fd: number, options: TunPortOptions): number;
+  portClose(port: number): void;
+  /**
+   * Reads up to `max` packets into fresh handles and puts those into `batch[0..n)`. Returns n, 0 when nothing
+   * waits, or -errno (-ENOBUFS: the account is exhausted and nothing was read).
+   */
+  receive(port: number, max: number): number;
+  /**
+   * Sends `batch[0..n)` and frees what was sent or dropped (each drop counted). Returns how many handles were
+   * done with, from the front; the rest were not touched because the kernel had no room, and stay the caller's.
+   */
+  send(port: number, n: number): number;
+  /** Reads the kernel's own drop counters into the port's counters. Not for the hot path. */
+  portStatistics(port: number): void;
+  /** Remembers a pinned row of the address table, so that datagrams from it arrive with `peer` = row. */
+  addressPin(port: number, row: number): void;
+  addressUnpin(port: number, row: number): void;
+
+  // ── TCP byte streams (nonblocking; `stream` format)
+  tcpListen(options: TcpOptions): { fd: number; port: number };
+  /** Starts to connect. Ready for writing means: ask `tcpError`. */
+  tcpConnect(options: TcpOptions): number;
+  /** The next connection as a descriptor, or -errno. `address` receives an AddressTable row of the peer. */
+  tcpAccept(fd: number, address: Uint8Array): number;
+  /** SO_ERROR as errno; 0 is success. */
+  tcpError(fd: number): number;
+  /** Bytes read into `buffer[offset..offset+length)`; 0 at the end of the stream; -errno. */
+  read(fd: number, buffer: Uint8Array, offset: number, length: number): number;
+  write(fd: number, buffer: Uint8Array, offset: number, length: number): number;
+  shutdown(fd: number): number;
+
+  // ── waiting: an epoll, a timer and a wake-up in one. One driver, two ways to sleep.
+  /** `ready` receives pairs (key, events). */
+  pollerOpen(ready: Int32Array): number;
+  pollerAdd(poller: number, fd: number, key: number, events: number): void;
+  pollerModify(poller: number, fd: number, key: number, events: number): void;
+  pollerRemove(poller: number, fd: number): void;
+  /**
+   * Waits until something is ready or CLOCK_MONOTONIC reaches `deadline` (ns; 0 = do not wait, Infinity = for
+   * ever). Returns the number of pairs in `ready`. Never early; 1 ns timer slack in a thread that blocks here.
+   */
+  pollerWait(poller: number, deadline: number): number;
+  /** Calls `wake` on this thread's event loop whenever something is ready or the deadline set below has passed. */
+  pollerWatch(poller: number, wake: () => void): void;
+  /** Keeps the event loop alive or not while watching. */
+  pollerRef(poller: number, ref: boolean): void;
+  /** For a watched poller: when to wake though nothing is ready (ns; Infinity = never). */
+  pollerDeadline(poller: number, deadline: number): void;
+  /** Ends a wait from any thread that has the same `poller` number. */
+  pollerWake(poller: number): void;
+  pollerClose(poller: number): void;
+
+  // ── bytes (offload.cc); each has a TypeScript twin in src/packet
+  /** Ones' complement sum of `bytes[offset..offset+length)` folded to 16 bits, not inverted, plus `initial`. */
+  checksum(bytes: Uint8Array, offset: number, length: number, initial: number): number;
+  /** Fills the checksum that `checksumStart` says is open. */
+  completeChecksum(pool: number, handle: number): void;
+  /**
+   * Cuts a superframe into wire packets with full checksums: fresh handles into `out[0..n)`, charged to the
+   * same account. Returns n, or -ENOBUFS with nothing made. The superframe stays the caller's.
+   */
+  segment(pool: number, handle: number, out: Int32Array): number;
+}
+
+export interface TunPortOptions {
+  batch: Int32Array;
+  counters: Float64Array;
+  account: number;
+  /** 2 or 3: what the device carries. */
+  layer: 2 | 3;
+  vnetHeader: number;
+  /** `TunOffload` bits: which superframes may be written whole. */
+  offloads: number;
+  /** Nanoseconds of CLOCK_MONOTONIC at the runtime's start, taken off arrival times. */
+  epoch: number;
+}
+
+export interface UdpPortOptions {
+  batch: Int32Array;
+  counters: Float64Array;
+  account: number;
+  family: 4 | 6;
+  gso: boolean;
+  gro: boolean;
+  addresses: AddressTable;
+  epoch: number;
+}
