@@ -1,0 +1,2 @@
+export function lintSource(text: string, file: string): string[];
+export function lintDirectory(directory: string): string[];
