@@ -320,3 +320,10 @@ export async function withSetup(options, main) {
     process.exitCode = 1;
   }
 }
+
+// `node scripts/setup.mjs [--no-build] [PROGRAM...]`
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const words = process.argv.slice(2);
+  const need = words.filter((word) => !word.startsWith('-'));
+  await withSetup({ need, build: !words.includes('--no-build') }, () => 0);
+}
