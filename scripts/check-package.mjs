@@ -12,6 +12,7 @@ import { root, run, SetupError, withSetup } from './setup.mjs';
 /** The prebuild runs on Debian 10, RHEL 8 and everything later. */
 const NEWEST_GLIBC = [2, 28];
 const NOT_COPIED = new Set(['.git', '.cache', 'node_modules', 'dist', 'build', 'prebuilds']);
+const specifier = (entry) => `tunconnector${entry.slice(1)}`;
 const bin = (name) => path.join(root, 'node_modules', '.bin', name);
 
 let passed = 0;
@@ -70,9 +71,9 @@ async function check(title, body) {
   }
 }
 
-const refuse = (message) => {
+function refuse(message) {
   throw new SetupError(message);
-};
+}
 
 /** Runs a program and returns its output; one that fails is a failed check that shows the output. */
 async function quietly(command, argv, options = {}) {
@@ -153,8 +154,6 @@ async function loadAddon(project) {
   );
   await quietly(process.execPath, ['addon.mjs'], { cwd: project });
 }
-
-const specifier = (entry) => `tunconnector${entry.slice(1)}`;
 
 async function importAll(project, entries) {
   const names = {};
