@@ -79,7 +79,7 @@ export async function setup({ need = [], want = [], build = true } = {}) {
   const needed = build ? [...TOOLCHAIN, ...need] : need;
   const missing = await provide(needed, want);
   const cache = path.join(root, '.cache');
-  await mkdir(cache, { recursive: true });
+  await mkdir(cache, { recursive: true }).catch(() => {});
   const release = await lock(
     path.join(cache, 'setup.lock'),
     'another run of this checkout to install and build',
@@ -293,7 +293,10 @@ export function run(command, argv, { env = process.env, quiet = false, cwd = roo
  */
 export async function lock(file, waitingFor) {
   if (!(await findProgram('flock'))) return () => {};
-  await (await open(file, 'a')).close();
+  const opened = await open(file, 'a').catch((error) => {
+    throw new SetupError(`cannot write ${file} (${error.code}); run as its owner`);
+  });
+  await opened.close();
   const holder = spawn('flock', ['--exclusive', await realpath(file), 'sh', '-c', 'echo held; exec cat'], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
