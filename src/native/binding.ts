@@ -163,15 +163,18 @@ export interface UdpHandle {
 }
 
 /**
- * The addresses a UDP port talks to, by integer. Rows `0 .. pinned-1` are assigned by JavaScript and stay;
- * rows from `pinned` on are a ring that native code fills with senders it does not know, one fresh row per
- * datagram, so that a row cannot be overwritten while a packet that names it is still in flight (the ring is
- * at least as long as the pool has descriptors).
+ * Outer addresses by integer, one table for a whole network. Rows `0 .. pinned-1` are assigned by JavaScript and
+ * stay; rows from `pinned` on are a ring that native code fills with senders it does not know, one fresh row per
+ * datagram: row `pinned + cursor[0]`, then `cursor[0] = (cursor[0] + 1) % (total - pinned)`. Several ports share
+ * the ring and its cursor. It is at least as long as the pool has slots, so that a row cannot be overwritten while
+ * a packet that names it is still in flight.
  */
 export interface AddressTable {
   pinned: number;
   /** 32 bytes per row: family (4 or 6), 0, port (big endian), 16 bytes address, 4 bytes scope (little endian), 8 spare. */
   rows: Uint8Array;
+  /** One cell: the next row of the ring, relative to `pinned`. */
+  cursor: Int32Array;
 }
 
 export interface PacketSocketOptions {
@@ -193,8 +196,11 @@ export interface TcpOptions {
   netns: string;
 }
 
-/** Bits for `pollerAdd`, `pollerModify` and the events that come back. */
-export const PollEvent = { read: 1, write: 2, error: 4 } as const;
+/**
+ * Bits for `pollerAdd`, `pollerModify` and the events that come back. `edge` asks for EPOLLET: each readiness is
+ * told once, and again only after the descriptor was not ready in between.
+ */
+export const PollEvent = { read: 1, write: 2, error: 4, edge: 8 } as const;
 
 export interface Native {
   /** CLOCK_MONOTONIC in nanoseconds. */
@@ -232,7 +238,7 @@ export interface Native {
   send(port: number, n: number): number;
   /** Reads the kernel's own drop counters into the port's counters. Not for the hot path. */
   portStatistics(port: number): void;
-  /** Remembers a pinned row of the address table, so that datagrams from it arrive with `peer` = row. */
+  /** Remembers a pinned row of the port's address table, so that datagrams from it arrive with `peer` = row. */
   addressPin(port: number, row: number): void;
   addressUnpin(port: number, row: number): void;
 

@@ -1,0 +1,110 @@
+/**
+ * Outer addresses by integer: what a packet's `peer` column means, everywhere in one network. Who wants to keep an
+ * address pins it; the others live in a ring and are overwritten in their turn.
+ */
+import { TunconnectorError } from '../errors.ts';
+import type { AddressTable } from '../native/binding.ts';
+
+export const ADDRESS_ROW = 32;
+/** How many addresses can be kept at once: clients, peers, and claims under way. */
+export const MAX_PINNED = 4096;
+
+export interface OuterAddress {
+  family: 4 | 6;
+  /** 4 or 16 bytes. */
+  bytes: Uint8Array;
+  port: number;
+  /** Interface index of a link-local IPv6 address, else 0. */
+  scope: number;
+}
+
+/** What a UDP port does with addresses that are kept. */
+export interface AddressListener {
+  pinned(row: number): void;
+  unpinned(row: number): void;
+}
+
+export class AddressBook implements AddressTable {
+  readonly pinned = MAX_PINNED;
+  readonly rows: Uint8Array;
+  readonly cursor = new Int32Array(new SharedArrayBuffer(4));
+  readonly #free: number[] = [];
+  readonly #references = new Int32Array(MAX_PINNED);
+  readonly #byKey = new Map<string, number>();
+  readonly #listeners = new Set<AddressListener>();
+
+  /** @param inFlight how many packets can be alive at once */
+  constructor(inFlight: number) {
+    this.rows = new Uint8Array(new SharedArrayBuffer((MAX_PINNED + inFlight) * ADDRESS_ROW));
+    for (let i = MAX_PINNED - 1; i >= 0; i--) this.#free.push(i);
+  }
+
+  /** Keeps the address in any row, and returns the row where it stays. Each `pin` wants one `unpin`. */
+  pin(row: number): number {
+    return this.#pinBytes(this.copyRow(row));
+  }
+
+  pinAddress(address: OuterAddress): number {
+    return this.#pinBytes(encodeRow(address));
+  }
+
+  #pinBytes(bytes: Uint8Array): number {
+    const key = Buffer.from(bytes.buffer, bytes.byteOffset, 24).toString('latin1');
+    let row = this.#byKey.get(key);
+    if (row === undefined) {
+      row = this.#free.pop();
+      if (row === undefined) throw new TunconnectorError('ERR_LIMIT', `${MAX_PINNED} outer addresses are in use`);
+      this.rows.set(bytes, row * ADDRESS_ROW);
+      this.#byKey.set(key, row);
+      for (const listener of this.#listeners) listener.pinned(row);
+    }
+    this.#references[row]++;
+    return row;
+  }
+
+  unpin(row: number): void {
+    if (row < 0 || row >= MAX_PINNED || this.#references[row] === 0) return;
+    if (--this.#references[row] > 0) return;
+    for (const listener of this.#listeners) listener.unpinned(row);
+    this.#byKey.delete(Buffer.from(this.copyRow(row).buffer, 0, 24).toString('latin1'));
+    this.#free.push(row);
+  }
+
+  /** The row's bytes as a copy of their own. */
+  copyRow(row: number): Uint8Array {
+    const copy = new Uint8Array(ADDRESS_ROW);
+    copy.set(this.rows.subarray(row * ADDRESS_ROW, (row + 1) * ADDRESS_ROW));
+    return copy;
+  }
+
+  address(row: number): OuterAddress {
+    return decodeRow(this.copyRow(row));
+  }
+
+  /** A port joins: it learns all kept addresses, and each change from now on. Returns how to leave. */
+  listen(listener: AddressListener): () => void {
+    this.#listeners.add(listener);
+    for (const row of this.#byKey.values()) listener.pinned(row);
+    return () => this.#listeners.delete(listener);
+  }
+}
+
+export function encodeRow(address: OuterAddress): Uint8Array {
+  const row = new Uint8Array(ADDRESS_ROW);
+  row[0] = address.family;
+  row[2] = address.port >>> 8;
+  row[3] = address.port;
+  row.set(address.bytes, 4);
+  for (let i = 0; i < 4; i++) row[20 + i] = address.scope >>> (8 * i);
+  return row;
+}
+
+export function decodeRow(row: Uint8Array): OuterAddress {
+  const family = row[0] === 6 ? 6 : 4;
+  return {
+    family,
+    port: (row[2] << 8) | row[3],
+    bytes: row.slice(4, family === 6 ? 20 : 8),
+    scope: row[20] | (row[21] << 8) | (row[22] << 16) | (row[23] << 24),
+  };
+}

@@ -1,0 +1,169 @@
+/**
+ * A bounded ring of packet handles between two apps. It is the queue of one input: what the consumer has not taken
+ * stays here when the network around it changes. It never grows, blocks or throws; what does not fit is counted and
+ * freed.
+ */
+import { DEBUG } from './debug.ts';
+import type { Pool } from './pool.ts';
+import { Reason } from './reasons.ts';
+
+export const LINK_CAPACITY = 1024;
+
+/** Sees every packet that is put on a link, for captures. */
+export type LinkWitness = (handle: number) => void;
+
+export class Link {
+  /** `producer.output -> consumer.input`. Changes when the network gives the input another producer. */
+  name: string;
+  readonly #pool: Pool;
+  readonly #ring: Int32Array;
+  readonly #mask: number;
+  // Running counts, masked on use. They wrap at 2^32 as int32 and their difference stays right.
+  #head = 0;
+  #tail = 0;
+
+  /** The links this input's packets move on to. Their room bounds `waiting`. Set by the network. */
+  downstream: readonly Link[] = [];
+  /** The most packets that one from this input turns into, on any output. Set by the network. */
+  expansion = 1;
+  /** A link that closes a loop exerts no back-pressure, or a full loop would stand still for ever. */
+  feedback = false;
+
+  /** Since the link was made: wire packets (a superframe counts its segments) and their bytes. */
+  packets = 0;
+  bytes = 0;
+  /** Wire packets that found the ring full. */
+  dropped = 0;
+  /** Set while a capture wants to see this link. */
+  witness: LinkWitness | null = null;
+
+  /** Why packets that do not fit are dropped. */
+  readonly #overflow: number;
+
+  /** A link that leads nowhere: whatever is put on it is dropped and counted, and it holds nobody up. */
+  static discard(pool: Pool): Link {
+    const link = new Link('unlinked', pool, 0, Reason.Unlinked);
+    link.feedback = true;
+    return link;
+  }
+
+  /** @param capacity a power of two */
+  constructor(name: string, pool: Pool, capacity = LINK_CAPACITY, overflow = Reason.LinkFull) {
+    this.name = name;
+    this.#pool = pool;
+    this.#ring = new Int32Array(capacity);
+    this.#mask = capacity - 1;
+    this.#overflow = overflow;
+    if ((capacity & this.#mask) !== 0) throw new RangeError(`a link's capacity is a power of two, not ${capacity}`);
+  }
+
+  get capacity(): number {
+    return this.#ring.length;
+  }
+
+  /** Handles in the ring. */
+  get count(): number {
+    return (this.#tail - this.#head) | 0;
+  }
+
+  /** How many more handles fit. */
+  get room(): number {
+    return this.#ring.length - ((this.#tail - this.#head) | 0);
+  }
+
+  /** For the consumer: how many it may take now and be sure that what comes of them has room downstream. */
+  get waiting(): number {
+    let n = (this.#tail - this.#head) | 0;
+    for (let i = 0; i < this.downstream.length; i++) {
+      const next = this.downstream[i];
+      const room = this.expansion === 1 ? next.room : Math.trunc(next.room / this.expansion);
+      if (room < n) n = room;
+    }
+    return n;
+  }
+
+  put(handle: number): void {
+    const pool = this.#pool;
+    const segments = pool.segments[handle];
+    if (((this.#tail - this.#head) | 0) === this.#ring.length) {
+      this.dropped += segments;
+      pool.drop(handle, this.#overflow);
+      return;
+    }
+    if (DEBUG) pool.enterLink(handle);
+    this.packets += segments;
+    this.bytes += pool.length[handle];
+    if (this.witness !== null) this.witness(handle);
+    this.#ring[this.#tail & this.#mask] = handle;
+    this.#tail = (this.#tail + 1) | 0;
+  }
+
+  /** The oldest handle. Only call it when `count` (or `waiting`) says there is one. */
+  take(): number {
+    const handle = this.#ring[this.#head & this.#mask];
+    this.#head = (this.#head + 1) | 0;
+    if (DEBUG) this.#pool.leaveLink(handle);
+    return handle;
+  }
+
+  /** Puts `n` handles from `handles[0]` on. */
+  putBurst(handles: Int32Array, n: number): void {
+    const pool = this.#pool;
+    const ring = this.#ring;
+    const mask = this.#mask;
+    let tail = this.#tail;
+    const fits = Math.min(n, ring.length - ((tail - this.#head) | 0));
+    let packets = 0;
+    let bytes = 0;
+    for (let i = 0; i < fits; i++) {
+      const handle = handles[i];
+      if (DEBUG) pool.enterLink(handle);
+      if (this.witness !== null) this.witness(handle);
+      packets += pool.segments[handle];
+      bytes += pool.length[handle];
+      ring[tail & mask] = handle;
+      tail = (tail + 1) | 0;
+    }
+    this.#tail = tail;
+    this.packets += packets;
+    this.bytes += bytes;
+    for (let i = fits; i < n; i++) {
+      this.dropped += pool.segments[handles[i]];
+      pool.drop(handles[i], this.#overflow);
+    }
+  }
+
+  /** Takes up to `max` of the waiting handles into `into[0..n)`; returns n. */
+  takeBurst(into: Int32Array, max: number): number {
+    const n = this.peekBurst(into, Math.min(max, this.waiting));
+    this.skip(n);
+    return n;
+  }
+
+  /** Copies up to `max` handles without taking them: for ports that learn only afterwards how many went out. */
+  peekBurst(into: Int32Array, max: number): number {
+    const ring = this.#ring;
+    const mask = this.#mask;
+    const head = this.#head;
+    const n = Math.min(max, (this.#tail - head) | 0);
+    for (let i = 0; i < n; i++) into[i] = ring[(head + i) & mask];
+    return n;
+  }
+
+  /** Takes `n` handles that `peekBurst` showed; they are in the caller's hands. */
+  skip(n: number): void {
+    if (DEBUG) for (let i = 0; i < n; i++) this.#pool.leaveLink(this.#ring[(this.#head + i) & this.#mask]);
+    this.#head = (this.#head + n) | 0;
+  }
+
+  /** Takes `n` handles that `peekBurst` showed and native code has sent and freed since. */
+  forget(n: number): void {
+    if (DEBUG) for (let i = 0; i < n; i++) this.#pool.forgotten(this.#ring[(this.#head + i) & this.#mask]);
+    this.#head = (this.#head + n) | 0;
+  }
+
+  /** Frees everything that waits, counted. */
+  clear(reason: number): void {
+    for (let n = this.count; n > 0; n--) this.#pool.drop(this.take(), reason);
+  }
+}

@@ -1,0 +1,200 @@
+/**
+ * The machine's clock, randomness and descriptors. One driver per network: an epoll that holds its descriptors and
+ * a timer, watched by the event loop of the thread it runs in. The only place in the engine that touches the machine.
+ */
+import { randomBytes, randomInt } from 'node:crypto';
+import { PollEvent } from '../native/binding.ts';
+import { native } from '../native/load.ts';
+import { type RandomStream, randomStream } from './random.ts';
+import type { Driven, Driver, Runtime, Watch } from './runtime.ts';
+import { MILLISECOND } from './units.ts';
+
+/** Pairs (key, events) one wait can bring. What does not fit comes with the next. */
+const READY_PAIRS = 64;
+/** After this long in a row the event loop gets its turn: control messages and signals must not wait for packets. */
+const TURN = MILLISECOND;
+
+export interface LiveOptions {
+  /** Seed of the random streams; drawn when left out, and readable as `runtime.seed`. Secrets never depend on it. */
+  seed?: number;
+}
+
+export class LiveRuntime implements Runtime {
+  readonly live = true;
+  readonly seed: number;
+  /** CLOCK_MONOTONIC at the start, ns. */
+  readonly epoch = Number(process.hrtime.bigint());
+  readonly startOfTime = BigInt(Date.now()) * 1_000_000n;
+
+  constructor(options: LiveOptions = {}) {
+    this.seed = options.seed ?? randomInt(2 ** 32);
+  }
+
+  now(): number {
+    return Number(process.hrtime.bigint()) - this.epoch;
+  }
+
+  random(name: string): RandomStream {
+    return randomStream(this.seed, name);
+  }
+
+  secret(length: number): Uint8Array {
+    return new Uint8Array(randomBytes(length));
+  }
+
+  timer(at: number, callback: () => void): () => void {
+    // setTimeout counts milliseconds and may be early by a part of one; never before `at`.
+    let timeout: NodeJS.Timeout;
+    const arm = () => {
+      timeout = setTimeout(
+        () => (this.now() >= at ? callback() : arm()),
+        Math.max(0, Math.ceil((at - this.now()) / MILLISECOND)),
+      );
+    };
+    arm();
+    return () => clearTimeout(timeout);
+  }
+
+  drive(network: Driven): Driver {
+    return new LiveDriver(this, network);
+  }
+}
+
+let common: LiveRuntime | undefined;
+
+/** The runtime of this process, made on first use. */
+export function liveRuntime(options?: LiveOptions): LiveRuntime {
+  if (options) return new LiveRuntime(options);
+  common ??= new LiveRuntime();
+  return common;
+}
+
+class LiveDriver implements Driver {
+  readonly #runtime: LiveRuntime;
+  readonly #network: Driven;
+  readonly #native = native();
+  readonly #ready = new Int32Array(READY_PAIRS * 2);
+  readonly #poller: number;
+  readonly #watches = new Map<number, LiveWatch>();
+  #nextKey = 1;
+  #immediate: NodeJS.Immediate | undefined;
+  #turning = false;
+  #stopped = false;
+
+  constructor(runtime: LiveRuntime, network: Driven) {
+    this.#runtime = runtime;
+    this.#network = network;
+    this.#poller = this.#native.pollerOpen(this.#ready);
+    this.#native.pollerWatch(this.#poller, () => this.#turn());
+  }
+
+  wake(): void {
+    if (this.#stopped || this.#turning) return;
+    this.#immediate ??= setImmediate(() => {
+      this.#immediate = undefined;
+      this.#turn();
+    });
+  }
+
+  watch(fd: number, onReady: () => void): Watch {
+    const key = this.#nextKey++;
+    const watch = new LiveWatch(this.#native, this.#poller, fd, key, onReady, () => this.#watches.delete(key));
+    this.#watches.set(key, watch);
+    return watch;
+  }
+
+  /** Learns what is ready, lets the network breathe for a while, and says when to be woken next. */
+  #turn(): void {
+    if (this.#stopped || this.#turning) return;
+    this.#turning = true;
+    const network = this.#network;
+    let more = false;
+    try {
+      const ready = this.#native.pollerWait(this.#poller, 0);
+      for (let i = 0; i < ready; i++) this.#watches.get(this.#ready[2 * i])?.note(this.#ready[2 * i + 1]);
+      const end = this.#runtime.now() + TURN;
+      do more = network.breathe();
+      while (more && this.#runtime.now() < end);
+    } catch (error) {
+      this.#turning = false;
+      network.fail(error);
+      return;
+    }
+    this.#turning = false;
+    if (this.#stopped) return;
+    if (more) {
+      this.wake();
+      return;
+    }
+    const deadline = network.nextDeadline();
+    this.#native.pollerDeadline(this.#poller, deadline + this.#runtime.epoch);
+  }
+
+  stop(): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    if (this.#immediate) clearImmediate(this.#immediate);
+    for (const watch of this.#watches.values()) watch.close();
+    this.#native.pollerClose(this.#poller);
+  }
+}
+
+/** Readiness is edge-triggered: the kernel says it once, and the flag stays up until the port finds nothing more. */
+class LiveWatch implements Watch {
+  readable = false;
+  writable = true;
+  failed = false;
+  readonly #native: ReturnType<typeof native>;
+  readonly #poller: number;
+  readonly #fd: number;
+  readonly #key: number;
+  readonly #onReady: () => void;
+  readonly #onClose: () => void;
+  #open = true;
+
+  constructor(
+    addon: ReturnType<typeof native>,
+    poller: number,
+    fd: number,
+    key: number,
+    onReady: () => void,
+    onClose: () => void,
+  ) {
+    this.#native = addon;
+    this.#poller = poller;
+    this.#fd = fd;
+    this.#key = key;
+    this.#onReady = onReady;
+    this.#onClose = onClose;
+    addon.pollerAdd(poller, fd, key, PollEvent.read | PollEvent.edge);
+  }
+
+  note(events: number): void {
+    if (events & PollEvent.read) this.readable = true;
+    if (events & PollEvent.error) this.failed = this.readable = this.writable = true;
+    if (events & PollEvent.write && !this.writable) {
+      this.writable = true;
+      // Asked for only while it matters: a socket would report every datagram that leaves its buffer.
+      this.#native.pollerModify(this.#poller, this.#fd, this.#key, PollEvent.read | PollEvent.edge);
+    }
+    this.#onReady();
+  }
+
+  awaitWritable(): void {
+    if (!this.writable || !this.#open) return;
+    this.writable = false;
+    this.#native.pollerModify(
+      this.#poller,
+      this.#fd,
+      this.#key,
+      PollEvent.read | PollEvent.write | PollEvent.edge,
+    );
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#native.pollerRemove(this.#poller, this.#fd);
+    this.#onClose();
+  }
+}

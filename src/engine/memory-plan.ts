@@ -1,0 +1,97 @@
+/**
+ * The arithmetic of a network's memory. Every source of packets gets a quota: what may be on its way, and all that
+ * the apps downstream of it may hold. The quotas together must fit into the pool; then no allocation within a quota
+ * can fail, and nobody's queue can take another's memory.
+ */
+import { TunconnectorError } from '../errors.ts';
+import { COMMON_ACCOUNT, LARGE_SLOT, SMALL_SLOT } from '../native/binding.ts';
+import type { App } from './app.ts';
+import type { LinkConfig } from './config.ts';
+import { successors } from './order.ts';
+import { MAX_ACCOUNTS, type Pool, type PoolSize } from './pool.ts';
+
+/** Packets that one source may have on links and in bursts. Twice a link's ring, so that a full link is not yet the end. */
+const ON_THE_WAY = { small: 2048, large: 64 };
+/** Control messages and copies of shared packets. */
+const COMMON = { small: 1024, large: 16 };
+
+export interface Quota {
+  small: number;
+  large: number;
+}
+
+/** A pool for `bytes` of memory: two thirds in small slots, a third in large ones. */
+export function poolFor(bytes: number): PoolSize {
+  return {
+    smallSlots: Math.floor((bytes * 2) / 3 / SMALL_SLOT),
+    largeSlots: Math.floor(bytes / 3 / LARGE_SLOT),
+  };
+}
+
+/** What each source (an app that pulls) needs, by app name. */
+export function quotas(apps: ReadonlyMap<string, App>, links: readonly LinkConfig[]): Map<string, Quota> {
+  const next = successors(apps, links);
+  const result = new Map<string, Quota>();
+  for (const [name, app] of apps) {
+    if (!app.pull) continue;
+    const quota = { small: ON_THE_WAY.small, large: ON_THE_WAY.large };
+    for (const holder of downstream(name, links, next)) {
+      const limits = apps.get(holder)?.limits;
+      quota.small += limits?.packets ?? 0;
+      quota.large += limits?.superframes ?? 0;
+    }
+    result.set(name, quota);
+  }
+  return result;
+}
+
+/** Every app that packets of this source can reach. */
+function downstream(source: string, links: readonly LinkConfig[], next: readonly number[][]): Set<string> {
+  const apps = new Set<string>();
+  const seen = new Set<number>();
+  const todo: number[] = [];
+  for (let i = 0; i < links.length; i++) if (links[i].producer === source) todo.push(i);
+  for (let i = todo.pop(); i !== undefined; i = todo.pop()) {
+    if (seen.has(i)) continue;
+    seen.add(i);
+    apps.add(links[i].consumer);
+    todo.push(...next[i]);
+  }
+  return apps;
+}
+
+/** Throws ERR_LIMIT with the sum when the quotas do not fit into the pool. */
+export function checkFits(size: PoolSize, needed: ReadonlyMap<string, Quota>): void {
+  if (needed.size + 1 > MAX_ACCOUNTS) {
+    throw new TunconnectorError('ERR_LIMIT', `${needed.size} sources of packets, and at most ${MAX_ACCOUNTS - 1} fit`);
+  }
+  for (const kind of ['small', 'large'] as const) {
+    const have = kind === 'small' ? size.smallSlots : size.largeSlots;
+    const parts = [`${COMMON[kind]} in common`];
+    let sum = COMMON[kind];
+    for (const [name, quota] of needed) {
+      parts.push(`${quota[kind]} for ${name}`);
+      sum += quota[kind];
+    }
+    if (sum > have) {
+      const bytes = Math.ceil((sum * (kind === 'small' ? (SMALL_SLOT * 3) / 2 : LARGE_SLOT * 3)) / (1 << 20));
+      throw new TunconnectorError(
+        'ERR_LIMIT',
+        `the network needs ${sum} ${kind} packet slots (${parts.join(' + ')}) and has ${have}`,
+        { remedy: `lower a limit, or give the network at least ${bytes} MiB of memory` },
+      );
+    }
+  }
+}
+
+/** Writes the quotas into the pool's accounts. */
+export function applyQuotas(pool: Pool, byAccount: ReadonlyMap<number, Quota>): void {
+  pool.quotaSmall.fill(0);
+  pool.quotaLarge.fill(0);
+  pool.quotaSmall[COMMON_ACCOUNT] = COMMON.small;
+  pool.quotaLarge[COMMON_ACCOUNT] = COMMON.large;
+  for (const [account, quota] of byAccount) {
+    pool.quotaSmall[account] = quota.small;
+    pool.quotaLarge[account] = quota.large;
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * Everything that is not a packet: time, randomness, secrets, and being woken up. The same network runs on the
+ * machine's (`LiveRuntime`) and on a heap of events and a seed (`VirtualRuntime`).
+ */
+import type { RandomStream } from './random.ts';
+
+/** What a runtime runs: a network. */
+export interface Driven {
+  /** One round: brings packets in, moves them, sends them out. True when there is more to do at once. */
+  breathe(): boolean;
+  /** When it must run again though nothing arrived: ns since the runtime's start, or Infinity. */
+  nextDeadline(): number;
+  /** An error that escaped an app. The network cannot go on. */
+  fail(error: unknown): void;
+}
+
+/** A network's connection to the runtime that runs it. */
+export interface Driver {
+  /** Something changed outside of the packet path: run soon. */
+  wake(): void;
+  /** Starts to tell when a descriptor is ready. Live only; a virtual runtime throws ERR_PLATFORM. */
+  watch(fd: number, onReady: () => void): Watch;
+  stop(): void;
+}
+
+/** A descriptor whose readiness a port wants to know. Set by the runtime, cleared by the port when it finds out otherwise. */
+export interface Watch {
+  readable: boolean;
+  writable: boolean;
+  /** EPOLLERR or EPOLLHUP was seen. */
+  failed: boolean;
+  /** The kernel had no room: `writable` is false from now on, until it says otherwise. */
+  awaitWritable(): void;
+  close(): void;
+}
+
+export interface Runtime {
+  /** Whether there is a machine behind it: descriptors can be watched, and time passes by itself. */
+  readonly live: boolean;
+  /** Integer nanoseconds since the runtime was made. */
+  now(): number;
+  /** Nanoseconds of the Unix epoch at the runtime's start; a fixed instant in virtual time. For captures and logs. */
+  readonly startOfTime: bigint;
+  /** A repeatable stream of its own for every name. */
+  random(name: string): RandomStream;
+  /** Bytes nobody can guess. Never seeded when live; derived from the seed in virtual time. */
+  secret(length: number): Uint8Array;
+  /** Calls back once at `at` (ns) or later. Returns a function that cancels. For control planes, never for packets. */
+  timer(at: number, callback: () => void): () => void;
+  drive(network: Driven): Driver;
+}

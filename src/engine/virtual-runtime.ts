@@ -1,0 +1,148 @@
+/**
+ * Time as a heap of events. Nothing happens by itself: `advance` moves the clock from event to event. Events at the
+ * same instant run in the order in which they were asked for, so that a run depends on the seed and nothing else.
+ */
+import { TunconnectorError } from '../errors.ts';
+import { DeadlineHeap } from './deadlines.ts';
+import { type RandomStream, randomStream } from './random.ts';
+import type { Driven, Driver, Runtime, Watch } from './runtime.ts';
+import { duration } from './units.ts';
+
+/** Rounds without the clock moving, after which a network is said never to settle. */
+const ROUNDS_AT_ONE_INSTANT = 100_000;
+/** 2001-09-09T01:46:40Z: captures of virtual time carry a plausible and constant date. */
+const START = 1_000_000_000_000_000_000n;
+
+interface Timer {
+  callback: () => void;
+}
+
+export class VirtualRuntime implements Runtime {
+  readonly live = false;
+  readonly startOfTime = START;
+  readonly seed: number;
+  #now = 0;
+  readonly #timers = new Map<number, Timer>();
+  readonly #heap = new DeadlineHeap();
+  #nextTimer = 0;
+  readonly #drivers = new Set<VirtualDriver>();
+  readonly #secrets: RandomStream;
+
+  constructor(options: { seed?: number } = {}) {
+    this.seed = options.seed ?? 1;
+    this.#secrets = randomStream(this.seed, 'secrets');
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  random(name: string): RandomStream {
+    return randomStream(this.seed, name);
+  }
+
+  secret(length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    this.#secrets.fill(bytes);
+    return bytes;
+  }
+
+  timer(at: number, callback: () => void): () => void {
+    const id = this.#nextTimer++;
+    this.#timers.set(id, { callback });
+    this.#heap.set(id, Math.max(at, this.#now));
+    return () => {
+      this.#timers.delete(id);
+      this.#heap.remove(id);
+    };
+  }
+
+  drive(network: Driven): Driver {
+    const driver = new VirtualDriver(network, () => this.#drivers.delete(driver));
+    this.#drivers.add(driver);
+    return driver;
+  }
+
+  /** Runs everything that is due within the next `span` (ns, or text such as `'60ms'`), and ends there. */
+  advance(span: string | number): void {
+    this.runTo(this.#now + duration(span));
+  }
+
+  /** Runs everything that is due until `time` (ns since the start), inclusive. */
+  runTo(time: number): void {
+    this.#settle();
+    for (;;) {
+      const next = Math.min(this.#heap.first(), this.#earliestDeadline());
+      if (next > time) break;
+      this.#now = Math.max(this.#now, next);
+      this.#fireTimers();
+      for (const driver of this.#drivers) if (driver.network.nextDeadline() <= this.#now) driver.wake();
+      this.#settle();
+    }
+    this.#now = Math.max(this.#now, time);
+  }
+
+  #fireTimers(): void {
+    while (this.#heap.first() <= this.#now) {
+      const id = this.#heap.pop();
+      const timer = this.#timers.get(id);
+      this.#timers.delete(id);
+      timer?.callback();
+    }
+  }
+
+  #earliestDeadline(): number {
+    let earliest = Number.POSITIVE_INFINITY;
+    for (const driver of this.#drivers) earliest = Math.min(earliest, driver.network.nextDeadline());
+    return earliest;
+  }
+
+  /** Lets every network that was woken breathe until nothing moves any more at this instant. */
+  #settle(): void {
+    for (let round = 0; round < ROUNDS_AT_ONE_INSTANT; round++) {
+      let busy = false;
+      for (const driver of this.#drivers) {
+        if (!driver.awake) continue;
+        driver.awake = false;
+        busy = true;
+        try {
+          if (driver.network.breathe() || driver.network.nextDeadline() <= this.#now) driver.awake = true;
+        } catch (error) {
+          driver.network.fail(error);
+          throw error;
+        }
+      }
+      if (!busy) return;
+    }
+    throw new TunconnectorError(
+      'ERR_LOOP',
+      `a network did not settle within ${ROUNDS_AT_ONE_INSTANT} rounds at ${this.#now} ns`,
+      { remedy: 'look for a loop of links without a delay' },
+    );
+  }
+}
+
+class VirtualDriver implements Driver {
+  awake = true;
+  readonly network: Driven;
+  readonly #onStop: () => void;
+
+  constructor(network: Driven, onStop: () => void) {
+    this.network = network;
+    this.#onStop = onStop;
+  }
+
+  wake(): void {
+    this.awake = true;
+  }
+
+  watch(): Watch {
+    throw new TunconnectorError('ERR_PLATFORM', 'a descriptor cannot be watched in virtual time', {
+      remedy: 'use memory ports, or run the network live',
+    });
+  }
+
+  stop(): void {
+    this.#onStop();
+  }
+}
