@@ -183,12 +183,12 @@ export async function setGsoMaxSize(
 }
 
 /**
- * Runs lines of ip(8), without the leading `ip`, in one process. The lines must be made from checked values. Throws for the first
- * line that fails and names it; with `force` it goes on after failures and throws nothing.
+ * Runs lines of ip(8), without the leading `ip`, in one process. The lines must be made from checked values.
+ * Throws for the first line that fails and names it; with `force` it goes on after failures and throws nothing.
  */
 export async function ipBatch(
   lines: readonly string[],
-  options: { netns?: string; force?: boolean; input?: never } = {},
+  options: { netns?: string; force?: boolean } = {},
 ): Promise<void> {
   const argv = ['ip', ...(options.force ? ['-force'] : []), '-batch', '-'];
   const result = await runCommand(argv, { netns: options.netns, input: `${lines.join('\n')}\n` });

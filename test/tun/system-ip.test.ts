@@ -181,7 +181,7 @@ test('a batch cannot be extended through a name, an address or a route', async (
     const routes = [{ prefix: address }];
     await expect(configureInterface({ name: 'eth0', netns, routes })).rejects.toMatchObject(refused);
     const via = [{ prefix: '10.0.0.0/8', via: `${address}\n` }];
-    await expect(configureInterface({ name: 'eth0', netns, routes: via })).rejects.toMatchObject(refused);
+    await expect(configureInterface({ name: 'eth0', netns, routes: via })).rejects.toThrow(/is not an/);
   }
   await expect(configureInterface({ name: 'eth0', netns, mtu: Number.NaN })).rejects.toThrow(/MTU NaN/);
   await expect(readRoutes({ netns, table: 'main\nlink' })).rejects.toThrow(/not a plain word/);
