@@ -1,0 +1,66 @@
+/** Bytes: header codecs, checksums, addresses and prefixes, flow keys. Runs in a browser as well. */
+
+export {
+  type AddressLike,
+  compareIp,
+  equalBytes,
+  equalIp,
+  formatIp,
+  formatIpAt,
+  type IpAddress,
+  ipAt,
+  isIp,
+  isLimitedBroadcast,
+  isLinkLocal,
+  isLoopback,
+  isMulticast,
+  isUnspecified,
+  parseIp,
+  parseIpv4,
+  parseIpv6,
+  toIp,
+} from './address.ts';
+export { checksum, fold, pseudoSum4, pseudoSum6, rewrite16, sum, update16, update32 } from './checksum.ts';
+export { applyOuterEcn, decapsulateEcn, ECN_DROP, ecnOf, encapsulateEcn, setEcn } from './ecn.ts';
+// Headers, each a namespace of accessors, `check`, `parse` and `emit`.
+export * as icmp from './icmp.ts';
+export {
+  buildErrorV4,
+  buildErrorV6,
+  MAX_ERROR_V4,
+  MAX_ERROR_V6,
+  mayAnswerV4,
+  mayAnswerV6,
+  timeExceeded,
+  tooBig,
+  UnreachableReason,
+  unreachable,
+} from './icmp-error.ts';
+export * as icmpv6 from './icmpv6.ts';
+export * as ip from './ip.ts';
+export * as ipv4 from './ipv4.ts';
+export * as ipv6 from './ipv6.ts';
+export {
+  addressBits,
+  broadcastOf,
+  contains,
+  type Endpoint,
+  equalPrefix,
+  formatEndpoint,
+  formatMac,
+  formatPrefix,
+  hostAt,
+  hostCount,
+  type IpPrefix,
+  networkOf,
+  type PrefixOptions,
+  parseEndpoint,
+  parseMac,
+  parsePrefix,
+  toEndpoint,
+} from './prefix.ts';
+export { Problem, problemText } from './problem.ts';
+export { Ecn, EtherType, Protocol, protocolName } from './protocol.ts';
+export { decrementTtl } from './ttl.ts';
+export { isFragment, isLaterFragment, packUpper, upperDistance, upperProtocol } from './upper.ts';
+export { copyBytes, get16, get32, getInt32, put16, put32 } from './word.ts';
