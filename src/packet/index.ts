@@ -20,9 +20,23 @@ export {
   parseIpv6,
   toIp,
 } from './address.ts';
+export * as arp from './arp.ts';
+export {
+  type EchoOptions,
+  type EndpointOptions,
+  icmpEcho,
+  ipPacket,
+  type PacketOptions,
+  type Payload,
+  type TcpPacketOptions,
+  tcpPacket,
+  type UdpOptions,
+  udpPacket,
+} from './build.ts';
 export { checksum, fold, pseudoSum4, pseudoSum6, rewrite16, sum, update16, update32 } from './checksum.ts';
 export { applyOuterEcn, decapsulateEcn, ECN_DROP, ecnOf, encapsulateEcn, setEcn } from './ecn.ts';
 // Headers, each a namespace of accessors, `check`, `parse` and `emit`.
+export * as ethernet from './ethernet.ts';
 export * as icmp from './icmp.ts';
 export {
   buildErrorV4,
@@ -61,6 +75,18 @@ export {
 } from './prefix.ts';
 export { Problem, problemText } from './problem.ts';
 export { Ecn, EtherType, Protocol, protocolName } from './protocol.ts';
+export {
+  completeChecksum,
+  emitSegment,
+  Gso,
+  PLAN_CELLS,
+  PlanCell,
+  planSegments,
+  segmentLength,
+} from './segment.ts';
+export * as tcp from './tcp.ts';
+export { checksumField, fillTransport, pseudoSum, Verdict, verifyTransport } from './transport.ts';
 export { decrementTtl } from './ttl.ts';
+export * as udp from './udp.ts';
 export { isFragment, isLaterFragment, packUpper, upperDistance, upperProtocol } from './upper.ts';
 export { copyBytes, get16, get32, getInt32, put16, put32 } from './word.ts';

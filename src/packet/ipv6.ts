@@ -108,13 +108,16 @@ export function upper(bytes: Uint8Array, at: number, end: number): number {
   return packUpper(protocol, header - at, fragment, false);
 }
 
-/** Offset of the fragment header, or -1. Stops where `upper` does. */
-export function fragmentHeader(bytes: Uint8Array, at: number, end: number): number {
+/** Offset of the first extension header of a kind, or -1. Stops where `upper` does. */
+export function findExtension(bytes: Uint8Array, at: number, end: number, kind: number): number {
   let protocol = bytes[at + NEXT_HEADER];
   let header = at + HEADER;
   while (isExtension(protocol) && header + 8 <= end) {
-    if (protocol === Protocol.Fragment) return header;
     const length = extensionLength(bytes, header, protocol);
+    if (header + length > end) return -1;
+    if (protocol === kind) return header;
+    // Behind a later fragment's header there is payload.
+    if (protocol === Protocol.Fragment && fragmentOffset(bytes, header) > 0) return -1;
     protocol = bytes[header];
     header += length;
   }
