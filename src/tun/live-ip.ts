@@ -8,6 +8,8 @@ import { TunconnectorError } from '../errors.ts';
 import { type CommandResult, runCommand } from './live-command.ts';
 
 export interface RouteSpec {
+  /** `'unreachable'` answers with an error instead of sending. Default: unicast. */
+  type?: 'unicast' | 'unreachable';
   /** `'10.0.0.0/8'`, `'fd00::/8'`, `'0.0.0.0/0'`. */
   prefix: string;
   /** Next hop, of either family. */
@@ -130,15 +132,17 @@ export async function readAddresses(name: string, options: { netns?: string } = 
   return (await readInterface(name, options)).addresses;
 }
 
-/** The routes of one table, both families. */
+/** The routes of one table (default: main): of both families, of one, or only those that cover the address `match`. */
 export async function readRoutes(
-  options: { netns?: string /** Default: main. */; table?: number | string; family?: 4 | 6 } = {},
+  options: { netns?: string; table?: number | string; family?: 4 | 6; match?: string } = {},
 ): Promise<Route[]> {
   const table = word('table', String(options.table ?? 'main'));
-  const families = options.family ? [options.family] : ([4, 6] as const);
+  const match = options.match === undefined ? [] : ['match', plainAddress(options.match)];
+  const family = options.family ?? (match[1] ? (isIP(match[1]) as 4 | 6) : undefined);
+  const families = family ? [family] : ([4, 6] as const);
   const lists = await Promise.all(
     families.map(async (family) => {
-      const argv = [`-${family}`, '-d', '-j', 'route', 'show', 'table', table];
+      const argv = [`-${family}`, '-d', '-j', 'route', 'show', 'table', table, ...match];
       const result = await runCommand(['ip', ...argv], { netns: options.netns });
       // A table in which nothing was ever stored does not exist.
       if (result.code !== 0 && /FIB table does not exist/.test(result.stderr)) return [];
@@ -184,22 +188,24 @@ export async function setGsoMaxSize(
 
 /**
  * Runs lines of ip(8), without the leading `ip`, in one process. The lines must be made from checked values.
- * Throws for the first line that fails and names it; with `force` it goes on after failures and throws nothing.
+ * Throws for the first line that fails and names it; with `force` it goes on after failures, and returns
+ * what they were.
  */
 export async function ipBatch(
   lines: readonly string[],
   options: { netns?: string; force?: boolean } = {},
-): Promise<void> {
+): Promise<string[]> {
   const argv = ['ip', ...(options.force ? ['-force'] : []), '-batch', '-'];
   const result = await runCommand(argv, { netns: options.netns, input: `${lines.join('\n')}\n` });
-  if (options.force) return;
+  if (options.force) return result.stderr.split('\n').filter((line) => line && !/^Command failed/.test(line));
   const failed = /^Command failed -:(\d+)$/m.exec(result.stderr);
   checkIp(result, failed ? lines[Number(failed[1]) - 1]! : lines.join('; '));
+  return [];
 }
 
 /** The arguments of `ip route add|del|replace`. */
 export function routeArguments(route: RouteSpec): string {
-  const parts = [prefix(route.prefix)];
+  const parts = [route.type === 'unreachable' ? 'unreachable' : '', prefix(route.prefix)].filter(Boolean);
   if (route.via !== undefined) {
     const [via, zone] = route.via.split('%') as [string, string?];
     const family = isIP(plainAddress(via));
