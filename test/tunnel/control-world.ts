@@ -2,9 +2,9 @@
 import { parseIp } from '../../src/packet/address.ts';
 import { type IpPrefix, parsePrefix } from '../../src/packet/prefix.ts';
 import { type ClientConfig, ClientControl } from '../../src/tunnel/control/client.ts';
+import type { ControlOut, RandomStream, TunnelEvent } from '../../src/tunnel/control/context.ts';
 import type { PrefixTable } from '../../src/tunnel/control/owners.ts';
 import { type ServerConfig, ServerControl } from '../../src/tunnel/control/server.ts';
-import type { ControlOut, RandomStream, TunnelEvent } from '../../src/tunnel/control/session.ts';
 
 export const MS = 1e6;
 export const SECOND = 1e9;
@@ -122,6 +122,11 @@ export class Host implements ControlOut {
     world.hosts.push(this);
   }
 
+  /** The pinned row of an address, or -1. */
+  rowOf(address: Uint8Array): number {
+    return this.pinned.get(key(address)) ?? -1;
+  }
+
   /** A row that lasts only for a while, as a received datagram has it. */
   pass(address: Uint8Array): number {
     const known = this.pinned.get(key(address));
@@ -237,6 +242,8 @@ export class World {
     return condition() ? this.now - start : Infinity;
   }
 }
+
+export const BAD_CHANNEL: Partial<Channel> = { delay: 20 * MS, jitter: 60 * MS, loss: 0.05, duplicate: 0.1 };
 
 export const SERVER = row('192.0.2.1', 55555);
 

@@ -9,7 +9,6 @@
  * the server does not know its address (WHO, COOKIE): after a restart of the server or a change of address.
  */
 import type { IpPrefix } from '../../packet/prefix.ts';
-import { PathMtu } from './pmtu.ts';
 import {
   before,
   ControlDrop,
@@ -24,16 +23,24 @@ import {
   sameOuter,
   smoothRtt,
   type TunnelEventType,
-} from './session.ts';
+} from './context.ts';
+import {
+  type Nonce,
+  type Token,
+  writeAlive,
+  writeGoodbye,
+  writeHello,
+  writeKeepalive,
+  writeProbe,
+  writeProbed,
+} from './messages.ts';
+import { PathMtu } from './pmtu.ts';
 import {
   Capability,
   CONTROL_VERSION,
-  ControlField,
   ControlType,
   ControlWriter,
   controlMessage,
-  HELLO_SIZE,
-  KEEPALIVE_SIZE,
   MAX_COOKIE,
   ParseResult,
   parseControl,
@@ -79,19 +86,15 @@ export class ClientControl {
   /** The server's inner addresses, from its WELCOME. */
   serverAddresses: readonly IpPrefix[] = [];
 
-  readonly #config: ClientConfig;
+  readonly #config: Required<ClientConfig>;
   readonly #out: ControlOut;
   readonly #random: RandomStream;
   readonly #peers: Peers;
   readonly #in = controlMessage();
   readonly #writer = new ControlWriter();
   readonly #path = new PathMtu();
-  /** One per run: by it the server knows a repeated HELLO from another client. */
-  readonly #nonceHigh: number;
-  readonly #nonceLow: number;
-
-  #tokenHigh = 0;
-  #tokenLow = 0;
+  /** The nonce is one per run: by it the server knows a repeated HELLO from another client. */
+  readonly #id: Token & Nonce;
   readonly #cookie = new Uint8Array(MAX_COOKIE);
   #cookieLength = 0;
 
@@ -116,18 +119,19 @@ export class ClientControl {
   /** @throws ERR_CONFIG when the configuration cannot be said in one message */
   constructor(config: ClientConfig, out: ControlOut, random: RandomStream) {
     checkEnd(config.mtu, config.addresses, config.networks);
-    this.#config = config;
+    const keepalive = clampKeepalive(config.keepalive ?? DEFAULT_KEEPALIVE);
+    this.#config = { ...config, keepalive };
     this.#out = out;
     this.#random = random;
     this.#peers = new Peers(out, Infinity);
-    this.#keepalive = clampKeepalive(config.keepalive ?? DEFAULT_KEEPALIVE) * MS;
-    this.#nonceHigh = random.u32();
-    this.#nonceLow = (random.u32() | 1) >>> 0; // never zero
+    this.#keepalive = keepalive * MS;
+    const nonceLow = (random.u32() | 1) >>> 0; // never zero
+    this.#id = { tokenHigh: 0, tokenLow: 0, nonceHigh: random.u32(), nonceLow };
   }
 
   /** True when there is a session, perhaps a silent one, that data may be sent on. */
   get established(): boolean {
-    return (this.#tokenHigh | this.#tokenLow) !== 0;
+    return (this.#id.tokenHigh | this.#id.tokenLow) !== 0;
   }
 
   /** Smoothed round trip time, ns; 0 when unknown. */
@@ -230,13 +234,12 @@ export class ClientControl {
   }
 
   /** Says goodbye and forgets everything. */
-  close(now: number): void {
+  close(_now: number): void {
     if (this.state === 'closed') return;
-    if (this.established && this.server >= 0) this.#sendBare(ControlType.Goodbye);
+    if (this.established && this.server >= 0) this.#send(writeGoodbye(this.#writer, this.#id));
     this.#dropSession();
     this.#helloAt = this.#resolveAt = Infinity;
     this.state = 'closed';
-    this.#heard = now;
     if (this.server >= 0) this.#peers.release(this.server);
     this.server = -1;
   }
@@ -267,10 +270,10 @@ export class ClientControl {
     this.#welcomed = m.sequence;
     this.#heard = now;
     if (m.sequence === this.#helloSequence) this.#rtt = smoothRtt(this.#rtt, now - this.#helloSent);
-    const known = m.tokenHigh === this.#tokenHigh && m.tokenLow === this.#tokenLow;
+    const known = m.tokenHigh === this.#id.tokenHigh && m.tokenLow === this.#id.tokenLow;
     const had = this.state !== 'hello';
-    this.#tokenHigh = m.tokenHigh;
-    this.#tokenLow = m.tokenLow;
+    this.#id.tokenHigh = m.tokenHigh;
+    this.#id.tokenLow = m.tokenLow;
     this.#keepalive = clampKeepalive(m.keepalive) * MS;
     this.serverAddresses = m.addresses;
     this.#helloAt = this.#resolveAt = Infinity;
@@ -331,17 +334,18 @@ export class ClientControl {
 
   #inSession(now: number): number {
     const m = this.#in;
-    if (m.tokenHigh !== this.#tokenHigh || m.tokenLow !== this.#tokenLow) return ControlDrop.UnknownToken;
+    if (m.tokenHigh !== this.#id.tokenHigh || m.tokenLow !== this.#id.tokenLow)
+      return ControlDrop.UnknownToken;
     switch (m.type) {
       case ControlType.Goodbye:
         this.#dropSession();
         if (this.state === 'up') this.#silence(now, 'goodbye');
         return 0;
       case ControlType.Keepalive:
-        this.#sendAnswer(ControlType.Alive, m.sequence, 0);
+        this.#send(writeAlive(this.#writer, this.#id, m.sequence));
         break;
       case ControlType.Probe:
-        this.#sendAnswer(ControlType.Probed, m.sequence, m.size);
+        this.#send(writeProbed(this.#writer, this.#id, m.sequence, m.size));
         break;
       case ControlType.Alive:
         if (m.sequence === this.#keepaliveSequence) {
@@ -358,7 +362,7 @@ export class ClientControl {
 
   /** Does the message answer a HELLO, KEEPALIVE or PROBE of this run? */
   #mine(): boolean {
-    return this.#in.nonceHigh === this.#nonceHigh && this.#in.nonceLow === this.#nonceLow;
+    return this.#in.nonceHigh === this.#id.nonceHigh && this.#in.nonceLow === this.#id.nonceLow;
   }
 
   // ── changes of state
@@ -382,7 +386,7 @@ export class ClientControl {
   }
 
   #dropSession(): void {
-    this.#tokenHigh = this.#tokenLow = 0;
+    this.#id.tokenHigh = this.#id.tokenLow = 0;
     this.#keepaliveAt = Infinity;
   }
 
@@ -420,21 +424,8 @@ export class ClientControl {
     this.#helloAt = now + this.#jitter(wait * MS);
     this.#helloSent = now;
     this.#helloSequence = (this.#helloSequence + 1) >>> 0;
-    const { layer, addresses, networks, mtu } = this.#config;
-    const w = this.#writer
-      .begin(ControlType.Hello, this.#tokenHigh, this.#tokenLow)
-      .nonce(this.#nonceHigh, this.#nonceLow)
-      .sequence(this.#helloSequence)
-      .versions(CONTROL_VERSION, CONTROL_VERSION)
-      .layer(layer)
-      .mtu(mtu)
-      .keepalive(clampKeepalive(this.#config.keepalive ?? DEFAULT_KEEPALIVE))
-      .capabilities(Capability.probe);
-    if (this.#cookieLength > 0) w.cookie(this.#cookie, this.#cookieLength);
-    for (const address of addresses) w.claim(ControlField.Address, address);
-    for (const network of networks) w.claim(ControlField.Network, network);
-    w.padTo(HELLO_SIZE);
-    this.#out.send(this.server, w.bytes, w.length, true);
+    const cookie = this.#cookie.subarray(0, this.#cookieLength);
+    this.#send(writeHello(this.#writer, this.#id, this.#helloSequence, this.#config, cookie));
   }
 
   #scheduleKeepalive(now: number): void {
@@ -442,16 +433,11 @@ export class ClientControl {
   }
 
   #sendKeepalive(now: number): void {
-    this.#keepaliveAt =
-      now + this.#jitter(this.state === 'silent' ? Math.min(SECOND, this.#keepalive) : this.#keepalive);
+    const interval = this.state === 'silent' ? Math.min(SECOND, this.#keepalive) : this.#keepalive;
+    this.#keepaliveAt = now + this.#jitter(interval);
     this.#keepaliveSent = now;
     this.#keepaliveSequence = (this.#keepaliveSequence + 1) >>> 0;
-    const w = this.#writer
-      .begin(ControlType.Keepalive, this.#tokenHigh, this.#tokenLow)
-      .sequence(this.#keepaliveSequence)
-      .nonce(this.#nonceHigh, this.#nonceLow)
-      .padTo(KEEPALIVE_SIZE);
-    this.#out.send(this.server, w.bytes, w.length, true);
+    this.#send(writeKeepalive(this.#writer, this.#id, this.#keepaliveSequence, this.#id));
   }
 
   #probe(now: number): void {
@@ -459,26 +445,14 @@ export class ClientControl {
     this.#reportMtu(now);
     if (size === 0) return;
     this.large = 0;
-    const w = this.#writer
-      .begin(ControlType.Probe, this.#tokenHigh, this.#tokenLow)
-      .sequence(this.#path.sequence)
-      .size(size)
-      .nonce(this.#nonceHigh, this.#nonceLow)
-      .padTo(size);
+    const w = writeProbe(this.#writer, this.#id, this.#path.sequence, size, this.#id);
     this.#path.sequence = (this.#path.sequence + 1) >>> 0;
     this.#out.send(this.server, w.bytes, w.length, false);
     if (this.#path.wantsSignOfLife) this.#sendKeepalive(now);
   }
 
-  #sendAnswer(type: number, sequence: number, size: number): void {
-    const w = this.#writer.begin(type, this.#tokenHigh, this.#tokenLow).sequence(sequence);
-    if (size > 0) w.size(size);
-    this.#out.send(this.server, w.bytes, w.length, true);
-  }
-
-  #sendBare(type: number): void {
-    const w = this.#writer.begin(type, this.#tokenHigh, this.#tokenLow);
-    this.#out.send(this.server, w.bytes, w.length, true);
+  #send(message: ControlWriter): void {
+    this.#out.send(this.server, message.bytes, message.length, true);
   }
 
   /** `time` +- 10 %, so that many clients do not speak at once. */

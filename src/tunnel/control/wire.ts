@@ -337,14 +337,14 @@ export class ControlWriter {
     return this;
   }
 
-  cookie(cookie: Uint8Array, length: number): this {
-    this.#field(F.Cookie, length);
-    for (let i = 0; i < length; i++) this.bytes[this.length++] = cookie[i];
+  cookie(cookie: Uint8Array): this {
+    this.#field(F.Cookie, cookie.length);
+    for (const byte of cookie) this.bytes[this.length++] = byte;
     return this;
   }
 
   /** @param field `ControlField.Address` or `ControlField.Network` */
-  claim(field: number, prefix: IpPrefix): this {
+  prefix(field: number, prefix: IpPrefix): this {
     const { address, length } = prefix;
     this.#field(field, 2 + address.bytes.length);
     this.bytes[this.length++] = address.family;
