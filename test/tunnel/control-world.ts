@@ -2,9 +2,9 @@
 import { parseIp } from '../../src/packet/address.ts';
 import { type IpPrefix, parsePrefix } from '../../src/packet/prefix.ts';
 import { type ClientConfig, ClientControl } from '../../src/tunnel/control/client.ts';
-import type { ControlOut, RandomStream, TunnelEvent } from '../../src/tunnel/control/context.ts';
 import type { PrefixTable } from '../../src/tunnel/control/owners.ts';
 import { type ServerConfig, ServerControl } from '../../src/tunnel/control/server.ts';
+import type { ControlOut, RandomStream, TunnelEvent } from '../../src/tunnel/control/session.ts';
 
 export const MS = 1e6;
 export const SECOND = 1e9;

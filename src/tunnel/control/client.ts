@@ -10,6 +10,17 @@
  */
 import type { IpPrefix } from '../../packet/prefix.ts';
 import {
+  type Nonce,
+  type Token,
+  writeAlive,
+  writeGoodbye,
+  writeHello,
+  writeKeepalive,
+  writeProbe,
+  writeProbed,
+} from './messages.ts';
+import { PathMtu } from './pmtu.ts';
+import {
   before,
   ControlDrop,
   type ControlOut,
@@ -23,18 +34,7 @@ import {
   sameOuter,
   smoothRtt,
   type TunnelEventType,
-} from './context.ts';
-import {
-  type Nonce,
-  type Token,
-  writeAlive,
-  writeGoodbye,
-  writeHello,
-  writeKeepalive,
-  writeProbe,
-  writeProbed,
-} from './messages.ts';
-import { PathMtu } from './pmtu.ts';
+} from './session.ts';
 import {
   Capability,
   CONTROL_VERSION,

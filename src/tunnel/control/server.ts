@@ -5,25 +5,12 @@
  *  2. With one, its address is proven: it resumes a session (same nonce, and same token, address or claim), moves
  *     it if the address changed, or is a newcomer whose claims are checked (claims.ts).
  *  3. A newcomer who claims what another session holds waits while the holder is asked.
- *  4. Welcomed, it has a session: a row in the arrays that the data path reads (sessions.ts).
+ *  4. Welcomed, it has a session: a row in the arrays that the data path reads (session-table.ts).
  *  5. A session that says nothing turns silent and is forgotten later, or ends with GOODBYE.
  */
 import { ipAt } from '../../packet/address.ts';
 import { contains, formatPrefix, type IpPrefix } from '../../packet/prefix.ts';
 import { type Objection, objection, type PendingClaim, PendingClaims, type ProvenHello } from './claims.ts';
-import {
-  before,
-  ControlDrop,
-  type ControlOut,
-  checkEnd,
-  MS,
-  Peers,
-  type RandomStream,
-  RateLimit,
-  SECOND,
-  smoothRtt,
-  type TunnelEventType,
-} from './context.ts';
 import { CookieJar } from './cookie.ts';
 import {
   writeAlive,
@@ -37,7 +24,20 @@ import {
   writeWho,
 } from './messages.ts';
 import type { PrefixTable } from './owners.ts';
-import { ownedPrefixes, type Session, SessionTable } from './sessions.ts';
+import {
+  before,
+  ControlDrop,
+  type ControlOut,
+  checkEnd,
+  MS,
+  Peers,
+  type RandomStream,
+  RateLimit,
+  SECOND,
+  smoothRtt,
+  type TunnelEventType,
+} from './session.ts';
+import { ownedPrefixes, type Session, SessionTable } from './session-table.ts';
 import {
   Capability,
   CONTROL_HEADER,

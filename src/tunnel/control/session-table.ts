@@ -1,9 +1,9 @@
 /** The sessions of a server: rows of a fixed-size table, found by index, token, outer address and inner prefix. */
 import { addressBits, type IpPrefix } from '../../packet/prefix.ts';
 import type { ProvenHello } from './claims.ts';
-import { clampKeepalive, type Peers, type RandomStream } from './context.ts';
 import { InnerOwners, type PrefixTable } from './owners.ts';
 import { PathMtu } from './pmtu.ts';
+import { clampKeepalive, type Peers, type RandomStream } from './session.ts';
 
 /** A session, apart from what the data path reads. */
 export interface Session extends ProvenHello {
