@@ -3,10 +3,12 @@ import type { CaptureSink } from './capture.ts';
 
 const NO_WORDS = new Int32Array(0);
 const NO_BYTES = new Uint8Array(0);
+/** Bytes that are copied by one call; a power of two. */
+const BLOCK = 512;
 
 /**
  * Gathers what a capture writer appends and hands it to a sink when it is full. Nothing here allocates per
- * packet: the buffer grows only for a block that is larger than it, and copying makes no views.
+ * packet: the buffer grows only for a block that is larger than it, and views of the source are made once.
  */
 export class CaptureBuffer {
   #bytes: Uint8Array;
@@ -16,9 +18,10 @@ export class CaptureBuffer {
   #ended = false;
   readonly #sink: CaptureSink;
   readonly #little: boolean;
-  /** The last source and its words: a packet pool is one array for ever. */
+  /** The last source, its words, and views of its blocks by number: a packet pool is one array for ever. */
   #source: Uint8Array = NO_BYTES;
   #sourceWords: Int32Array = NO_WORDS;
+  readonly #sourceBlocks = new Map<number, Uint8Array>();
 
   constructor(sink: CaptureSink, size: number, little: boolean) {
     this.#sink = sink;
@@ -74,33 +77,56 @@ export class CaptureBuffer {
   /** Copies, with zeros up to the next multiple of `align` (1 or 4). */
   put(source: Uint8Array, offset: number, length: number, align: number): void {
     const at = this.#used;
+    if (source !== this.#source) {
+      this.#remember(source);
+      this.#bytes.set(source.subarray(offset, offset + length), at);
+    } else {
+      let done = 0;
+      if (length >= 2 * BLOCK) {
+        const lead = -offset & (BLOCK - 1);
+        this.#copy(source, offset, at, lead);
+        for (done = lead; done + BLOCK <= length; done += BLOCK) {
+          this.#bytes.set(this.#block(source, (offset + done) / BLOCK), at + done);
+        }
+      }
+      this.#copy(source, offset + done, at + done, length - done);
+    }
+    const end = at + (align === 4 ? (length + 3) & ~3 : length);
+    for (let i = at + length; i < end; i++) this.#bytes[i] = 0;
+    this.#used = end;
+  }
+
+  /** Word by word where both sides are aligned, as a pool's packets are: 3 times as fast as by bytes. */
+  #copy(source: Uint8Array, offset: number, at: number, length: number): void {
     const target = this.#bytes;
     let done = 0;
-    if (((offset | at) & 3) === 0 && length >= 16) {
-      // Word by word where both sides are aligned, which a pool's packets are: 3 times as fast as by bytes.
-      const from = this.#wordsOf(source);
+    if (((offset | at) & 3) === 0) {
+      const from = this.#sourceWords;
       const to = this.#words;
-      const count = Math.min(length >> 2, from.length - (offset >> 2));
       const first = offset >> 2;
       const start = at >> 2;
+      const count = Math.min(length >> 2, from.length - first);
       for (let i = 0; i < count; i++) to[start + i] = from[first + i]!;
       if (count > 0) done = count << 2;
     }
     for (; done < length; done++) target[at + done] = source[offset + done]!;
-    const end = align === 4 ? (length + 3) & ~3 : length;
-    for (; done < end; done++) target[at + done] = 0;
-    this.#used = at + end;
   }
 
-  /** The whole words of `source`; none when its memory is not aligned. */
-  #wordsOf(source: Uint8Array): Int32Array {
-    if (this.#source !== source) {
-      this.#source = source;
-      const aligned = (source.byteOffset & 3) === 0;
-      this.#sourceWords = aligned
-        ? new Int32Array(source.buffer, source.byteOffset, source.length >> 2)
-        : NO_WORDS;
-    }
-    return this.#sourceWords;
+  /** The view of a whole block, made once: what a copy of many bytes at memory speed takes. */
+  #block(source: Uint8Array, index: number): Uint8Array {
+    const known = this.#sourceBlocks.get(index);
+    if (known) return known;
+    const block = source.subarray(index * BLOCK, (index + 1) * BLOCK);
+    this.#sourceBlocks.set(index, block);
+    return block;
+  }
+
+  #remember(source: Uint8Array): void {
+    this.#source = source;
+    this.#sourceBlocks.clear();
+    const aligned = (source.byteOffset & 3) === 0;
+    this.#sourceWords = aligned
+      ? new Int32Array(source.buffer, source.byteOffset, source.length >> 2)
+      : NO_WORDS;
   }
 }
