@@ -33,6 +33,19 @@ export {
   type UdpOptions,
   udpPacket,
 } from './build.ts';
+// Capture files.
+export {
+  CaptureDirection,
+  type CaptureInterface,
+  type CaptureInterfaceOptions,
+  type CaptureRecord,
+  type CaptureSink,
+  type CaptureWriter,
+  type CaptureWriterOptions,
+  LinkType,
+  SNAP_LENGTH,
+} from './capture.ts';
+export { CaptureReader, type CaptureReaderOptions, readCapture } from './capture-reader.ts';
 export { checksum, fold, pseudoSum4, pseudoSum6, rewrite16, sum, update16, update32 } from './checksum.ts';
 export { applyOuterEcn, decapsulateEcn, ECN_DROP, ecnOf, encapsulateEcn, setEcn } from './ecn.ts';
 // Headers, each a namespace of accessors, `check`, `parse` and `emit`.
@@ -54,6 +67,8 @@ export * as icmpv6 from './icmpv6.ts';
 export * as ip from './ip.ts';
 export * as ipv4 from './ipv4.ts';
 export * as ipv6 from './ipv6.ts';
+export { PcapWriter, type PcapWriterOptions } from './pcap.ts';
+export { PcapngWriter, type PcapngWriterOptions } from './pcapng.ts';
 export {
   addressBits,
   broadcastOf,
