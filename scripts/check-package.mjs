@@ -112,7 +112,7 @@ async function listFiles(directory, suffix = '') {
 async function lookInside(unpacked) {
   const files = await listFiles(unpacked);
   const wrong = files.filter((name) =>
-    /(^|\/)(test|\.cache|node_modules)(\/|$)|\.test\.|\.tsbuildinfo$|\.o$/.test(name),
+    /(^|\/)(test|\.cache|node_modules)(\/|$)|\.test\.|\.(tsbuildinfo|stamp|o)$/.test(name),
   );
   if (wrong.length > 0) refuse(`the tarball holds ${wrong.join(', ')}`);
   const missing = ['README.md', 'LICENSE', 'CHANGELOG.md', 'dist/index.js'].filter(

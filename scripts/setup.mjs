@@ -209,28 +209,20 @@ async function installPackages() {
 }
 
 async function buildStale() {
-  const sources = await filesUnder(path.join(root, 'native'));
-  if (sources.length > 0) {
-    sources.push(path.join(root, 'binding.gyp'), path.join(root, 'scripts', 'build-native.mjs'));
-    const newest = Math.max(...(await Promise.all(sources.map(modified))));
-    const release = await filesUnder(
-      path.join(root, 'build', 'Release'),
-      (name) => name.endsWith('.node'),
-      1,
-    );
-    const built = Math.max(0, ...(await Promise.all(release.map(modified))));
-    if (built < newest) await step('building the addon', ['scripts/build-native.mjs']);
-  }
+  // Each knows by itself whether there is something to do.
+  await step('building the addon', ['scripts/build-native.mjs']);
   await pruneDist();
-  await step('', ['node_modules/typescript/bin/tsc', '-b']);
+  await step('compiling TypeScript', ['node_modules/typescript/bin/tsc', '-b']);
 }
 
+/** Runs a build and says its name when there is something to wait for. */
 async function step(title, argv) {
-  if (title) say(title);
+  const patience = setTimeout(() => say(title), 1000);
   const { code, output } = await run(process.execPath, argv, { quiet: true });
+  clearTimeout(patience);
   if (code === 0) return;
   process.stderr.write(output);
-  throw new SetupError(`node ${argv.join(' ')} failed with exit code ${code}; its output is above`);
+  throw new SetupError(`${title} failed (node ${argv.join(' ')}: exit code ${code}); its output is above`);
 }
 
 /** tsc never deletes: what was compiled from a source that is gone goes here. */
@@ -260,12 +252,12 @@ const isDirectory = (file) =>
     () => false,
   );
 
-async function filesUnder(directory, accept = () => true, depth = 16) {
+async function filesUnder(directory, accept = () => true) {
   const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
   const files = [];
   for (const entry of entries) {
     const file = path.join(directory, entry.name);
-    if (entry.isDirectory() && depth > 1) files.push(...(await filesUnder(file, accept, depth - 1)));
+    if (entry.isDirectory()) files.push(...(await filesUnder(file, accept)));
     else if (entry.isFile() && accept(entry.name)) files.push(file);
   }
   return files;
