@@ -1,0 +1,35 @@
+{
+  "targets": [
+    {
+      "target_name": "tunconnector",
+      "defines": ["NAPI_VERSION=9"],
+      "conditions": [
+        ["OS=='linux'", {
+          "sources": [
+            "native/addon.cc",
+            "native/address.cc",
+            "native/arguments.cc",
+            "native/bytes.cc",
+            "native/environment.cc",
+            "native/interface.cc",
+            "native/netns.cc",
+            "native/offload.cc",
+            "native/packet_socket.cc",
+            "native/poller.cc",
+            "native/pool.cc",
+            "native/port.cc",
+            "native/scatter.cc",
+            "native/tcp.cc",
+            "native/tun.cc",
+            "native/udp.cc",
+            "native/udp_send.cc"
+          ],
+          "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"],
+          "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden"]
+        }, {
+          "sources": ["native/stub.cc"]
+        }]
+      ]
+    }
+  ]
+}

@@ -1,0 +1,450 @@
+// One epoll with a timer and a wake-up in it. A worker thread blocks in pollerWait; a thread with an event loop hands
+// the epoll descriptor to it (pollerWatch) and harvests in the callback. One driver, two ways to sleep.
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <mutex>
+#include <unordered_map>
+
+#include "arguments.h"
+#include "port.h"
+
+// The handles of one environment that its event loop still has to close, which may take longer than the environment
+// itself lives: the loop runs on until the clean-up hook is removed.
+struct Closing {
+  int open = 0;
+  bool ending = false;
+  napi_async_cleanup_hook_handle hook = nullptr;
+};
+
+// What the event loop holds of a poller. Freed by the loop's close callback.
+struct Watch {
+  uv_poll_t poll;
+  Poller* poller = nullptr;  // null once the poller is closed
+  Closing* closing = nullptr;
+  napi_env env = nullptr;
+  napi_ref callback = nullptr;
+  napi_async_context context = nullptr;
+  bool calling = false;
+};
+
+struct Poller {
+  Environment* self = nullptr;
+  int32_t id = 0;
+  int epoll = -1;
+  int timer = -1;
+  int wakeup = -1;
+  int32_t* ready = nullptr;
+  int32_t readyPairs = 0;
+  napi_ref heldReady = nullptr;
+  bool referenced = true;
+  Watch* watch = nullptr;
+};
+
+namespace {
+
+constexpr uint64_t kInternal = uint64_t{1} << 32;  // marks the timer's and the wake-up's epoll data
+constexpr int kMaxEvents = 256;
+// PollEvent in src/native/binding.ts.
+constexpr int32_t kRead = 1;
+constexpr int32_t kWrite = 2;
+constexpr int32_t kError = 4;
+
+// Wake-ups come from any thread, by number.
+struct Wakeups {
+  std::mutex mutex;
+  std::unordered_map<int32_t, int> descriptors;
+  int32_t next = 1;
+};
+
+Wakeups& wakeups() {
+  static Wakeups* all = new Wakeups;
+  return *all;
+}
+
+Poller* findPoller(Environment* self, int32_t id) {
+  for (Poller* poller : self->pollers) {
+    if (poller->id == id) return poller;
+  }
+  return nullptr;
+}
+
+// For set-up calls: throws when there is no such poller.
+Poller* needPoller(napi_env env, Environment* self, int32_t id) {
+  Poller* poller = findPoller(self, id);
+  if (poller == nullptr) {
+    Failure failure;
+    failure.set(EBADF, "poller");
+    throwFailure(env, failure);
+  }
+  return poller;
+}
+
+// Nanoseconds to a timespec, rounded up: never early.
+timespec toTimespec(double ns) {
+  int64_t whole = static_cast<int64_t>(std::ceil(ns));
+  timespec time{};
+  time.tv_sec = static_cast<time_t>(whole / 1000000000);
+  time.tv_nsec = static_cast<long>(whole % 1000000000);
+  return time;
+}
+
+bool isFinite(double deadline) { return deadline < 9e18; }
+
+int waitFor(int epoll, epoll_event* events, int capacity, const timespec* timeout) {
+#ifdef SYS_epoll_pwait2
+  static bool missing = false;
+  if (!missing) {
+    long n = syscall(SYS_epoll_pwait2, epoll, events, capacity, timeout, nullptr, size_t{0});
+    if (n >= 0 || errno != ENOSYS) return static_cast<int>(n);
+    missing = true;  // before Linux 5.11
+  }
+#endif
+  int64_t ms = -1;
+  if (timeout != nullptr) ms = timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000;
+  return epoll_wait(epoll, events, capacity, ms > INT32_MAX ? INT32_MAX : static_cast<int>(ms));
+}
+
+// Linux delays timed waits by up to 50 us to save wake-ups; a thread that sleeps here wants its packets on time.
+void sharpenTimers() {
+  static thread_local bool sharp = false;
+  if (!sharp) prctl(PR_SET_TIMERSLACK, 1UL);
+  sharp = true;
+}
+
+// Returns pairs in `ready`; 0 when the deadline has passed or a wake-up came.
+int32_t harvest(Poller* poller, double deadline) {
+  epoll_event events[kMaxEvents];
+  // Timer and wake-up must not push a descriptor out of the last row.
+  int capacity = std::min(kMaxEvents, poller->readyPairs + 2);
+  while (true) {
+    double left = deadline > 0 && isFinite(deadline) ? deadline - monotonicNow() : 0;
+    timespec timeout = toTimespec(left > 0 ? left : 0);
+    bool bounded = isFinite(deadline);
+    if (left > 0 || !bounded) sharpenTimers();
+    int n = waitFor(poller->epoll, events, capacity, bounded ? &timeout : nullptr);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -errno;
+    int32_t pairs = 0;
+    for (int i = 0; i < n; i++) {
+      if (events[i].data.u64 & kInternal) continue;
+      if (pairs == poller->readyPairs) break;  // level-triggered: the rest comes next time
+      int32_t bits = 0;
+      if (events[i].events & (EPOLLIN | EPOLLRDHUP)) bits |= kRead;
+      if (events[i].events & EPOLLOUT) bits |= kWrite;
+      if (events[i].events & (EPOLLERR | EPOLLHUP)) bits |= kError;
+      poller->ready[pairs * 2] = static_cast<int32_t>(events[i].data.u64);
+      poller->ready[pairs * 2 + 1] = bits;
+      pairs++;
+    }
+    return pairs;
+  }
+}
+
+uint32_t epollBits(int64_t events) {
+  return (events & kRead ? EPOLLIN : 0u) | (events & kWrite ? EPOLLOUT : 0u);
+}
+
+void closingDone(Closing* closing) {
+  if (!closing->ending || closing->open > 0) return;
+  napi_remove_async_cleanup_hook(closing->hook);
+  delete closing;
+}
+
+void forget(Watch* watch) {
+  if (watch->callback != nullptr) napi_delete_reference(watch->env, watch->callback);
+  if (watch->context != nullptr) napi_async_destroy(watch->env, watch->context);
+  watch->callback = nullptr;
+  watch->context = nullptr;
+}
+
+void wakeJavaScript(uv_poll_t* handle, int, int) {
+  Watch* watch = static_cast<Watch*>(handle->data);
+  if (watch->poller == nullptr) return;
+  napi_env env = watch->env;
+  napi_handle_scope scope;
+  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
+  napi_value callback;
+  napi_value receiver;
+  napi_get_reference_value(env, watch->callback, &callback);
+  napi_get_global(env, &receiver);
+  watch->calling = true;
+  napi_status status = napi_make_callback(env, watch->context, receiver, callback, 0, nullptr, nullptr);
+  watch->calling = false;
+  if (status == napi_pending_exception) {
+    napi_value error;
+    if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
+  }
+  if (watch->poller == nullptr) forget(watch);  // the callback closed its own poller
+  napi_close_handle_scope(env, scope);
+}
+
+void endWatch(Watch* watch) {
+  watch->poller = nullptr;
+  if (!watch->calling) forget(watch);
+  uv_poll_stop(&watch->poll);
+  uv_close(reinterpret_cast<uv_handle_t*>(&watch->poll), [](uv_handle_t* handle) {
+    Watch* closed = static_cast<Watch*>(handle->data);
+    Closing* closing = closed->closing;
+    delete closed;
+    closing->open--;
+    closingDone(closing);
+  });
+}
+
+void closePoller(Poller* poller) {
+  {
+    Wakeups& all = wakeups();
+    std::lock_guard<std::mutex> lock(all.mutex);
+    all.descriptors.erase(poller->id);
+    if (poller->wakeup >= 0) close(poller->wakeup);
+  }
+  // The loop must let go of the epoll descriptor before it is closed.
+  if (poller->watch != nullptr) endWatch(poller->watch);
+  if (poller->timer >= 0) close(poller->timer);
+  if (poller->epoll >= 0) close(poller->epoll);
+  if (poller->heldReady != nullptr) napi_delete_reference(poller->self->env, poller->heldReady);
+  delete poller;
+}
+
+bool addInternal(int epoll, int fd) {
+  // Edge-triggered: neither has to be read, each expiry and each wake-up is an edge of its own.
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  event.data.u64 = kInternal;
+  return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+napi_value pollerOpen(napi_env env, napi_callback_info info) {
+  Arguments<1> call(env, info);
+  void* ready;
+  size_t length;
+  if (!readTypedArray(env, call.values[0], "ready", napi_int32_array, &ready, &length)) return nullptr;
+  if (length < 2) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "ready must hold at least one pair");
+    return nullptr;
+  }
+  Poller* poller = new Poller;
+  poller->self = call.self;
+  poller->ready = static_cast<int32_t*>(ready);
+  poller->readyPairs = static_cast<int32_t>(std::min<size_t>(length / 2, kMaxEvents));
+  poller->epoll = epoll_create1(EPOLL_CLOEXEC);
+  poller->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  poller->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (poller->epoll < 0 || poller->timer < 0 || poller->wakeup < 0 ||
+      !addInternal(poller->epoll, poller->timer) || !addInternal(poller->epoll, poller->wakeup)) {
+    Failure failure;
+    failure.set(errno, "epoll_create1");
+    closePoller(poller);
+    return throwFailure(env, failure);
+  }
+  napi_create_reference(env, call.values[0], 1, &poller->heldReady);
+  {
+    Wakeups& all = wakeups();
+    std::lock_guard<std::mutex> lock(all.mutex);
+    poller->id = all.next++;
+    all.descriptors[poller->id] = poller->wakeup;
+  }
+  call.self->pollers.push_back(poller);
+  return makeInteger(env, poller->id);
+}
+
+napi_value control(napi_env env, napi_callback_info info, int operation, const char* name) {
+  Arguments<4> call(env, info);
+  Poller* poller = needPoller(env, call.self, call.integer(0));
+  if (poller == nullptr) return nullptr;
+  int64_t fd;
+  int64_t key;
+  int64_t events;
+  if (!readInteger(env, call.values[1], "fd", 0, INT32_MAX, &fd)) return nullptr;
+  if (!readInteger(env, call.values[2], "key", INT32_MIN, INT32_MAX, &key)) return nullptr;
+  if (!readInteger(env, call.values[3], "events", 0, 7, &events)) return nullptr;
+  epoll_event event{};
+  event.events = epollBits(events);
+  event.data.u64 = static_cast<uint32_t>(key);
+  if (epoll_ctl(poller->epoll, operation, static_cast<int>(fd), &event) < 0) {
+    Failure failure;
+    failure.set(errno, name);
+    return throwFailure(env, failure);
+  }
+  return nullptr;
+}
+
+napi_value pollerAdd(napi_env env, napi_callback_info info) {
+  return control(env, info, EPOLL_CTL_ADD, "epoll_ctl(ADD)");
+}
+
+napi_value pollerModify(napi_env env, napi_callback_info info) {
+  return control(env, info, EPOLL_CTL_MOD, "epoll_ctl(MOD)");
+}
+
+napi_value pollerRemove(napi_env env, napi_callback_info info) {
+  Arguments<2> call(env, info);
+  Poller* poller = findPoller(call.self, call.integer(0));
+  // A descriptor that is closed has left by itself.
+  if (poller != nullptr) epoll_ctl(poller->epoll, EPOLL_CTL_DEL, call.integer(1), nullptr);
+  return nullptr;
+}
+
+napi_value pollerWait(napi_env env, napi_callback_info info) {
+  Arguments<2> call(env, info);
+  Poller* poller = findPoller(call.self, call.integer(0));
+  double deadline = 0;
+  if (poller == nullptr || napi_get_value_double(env, call.values[1], &deadline) != napi_ok) {
+    return makeInteger(env, -EBADF);
+  }
+  return makeInteger(env, harvest(poller, deadline));
+}
+
+napi_value pollerWatch(napi_env env, napi_callback_info info) {
+  Arguments<2> call(env, info);
+  Poller* poller = needPoller(env, call.self, call.integer(0));
+  if (poller == nullptr) return nullptr;
+  Failure failure;
+  napi_valuetype type;
+  if (napi_typeof(env, call.values[1], &type) != napi_ok || type != napi_function) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "wake must be a function");
+    return nullptr;
+  }
+  if (poller->watch != nullptr) {
+    failure.set(EBUSY, "pollerWatch");
+    return throwFailure(env, failure);
+  }
+  uv_loop_t* loop = nullptr;
+  napi_get_uv_event_loop(env, &loop);
+  Watch* watch = new Watch;
+  int error = uv_poll_init(loop, &watch->poll, poller->epoll);
+  if (error != 0) {
+    delete watch;
+    failure.set(-error, "uv_poll_init");
+    return throwFailure(env, failure);
+  }
+  watch->poll.data = watch;
+  watch->poller = poller;
+  watch->env = env;
+  watch->closing = call.self->closing;
+  watch->closing->open++;
+  poller->watch = watch;
+  napi_value resource;
+  napi_value name;
+  napi_create_object(env, &resource);
+  napi_create_string_utf8(env, "tunconnector.poller", NAPI_AUTO_LENGTH, &name);
+  napi_async_init(env, resource, name, &watch->context);
+  napi_create_reference(env, call.values[1], 1, &watch->callback);
+  if (!poller->referenced) uv_unref(reinterpret_cast<uv_handle_t*>(&watch->poll));
+  error = uv_poll_start(&watch->poll, UV_READABLE, wakeJavaScript);
+  if (error != 0) {
+    poller->watch = nullptr;
+    endWatch(watch);
+    failure.set(-error, "uv_poll_start");
+    return throwFailure(env, failure);
+  }
+  return nullptr;
+}
+
+napi_value pollerRef(napi_env env, napi_callback_info info) {
+  Arguments<2> call(env, info);
+  Poller* poller = findPoller(call.self, call.integer(0));
+  bool referenced;
+  if (!readBoolean(env, call.values[1], "ref", &referenced)) return nullptr;
+  if (poller == nullptr) return nullptr;
+  poller->referenced = referenced;
+  if (poller->watch == nullptr) return nullptr;
+  uv_handle_t* handle = reinterpret_cast<uv_handle_t*>(&poller->watch->poll);
+  if (referenced) {
+    uv_ref(handle);
+  } else {
+    uv_unref(handle);
+  }
+  return nullptr;
+}
+
+napi_value pollerDeadline(napi_env env, napi_callback_info info) {
+  Arguments<2> call(env, info);
+  Poller* poller = findPoller(call.self, call.integer(0));
+  double deadline;
+  if (poller == nullptr || napi_get_value_double(env, call.values[1], &deadline) != napi_ok) return nullptr;
+  itimerspec when{};  // all zero: never
+  // A time in the past fires at once.
+  if (isFinite(deadline)) when.it_value = toTimespec(deadline >= 1 ? deadline : 1);
+  timerfd_settime(poller->timer, TFD_TIMER_ABSTIME, &when, nullptr);
+  return nullptr;
+}
+
+napi_value pollerWake(napi_env env, napi_callback_info info) {
+  Arguments<1> call(env, info);
+  Wakeups& all = wakeups();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  auto found = all.descriptors.find(call.integer(0));
+  if (found == all.descriptors.end()) return nullptr;
+  uint64_t one = 1;
+  // EAGAIN means 2^64 - 1 wake-ups are pending, which is enough.
+  ssize_t ignored = write(found->second, &one, sizeof one);
+  (void)ignored;
+  return nullptr;
+}
+
+napi_value pollerClose(napi_env env, napi_callback_info info) {
+  Arguments<1> call(env, info);
+  std::vector<Poller*>& pollers = call.self->pollers;
+  Poller* poller = findPoller(call.self, call.integer(0));
+  if (poller == nullptr) return nullptr;
+  pollers.erase(std::find(pollers.begin(), pollers.end(), poller));
+  closePoller(poller);
+  return nullptr;
+}
+
+napi_value now(napi_env env, napi_callback_info) { return makeNumber(env, monotonicNow()); }
+
+}  // namespace
+
+void pollersCloseAll(Environment* self) {
+  for (Poller* poller : self->pollers) closePoller(poller);
+  self->pollers.clear();
+}
+
+void definePoller(napi_env env, napi_value exports, Environment* self) {
+  defineFunction(env, exports, self, "now", now);
+  defineFunction(env, exports, self, "pollerOpen", pollerOpen);
+  defineFunction(env, exports, self, "pollerAdd", pollerAdd);
+  defineFunction(env, exports, self, "pollerModify", pollerModify);
+  defineFunction(env, exports, self, "pollerRemove", pollerRemove);
+  defineFunction(env, exports, self, "pollerWait", pollerWait);
+  defineFunction(env, exports, self, "pollerWatch", pollerWatch);
+  defineFunction(env, exports, self, "pollerRef", pollerRef);
+  defineFunction(env, exports, self, "pollerDeadline", pollerDeadline);
+  defineFunction(env, exports, self, "pollerWake", pollerWake);
+  defineFunction(env, exports, self, "pollerClose", pollerClose);
+}
+
+// ── the environment's end
+
+namespace {
+
+void endEnvironment(napi_async_cleanup_hook_handle hook, void* data) {
+  Environment* self = static_cast<Environment*>(data);
+  Closing* closing = self->closing;
+  closing->hook = hook;
+  closing->ending = true;
+  portsCloseAll(self);
+  pollersCloseAll(self);
+  poolsDetachAll(self);
+  descriptorsCloseAll(self);
+  closingDone(closing);
+}
+
+}  // namespace
+
+bool beginEnvironment(Environment* self) {
+  self->closing = new Closing;
+  return napi_add_async_cleanup_hook(self->env, endEnvironment, self, nullptr) == napi_ok;
+}

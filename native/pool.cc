@@ -1,0 +1,333 @@
+#include "pool.h"
+
+#include <cerrno>
+#include <cstdio>
+
+#include "arguments.h"
+#include "offload.h"
+
+static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+
+// The count of a free stack, or 0 when JavaScript has left nonsense there.
+static int32_t stackCount(const int32_t* stack, int32_t capacity) {
+  int32_t count = stack[0];
+  return count > 0 && count <= capacity ? count : 0;
+}
+
+int32_t Pool::roomSmall(int32_t account) const {
+  int32_t room = smaller(stackCount(freeSmall, smallSlots), quotaSmall[account] - usedSmall[account]);
+  room = smaller(room, stackCount(freeDescriptors, descriptorStack));
+  return room > 0 ? room : 0;
+}
+
+int32_t Pool::roomLarge(int32_t account) const {
+  int32_t room = smaller(stackCount(freeLarge, largeSlots), quotaLarge[account] - usedLarge[account]);
+  room = smaller(room, stackCount(freeDescriptors, descriptorStack));
+  return room > 0 ? room : 0;
+}
+
+int32_t Pool::takeSmall() {
+  int32_t count = stackCount(freeSmall, smallSlots);
+  if (count == 0) return -1;
+  int32_t taken = freeSmall[count];
+  freeSmall[0] = count - 1;
+  return taken >= 0 && taken < smallSlots ? taken : -1;
+}
+
+int32_t Pool::takeLarge() {
+  int32_t count = stackCount(freeLarge, largeSlots);
+  if (count == 0) return -1;
+  int32_t taken = freeLarge[count];
+  freeLarge[0] = count - 1;
+  return taken >= smallSlots && taken < slots() ? taken : -1;
+}
+
+void Pool::giveBack(int32_t freed) {
+  bool small = isSmall(freed);
+  int32_t* stack = small ? freeSmall : freeLarge;
+  int32_t capacity = small ? smallSlots : largeSlots;
+  if (stack[0] < 0 || stack[0] >= capacity) return;
+  stack[++stack[0]] = freed;
+}
+
+int32_t Pool::describe(int32_t s, int32_t account) {
+  int32_t count = stackCount(freeDescriptors, descriptorStack);
+  if (count == 0) return -1;
+  int32_t handle = freeDescriptors[count];
+  if (handle < 0 || handle >= rows) return -1;
+  freeDescriptors[0] = count - 1;
+  if (isSmall(s)) {
+    usedSmall[account]++;
+  } else {
+    usedLarge[account]++;
+  }
+  references[s] = 1;
+  owner[s] = static_cast<uint8_t>(account);
+  slot[handle] = s;
+  offset[handle] = static_cast<int32_t>(slotStart(s) + kHeadroom);
+  length[handle] = 0;
+  layer[handle] = 0;
+  l3Offset[handle] = 0;
+  prefixLength[handle] = 0;
+  segmentSize[handle] = 0;
+  segments[handle] = 1;
+  gsoType[handle] = 0;
+  checksumStart[handle] = -1;
+  checksumOffset[handle] = 0;
+  peer[handle] = -1;
+  trafficClass[handle] = 0;
+  flags[handle] = 0;
+  arrival[handle] = 0;
+  state[handle] = 1;
+  return handle;
+}
+
+int32_t Pool::allocate(int32_t size, int32_t account) {
+  bool small = size <= kSmallRoom;
+  if (small ? roomSmall(account) == 0 : roomLarge(account) == 0) return -1;
+  int32_t s = small ? takeSmall() : takeLarge();
+  if (s < 0) return -1;
+  int32_t handle = describe(s, account);
+  if (handle < 0) giveBack(s);
+  return handle;
+}
+
+void Pool::free(int32_t handle) {
+  int32_t s = slot[handle];
+  state[handle] = 0;
+  if (stride > 0) length[handle] = -1;  // a stale reader gets nonsense at once
+  if (freeDescriptors[0] >= 0 && freeDescriptors[0] < descriptorStack) {
+    int32_t next = stride > 0 ? static_cast<int32_t>((int64_t{handle} + stride) % rows) : handle;
+    freeDescriptors[++freeDescriptors[0]] = next;
+  }
+  if (--references[s] != 0) return;
+  int32_t account = owner[s];
+  if (account < accounts) {
+    if (isSmall(s)) {
+      usedSmall[account]--;
+    } else {
+      usedLarge[account]--;
+    }
+  }
+  giveBack(s);
+}
+
+bool Pool::valid(int32_t handle) const {
+  if (handle < 0 || handle >= rows || state[handle] != 1) return false;
+  int32_t s = slot[handle];
+  if (s < 0 || s >= slots() || references[s] < 1) return false;
+  int64_t start = slotStart(s);
+  int64_t end = start + (isSmall(s) ? kSmallSlot : kLargeSlot);
+  int64_t from = offset[handle];
+  int64_t size = length[handle];
+  return size >= 0 && from - prefixLength[handle] >= start && from + size <= end;
+}
+
+// ── JavaScript's side
+
+namespace {
+
+void unhold(napi_env env, Pool* pool) {
+  for (napi_ref& reference : pool->held) {
+    if (reference != nullptr) napi_delete_reference(env, reference);
+    reference = nullptr;
+  }
+}
+
+// Reads the arrays of a PoolMemory one by one and holds on to each. After the first that does not fit it reads
+// no further and `ok` is false, with an exception pending.
+struct MemoryReader {
+  napi_env env;
+  napi_value memory;
+  Pool* pool;
+  bool ok = true;
+  int count = 0;
+  size_t length = 0;
+
+  // At least `least` cells long, and at most `most`.
+  template <typename Cell>
+  void read(Cell** into, const char* name, size_t least, size_t most) {
+    if (!ok) return;
+    void* data = nullptr;
+    napi_value array;
+    ok = fieldTypedArray(env, memory, name, typeOf(*into), &data, &length);
+    if (!ok) return;
+    if (length < least || length > most) {
+      char message[128];
+      snprintf(message, sizeof message, "%s has %zu cells and needs %zu to %zu", name, length, least, most);
+      napi_throw_range_error(env, "ERR_OUT_OF_RANGE", message);
+      ok = false;
+      return;
+    }
+    *into = static_cast<Cell*>(data);
+    // The array must outlive the pool whatever JavaScript does with the object that named it.
+    ok = napi_get_named_property(env, memory, name, &array) == napi_ok &&
+         napi_create_reference(env, array, 1, &pool->held[count++]) == napi_ok;
+  }
+
+  static napi_typedarray_type typeOf(uint8_t*) { return napi_uint8_array; }
+  static napi_typedarray_type typeOf(uint16_t*) { return napi_uint16_array; }
+  static napi_typedarray_type typeOf(int32_t*) { return napi_int32_array; }
+  static napi_typedarray_type typeOf(double*) { return napi_float64_array; }
+};
+
+bool readMemory(napi_env env, napi_value memory, Pool* pool) {
+  int64_t small;
+  int64_t large;
+  int64_t stride;
+  if (!fieldInteger(env, memory, "smallSlots", 0, INT32_MAX / kSmallSlot, &small)) return false;
+  if (!fieldInteger(env, memory, "largeSlots", 0, INT32_MAX / kLargeSlot, &large)) return false;
+
+  const size_t any = INT32_MAX;
+  const size_t slots = static_cast<size_t>(small + large);
+  MemoryReader reader{env, memory, pool};
+  reader.read(&pool->slab, "slab", static_cast<size_t>(small * kSmallSlot + large * kLargeSlot), any);
+
+  reader.read(&pool->state, "state", 1, any / 2);
+  const size_t rows = reader.length;
+  reader.read(&pool->slot, "slot", rows, rows);
+  reader.read(&pool->offset, "offset", rows, rows);
+  reader.read(&pool->length, "length", rows, rows);
+  reader.read(&pool->layer, "layer", rows, rows);
+  reader.read(&pool->l3Offset, "l3Offset", rows, rows);
+  reader.read(&pool->prefixLength, "prefixLength", rows, rows);
+  reader.read(&pool->segmentSize, "segmentSize", rows, rows);
+  reader.read(&pool->segments, "segments", rows, rows);
+  reader.read(&pool->gsoType, "gsoType", rows, rows);
+  reader.read(&pool->checksumStart, "checksumStart", rows, rows);
+  reader.read(&pool->checksumOffset, "checksumOffset", rows, rows);
+  reader.read(&pool->peer, "peer", rows, rows);
+  reader.read(&pool->trafficClass, "trafficClass", rows, rows);
+  reader.read(&pool->flags, "flags", rows, rows);
+  reader.read(&pool->arrival, "arrival", rows, rows);
+
+  reader.read(&pool->references, "references", slots, any);
+  reader.read(&pool->owner, "owner", slots, any);
+  reader.read(&pool->freeDescriptors, "freeDescriptors", 1, rows + 1);
+  pool->descriptorStack = static_cast<int32_t>(reader.length - 1);
+  reader.read(&pool->freeSmall, "freeSmall", static_cast<size_t>(small) + 1, any);
+  reader.read(&pool->freeLarge, "freeLarge", static_cast<size_t>(large) + 1, any);
+
+  reader.read(&pool->usedSmall, "usedSmall", 1, 256);
+  const size_t accounts = reader.length;
+  reader.read(&pool->quotaSmall, "quotaSmall", accounts, accounts);
+  reader.read(&pool->usedLarge, "usedLarge", accounts, accounts);
+  reader.read(&pool->quotaLarge, "quotaLarge", accounts, accounts);
+  if (!reader.ok || !fieldInteger(env, memory, "stride", 0, static_cast<int64_t>(rows), &stride)) return false;
+
+  pool->smallSlots = static_cast<int32_t>(small);
+  pool->largeSlots = static_cast<int32_t>(large);
+  pool->stride = static_cast<int32_t>(stride);
+  pool->rows = static_cast<int32_t>(rows);
+  pool->accounts = static_cast<int32_t>(accounts);
+  return true;
+}
+
+napi_value poolAttach(napi_env env, napi_callback_info info) {
+  Arguments<1> call(env, info);
+  Pool* pool = new Pool;
+  if (!readMemory(env, call.values[0], pool)) {
+    unhold(env, pool);
+    delete pool;
+    return nullptr;
+  }
+  int32_t id = call.self->pools.add(pool);
+  if (id < 0) {
+    unhold(env, pool);
+    delete pool;
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "too many pools");
+    return nullptr;
+  }
+  return makeInteger(env, id);
+}
+
+napi_value poolDetach(napi_env env, napi_callback_info info) {
+  Arguments<1> call(env, info);
+  Pool* pool = call.self->pools.remove(call.integer(0));
+  if (pool != nullptr) {
+    pool->detached = true;
+    pool->users++;
+    poolRelease(env, pool);
+  }
+  return nullptr;
+}
+
+napi_value completeChecksumOf(napi_env env, napi_callback_info info) {
+  Arguments<2> call(env, info);
+  Pool* pool = call.self->pools.find(call.integer(0));
+  int32_t handle = call.integer(1);
+  if (pool == nullptr || !pool->valid(handle)) return nullptr;
+  // A superframe has one checksum per segment and none of its own.
+  if (pool->segmentSize[handle] > 0) return nullptr;
+  completeChecksum(pool, handle);
+  return nullptr;
+}
+
+// Cuts a superframe into fresh wire packets, all or none.
+int32_t segmentInto(Pool* pool, int32_t handle, int32_t* out, size_t capacity) {
+  Superframe frame;
+  if (!frame.parse(pool, handle)) return -EINVAL;
+  if (frame.segments > capacity) return -ERANGE;
+  int32_t account = pool->owner[pool->slot[handle]];
+  if (account >= pool->accounts) return -EINVAL;
+  int32_t prefix = pool->prefixLength[handle];
+  if (prefix > kHeadroom) return -EINVAL;
+  for (uint32_t i = 0; i < frame.segments; i++) {
+    int32_t fresh = pool->allocate(static_cast<int32_t>(frame.segmentLength(i)), account);
+    if (fresh < 0) {
+      while (i > 0) pool->free(out[--i]);
+      return -ENOBUFS;
+    }
+    out[i] = fresh;
+    uint8_t* to = pool->bytes(fresh);
+    const uint8_t* from = pool->bytes(handle) - prefix;
+    for (int32_t b = 0; b < prefix; b++) to[b - prefix] = from[b];
+    pool->length[fresh] = static_cast<int32_t>(frame.write(i, to));
+    pool->layer[fresh] = pool->layer[handle];
+    pool->l3Offset[fresh] = pool->l3Offset[handle];
+    pool->prefixLength[fresh] = pool->prefixLength[handle];
+    pool->peer[fresh] = pool->peer[handle];
+    pool->trafficClass[fresh] = pool->trafficClass[handle];
+    pool->flags[fresh] = pool->flags[handle];
+    pool->arrival[fresh] = pool->arrival[handle];
+  }
+  return static_cast<int32_t>(frame.segments);
+}
+
+napi_value segment(napi_env env, napi_callback_info info) {
+  Arguments<3> call(env, info);
+  Pool* pool = call.self->pools.find(call.integer(0));
+  int32_t handle = call.integer(1);
+  if (pool == nullptr || !pool->valid(handle)) return makeInteger(env, -EBADF);
+  napi_typedarray_type type;
+  size_t capacity = 0;
+  void* out = nullptr;
+  if (napi_get_typedarray_info(env, call.values[2], &type, &capacity, &out, nullptr, nullptr) != napi_ok ||
+      type != napi_int32_array) {
+    return makeInteger(env, -EINVAL);
+  }
+  return makeInteger(env, segmentInto(pool, handle, static_cast<int32_t*>(out), capacity));
+}
+
+}  // namespace
+
+void poolRelease(napi_env env, Pool* pool) {
+  if (--pool->users > 0 || !pool->detached) return;
+  unhold(env, pool);
+  delete pool;
+}
+
+void poolsDetachAll(Environment* self) {
+  self->pools.each([self](Pool* pool) {
+    unhold(self->env, pool);
+    delete pool;
+  });
+  self->pools.clear();
+}
+
+void definePool(napi_env env, napi_value exports, Environment* self) {
+  defineFunction(env, exports, self, "poolAttach", poolAttach);
+  defineFunction(env, exports, self, "poolDetach", poolDetach);
+  defineFunction(env, exports, self, "completeChecksum", completeChecksumOf);
+  defineFunction(env, exports, self, "segment", segment);
+}

@@ -1,0 +1,372 @@
+// UDP sockets: opening and batched receiving with GRO.
+#include "udp.h"
+
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "arguments.h"
+#include "netns.h"
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+#ifndef SO_MEMINFO
+#define SO_MEMINFO 55
+#endif
+
+namespace {
+
+struct UdpRequest {
+  int family;
+  const uint8_t* address;
+  uint32_t scope;
+  uint16_t port;
+  bool dualStack;
+  bool reuse;
+  int buffer;
+  bool gso;
+  bool gro;
+  char device[16];
+  int receiveBuffer;
+  int sendBuffer;
+};
+
+bool setInt(int fd, int level, int option, int value) {
+  return setsockopt(fd, level, option, &value, sizeof value) == 0;
+}
+
+int getInt(int fd, int level, int option) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  return getsockopt(fd, level, option, &value, &length) == 0 ? value : -1;
+}
+
+// Over the system's limit with CAP_NET_ADMIN, up to it without.
+void setBuffer(int fd, int force, int plain, int bytes) {
+  if (bytes > 0 && !setInt(fd, SOL_SOCKET, force, bytes)) setInt(fd, SOL_SOCKET, plain, bytes);
+}
+
+// The first step that failed, or null.
+const char* configure(int fd, UdpRequest* request) {
+  bool six = request->family == 6;
+  bool both = six && request->dualStack;
+  if (six && !setInt(fd, SOL_IPV6, IPV6_V6ONLY, both ? 0 : 1)) return "setsockopt(IPV6_V6ONLY)";
+  if (request->reuse) {
+    if (!setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return "setsockopt(SO_REUSEADDR)";
+    if (!setInt(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return "setsockopt(SO_REUSEPORT)";
+  }
+  if (request->device[0] != '\0' &&
+      setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, request->device,
+                 static_cast<socklen_t>(strlen(request->device))) < 0) {
+    return "setsockopt(SO_BINDTODEVICE)";
+  }
+  // Don't-fragment set, and the kernel's own idea of the path MTU ignored: the tunnel measures it (RFC 8899).
+  if (six && !setInt(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE)) return "setsockopt(IPV6_MTU_DISCOVER)";
+  if ((!six || both) && !setInt(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)) return "setsockopt(IP_MTU_DISCOVER)";
+  if (six && !setInt(fd, SOL_IPV6, IPV6_RECVTCLASS, 1)) return "setsockopt(IPV6_RECVTCLASS)";
+  if ((!six || both) && !setInt(fd, SOL_IP, IP_RECVTOS, 1)) return "setsockopt(IP_RECVTOS)";
+  setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, request->buffer);
+  setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, request->buffer);
+  request->receiveBuffer = getInt(fd, SOL_SOCKET, SO_RCVBUF);
+  request->sendBuffer = getInt(fd, SOL_SOCKET, SO_SNDBUF);
+  // Linux 4.18 and 5.0 brought these; without them the port works one datagram at a time.
+  request->gso = request->gso && getInt(fd, SOL_UDP, UDP_SEGMENT) >= 0;
+  request->gro = request->gro && setInt(fd, SOL_UDP, UDP_GRO, 1);
+  return nullptr;
+}
+
+int openUdp(void* argument, Failure* failure) {
+  UdpRequest* request = static_cast<UdpRequest*>(argument);
+  int fd = socket(request->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return failure->set(errno, "socket");
+  sockaddr_in6 name;
+  socklen_t length = makeSocketAddress(request->family, request->address, request->port, request->scope, &name);
+  char text[80];
+  describeAddress(name, text, sizeof text);
+  const char* failed = configure(fd, request);
+  if (failed == nullptr && bind(fd, reinterpret_cast<sockaddr*>(&name), length) < 0) failed = "bind";
+  if (failed == nullptr && getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) < 0) failed = "getsockname";
+  if (failed != nullptr) {
+    failure->set(errno, failed, strstr(failed, "BINDTODEVICE") ? request->device : text);
+    close(fd);
+    return -1;
+  }
+  request->port = portOf(name);
+  return fd;
+}
+
+napi_value udpOpen(napi_env env, napi_callback_info info) {
+  Arguments<1> call(env, info);
+  napi_value options = call.values[0];
+  UdpRequest request{};
+  int64_t family;
+  int64_t scope;
+  int64_t port;
+  int64_t buffer;
+  void* address;
+  size_t addressLength;
+  char netns[kNamespacePath];
+  if (!fieldInteger(env, options, "family", 4, 6, &family)) return nullptr;
+  if (!fieldTypedArray(env, options, "address", napi_uint8_array, &address, &addressLength)) return nullptr;
+  if (!fieldInteger(env, options, "scope", 0, UINT32_MAX, &scope)) return nullptr;
+  if (!fieldInteger(env, options, "port", 0, 65535, &port)) return nullptr;
+  if (!fieldBoolean(env, options, "dualStack", &request.dualStack)) return nullptr;
+  if (!fieldBoolean(env, options, "reuse", &request.reuse)) return nullptr;
+  if (!fieldInteger(env, options, "buffer", 0, INT32_MAX / 2, &buffer)) return nullptr;
+  if (!fieldBoolean(env, options, "gso", &request.gso)) return nullptr;
+  if (!fieldBoolean(env, options, "gro", &request.gro)) return nullptr;
+  if (!fieldString(env, options, "device", request.device, sizeof request.device)) return nullptr;
+  if (!fieldString(env, options, "netns", netns, sizeof netns)) return nullptr;
+  if (family == 5 || addressLength < (family == 4 ? 4u : 16u)) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "family must be 4 or 6, and address must have its bytes");
+    return nullptr;
+  }
+  request.family = static_cast<int>(family);
+  request.address = static_cast<const uint8_t*>(address);
+  request.scope = static_cast<uint32_t>(scope);
+  request.port = static_cast<uint16_t>(port);
+  request.buffer = static_cast<int>(buffer);
+  Failure failure;
+  int fd = inNamespace(netns, openUdp, &request, &failure);
+  if (fd < 0) return throwFailure(env, failure);
+  descriptorOpened(call.self, fd);
+  napi_value result;
+  napi_create_object(env, &result);
+  setInteger(env, result, "fd", fd);
+  setInteger(env, result, "port", request.port);
+  setBoolean(env, result, "gso", request.gso);
+  setBoolean(env, result, "gro", request.gro);
+  setInteger(env, result, "receiveBuffer", request.receiveBuffer);
+  setInteger(env, result, "sendBuffer", request.sendBuffer);
+  return result;
+}
+
+napi_value udpPort(napi_env env, napi_callback_info info) {
+  Arguments<3> call(env, info);
+  napi_value options = call.values[2];
+  UdpPort* port = new UdpPort;
+  int64_t family;
+  int64_t pinned;
+  void* rows = nullptr;
+  size_t rowBytes = 0;
+  napi_value addresses;
+  bool ok = preparePort(port, call.self, call.values[0], call.values[1], options) &&
+            fieldInteger(env, options, "family", 4, 6, &family) && fieldBoolean(env, options, "gso", &port->gso) &&
+            fieldBoolean(env, options, "gro", &port->gro) &&
+            napi_get_named_property(env, options, "addresses", &addresses) == napi_ok &&
+            fieldTypedArray(env, addresses, "rows", napi_uint8_array, &rows, &rowBytes) &&
+            fieldInteger(env, addresses, "pinned", 0,
+                         static_cast<int64_t>(std::min<size_t>(rowBytes / kAddressRow, 1 << 24)), &pinned);
+  if (!ok) {
+    discardPort(port);
+    return nullptr;
+  }
+  port->family = static_cast<int>(family);
+  port->rows = static_cast<uint8_t*>(rows);
+  port->pinned = static_cast<int32_t>(pinned);
+  port->transient = static_cast<int32_t>(std::min<size_t>(rowBytes / kAddressRow, INT32_MAX)) - port->pinned;
+  port->index.reset(port->pinned);
+  napi_value array;
+  napi_get_named_property(env, addresses, "rows", &array);
+  napi_create_reference(env, array, 1, &port->held[2]);
+  if (!port->scatter.prepare() || !prepareSender(port)) {
+    discardPort(port);
+    Failure failure;
+    failure.set(ENOMEM, "mmap");
+    return throwFailure(env, failure);
+  }
+  return finishPort(port);
+}
+
+// What came along with a message.
+struct Ancillary {
+  uint8_t trafficClass = 0;
+  int32_t segmentSize = 0;
+};
+
+Ancillary readAncillary(msghdr* message) {
+  Ancillary found;
+  for (cmsghdr* at = CMSG_FIRSTHDR(message); at != nullptr; at = CMSG_NXTHDR(message, at)) {
+    if (at->cmsg_level == SOL_IP && at->cmsg_type == IP_TOS) {
+      found.trafficClass = *CMSG_DATA(at);
+    } else if (at->cmsg_level == SOL_IPV6 && at->cmsg_type == IPV6_TCLASS) {
+      int value;
+      memcpy(&value, CMSG_DATA(at), sizeof value);
+      found.trafficClass = static_cast<uint8_t>(value);
+    } else if (at->cmsg_level == SOL_UDP && at->cmsg_type == UDP_GRO) {
+      // An int here, but a u16 when sending.
+      int value;
+      memcpy(&value, CMSG_DATA(at), sizeof value);
+      found.segmentSize = value;
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+UdpPort::~UdpPort() { freeSender(this); }
+
+bool UdpPort::pin(int32_t row) {
+  if (row < 0 || row >= pinned) return false;
+  index.pin(row, AddressKey::fromRow(rows + static_cast<size_t>(row) * kAddressRow));
+  return true;
+}
+
+bool UdpPort::unpin(int32_t row) {
+  if (row < 0 || row >= pinned) return false;
+  index.unpin(row);
+  return true;
+}
+
+socklen_t UdpPort::nameOf(int32_t handle, sockaddr_in6* name) const {
+  int32_t row = pool->peer[handle];
+  if (row < 0 || row >= pinned + transient) return 0;
+  return addressToSocket(rows + static_cast<size_t>(row) * kAddressRow, family, name);
+}
+
+void UdpPort::statistics() {
+  // The socket's own memory figures (Linux 4.12); asked for here instead of with every message (SO_RXQ_OVFL).
+  uint32_t info[16] = {};
+  socklen_t length = sizeof info;
+  constexpr size_t drops = 8;  // SK_MEMINFO_DROPS
+  if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &length) == 0 && length > drops * sizeof info[0]) {
+    counters[kKernelDrops] = info[drops];
+  }
+}
+
+void UdpPort::emit(int32_t handle, int32_t size, const AddressKey& from, int32_t row, uint8_t trafficClass,
+                   double now, int32_t* n) {
+  if (row < 0 && transient > 0) {
+    // One fresh row per datagram, so that rows of packets still in flight stay as they were.
+    row = pinned + nextTransient;
+    nextTransient = nextTransient + 1 == transient ? 0 : nextTransient + 1;
+    from.toRow(rows + static_cast<size_t>(row) * kAddressRow);
+  }
+  pool->length[handle] = size;
+  pool->peer[handle] = row;
+  pool->trafficClass[handle] = trafficClass;
+  pool->arrival[handle] = now;
+  batch[(*n)++] = handle;
+  countReceived(1, size, false);
+}
+
+// Hands on the datagrams of message i. False when `max` or memory ran out before the last; the rest stays.
+bool UdpPort::deliver(int i, double now, int32_t max, int32_t* n, bool* starved) {
+  msghdr& message = scatter.messages[i].msg_hdr;
+  if (message.msg_flags & MSG_TRUNC) {
+    count(kRxTruncated);
+    scatter.giveBack(pool, i);
+    return true;
+  }
+  if (*n >= max) return false;
+  Ancillary ancillary = readAncillary(&message);
+  int32_t length = scatter.length(i);
+  int32_t size = ancillary.segmentSize > 0 && ancillary.segmentSize < length ? ancillary.segmentSize : length;
+  uint32_t datagrams = length == 0 ? 1 : static_cast<uint32_t>((length + size - 1) / size);
+  AddressKey from = AddressKey::fromSocket(scatter.names[i]);
+  int32_t row = index.find(from);
+
+  if (scatter.small[i] >= 0 && size <= kSmallRoom) {
+    // The first datagram stays where it is; any further ones are copied apart.
+    if (pool->usedSmall[account] >= pool->quotaSmall[account]) {
+      *starved = true;
+      return false;
+    }
+    int32_t slot = scatter.small[i];
+    if (datagrams > 1) {
+      memcpy(scatter.stage(i), pool->packetArea(slot), static_cast<size_t>(std::min(length, kSmallRoom)));
+    }
+    int32_t handle = pool->describe(slot, account);
+    if (handle < 0) {
+      *starved = true;
+      return false;
+    }
+    scatter.small[i] = -1;
+    emit(handle, size, from, row, ancillary.trafficClass, now, n);
+    segment = 1;
+  } else {
+    scatter.stash(pool, i);
+  }
+  for (; segment < datagrams; segment++) {
+    if (*n >= max) return false;
+    int32_t start = static_cast<int32_t>(segment) * size;
+    int32_t chunk = std::min(size, length - start);
+    int32_t handle = pool->allocate(chunk, account);
+    if (handle < 0) {
+      bool never = chunk > kLargeRoom ||
+                   (chunk > kSmallRoom && (pool->largeSlots == 0 || pool->quotaLarge[account] <= 0));
+      if (never) {
+        count(kRxTruncated);
+        continue;
+      }
+      *starved = true;
+      return false;
+    }
+    memcpy(pool->bytes(handle), scatter.stage(i) + start, static_cast<size_t>(chunk));
+    emit(handle, chunk, from, row, ancillary.trafficClass, now, n);
+  }
+  return true;
+}
+
+int32_t UdpPort::receive(int32_t max) {
+  int32_t n = 0;
+  int error = 0;
+  int32_t failures = 0;
+  bool starved = false;
+  bool drained = false;
+  double now = 0;
+  while (true) {
+    if (scatter.waiting()) {
+      if (now == 0) now = arrivalNow();
+      int messages = scatter.count - scatter.at;
+      int32_t before = n;
+      while (scatter.waiting() && deliver(scatter.at, now, max, &n, &starved)) {
+        scatter.at++;
+        segment = 0;
+      }
+      if (scatter.waiting()) {
+        scatter.stashRest(pool);
+        break;
+      }
+      perMessage = std::max(1, (n - before) / messages);
+    }
+    if (drained || n >= max) break;
+    if (pool->roomSmall(account) == 0) {
+      starved = true;
+      break;
+    }
+    int32_t want = std::min((max - n + perMessage - 1) / perMessage, int32_t{Scatter::kMessages});
+    int got = scatter.fill(pool, fd, want, account, 0);
+    if (got == -EAGAIN) break;
+    if (got == -EINTR) continue;
+    if (got == -ENOBUFS) {
+      starved = true;
+      break;
+    }
+    if (got < 0) {
+      // Errors of earlier sends (ICMP) are told to the next receive and are over then.
+      count(kRxErrors);
+      if (++failures < 16) continue;
+      error = -got;
+      break;
+    }
+    drained = got < want;
+  }
+  if (n > 0) return n;
+  return error > 0 ? -error : starved ? -ENOBUFS : 0;
+}
+
+void defineUdp(napi_env env, napi_value exports, Environment* self) {
+  defineFunction(env, exports, self, "udpOpen", udpOpen);
+  defineFunction(env, exports, self, "udpPort", udpPort);
+}
