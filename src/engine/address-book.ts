@@ -4,6 +4,7 @@
  */
 import { TunconnectorError } from '../errors.ts';
 import type { AddressTable } from '../native/binding.ts';
+import { formatEndpoint } from '../packet/prefix.ts';
 
 export const ADDRESS_ROW = 32;
 /** How many addresses can be kept at once: clients, peers, and claims under way. */
@@ -37,6 +38,11 @@ export class AddressBook implements AddressTable {
   constructor(inFlight: number) {
     this.rows = new Uint8Array(new SharedArrayBuffer((MAX_PINNED + inFlight) * ADDRESS_ROW));
     for (let i = MAX_PINNED - 1; i >= 0; i--) this.#free.push(i);
+  }
+
+  /** How many more addresses can be kept. */
+  get pinnedRoom(): number {
+    return this.#free.length;
   }
 
   /** Keeps the address in any row, and returns the row where it stays. Each `pin` wants one `unpin`. */
@@ -81,6 +87,11 @@ export class AddressBook implements AddressTable {
     return decodeRow(this.copyRow(row));
   }
 
+  /** The address as people write it, `192.168.6.9:55555`. */
+  describe(row: number): string {
+    return describeRow(this.copyRow(row));
+  }
+
   /** A port joins: it learns all kept addresses, and each change from now on. Returns how to leave. */
   listen(listener: AddressListener): () => void {
     this.#listeners.add(listener);
@@ -97,6 +108,11 @@ export function encodeRow(address: OuterAddress): Uint8Array {
   row.set(address.bytes, 4);
   for (let i = 0; i < 4; i++) row[20 + i] = address.scope >>> (8 * i);
   return row;
+}
+
+export function describeRow(row: Uint8Array): string {
+  const { family, bytes, port } = decodeRow(row);
+  return formatEndpoint({ address: { family, bytes }, port });
 }
 
 export function decodeRow(row: Uint8Array): OuterAddress {

@@ -83,9 +83,13 @@ export interface App {
   nextDeadline?(): number;
   /** Packets it holds. A removed app stays until this is 0 and its inputs are empty. */
   held?(): number;
+  /** Whether it can take these (checked) options in place; otherwise it is replaced. Yes, when left out. */
+  canReconfigure?(options: unknown): boolean;
   /** Takes new options in place, keeping what it holds. They were checked; it must not throw. */
   reconfigure?(options: unknown): void;
   report?(): AppReport;
+  /** The network is about to close: last words may still be put on the outputs. */
+  finish?(ports: Ports): void;
   /** Gives everything back, packets too. */
   close?(): void | Promise<void>;
 }

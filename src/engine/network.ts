@@ -41,9 +41,6 @@ interface NetworkEvents {
   error: [error: unknown];
 }
 
-/** How many packets the network's cutting apps may make of one superframe: 64 KiB of the smallest TCP segments is refused earlier. */
-const CUT_EXPANSION = 64;
-
 export class Network extends EventEmitter<NetworkEvents> implements Driven {
   readonly runtime: Runtime;
   readonly pool: Pool;
@@ -161,7 +158,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
       if (same && sameJson(node.spec!.options, wanted.options)) {
         kept.set(name, node);
         apps.set(name, node.app);
-      } else if (same && node.app.reconfigure) {
+      } else if (same && node.app.reconfigure && (node.app.canReconfigure?.(options) ?? true)) {
         kept.set(name, node);
         apps.set(name, node.app);
         retold.push({ node, spec: wanted, options });
@@ -243,7 +240,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
       const name = cutterName(link);
       const node = this.#nodes.get(name);
       if (node) kept.set(name, node);
-      apps.set(name, node?.app ?? new Segmenter(CUT_EXPANSION));
+      apps.set(name, node?.app ?? new Segmenter());
       result.push({ producer: link.producer, output: link.output, consumer: name, input: 'in' });
       result.push({ producer: name, output: 'out', consumer: link.consumer, input: link.input });
     }
@@ -445,6 +442,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     if (this.#closed) return;
     this.#closed = true;
     await this.#committing.catch(() => {});
+    if (this.#failure === undefined && this.#driver) this.#finish();
     this.#driver?.stop();
     const all = [...this.#nodes.values(), ...this.#lingering];
     const names = new Map(all.map((n) => [n.actor, n.name]));
@@ -456,6 +454,16 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
       const by = [...new Set(leaks.map((l) => names.get(l.actor) ?? 'nobody'))].join(', ');
       throw new TunconnectorError('ERR_HANDLE', `${leaks.length} packets were never freed; last touched by ${by}`);
     }
+  }
+
+  /** Lets every app say its last words, and those leave. */
+  #finish(): void {
+    for (const node of this.#nodes.values()) {
+      this.pool.actor = node.actor;
+      node.app.finish?.(node.ports);
+      this.#scheduler.wake(node);
+    }
+    this.#scheduler.flush(this.runtime.now());
   }
 
   // ── Looking.

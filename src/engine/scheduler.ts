@@ -87,6 +87,13 @@ export class Scheduler {
     return true;
   }
 
+  /** Moves what is in the network on and out, and brings nothing in. */
+  flush(now: number): void {
+    this.clock[0] = now;
+    for (const node of this.#nodes) this.#setReady(node.order);
+    for (let round = 0; round < ROUNDS; round++) if (!this.#push()) return;
+  }
+
   /** Whether a source may have packets and there is room for them. Nothing it waits for changes without progress. */
   #canPull(): boolean {
     for (const node of this.#sources) if (node.hungry && node.room > 0) return true;

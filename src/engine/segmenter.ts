@@ -1,56 +1,92 @@
 /**
- * Cuts superframes into wire packets with full checksums. The network puts one in front of every app that did not
- * ask for superframes, so that the naive app is right.
+ * Cuts superframes into wire packets with full checksums. The network puts a `Segmenter` in front of every app that
+ * did not ask for superframes, so that the naive app is right.
  */
-import { segmentInto } from './segment-tmp.ts';
+import { completeChecksum, emitSegment, PLAN_CELLS, planSegments, segmentLength } from '../packet/segment.ts';
 import type { App, Ports } from './app.ts';
+import type { Pool } from './pool.ts';
 import { Reason } from './reasons.ts';
+
+/** More segments than 64 KiB of the smallest reasonable segments hold are an attack on everybody's memory. */
+export const MAX_SEGMENTS = 256;
+
+const plan = new Int32Array(PLAN_CELLS);
+
+/**
+ * Wire packets with complete checksums for one packet, into `into[0..n)`; the packet itself is one of them or freed.
+ * What has no memory or makes no sense is a counted drop; n may be 0.
+ * @param into at least `MAX_SEGMENTS` long
+ */
+export function cutSuperframe(pool: Pool, packet: number, into: Int32Array): number {
+  const at = pool.offset[packet];
+  const length = pool.length[packet];
+  if (pool.segmentSize[packet] === 0) {
+    into[0] = packet;
+    return finishChecksum(pool, packet) ? 1 : 0;
+  }
+  const count = planSegments(
+    pool.slab,
+    at,
+    length,
+    pool.l3Offset[packet],
+    pool.gsoType[packet],
+    pool.segmentSize[packet],
+    plan,
+  );
+  if (count <= 0 || count > MAX_SEGMENTS) {
+    pool.drop(packet, Reason.Malformed);
+    return 0;
+  }
+  const account = pool.owner[pool.slot[packet]];
+  let made = 0;
+  while (made < count) {
+    const segment = pool.allocFor(segmentLength(plan, made), account);
+    if (segment < 0) {
+      pool.countDrops(Reason.NoMemory, count - made);
+      break;
+    }
+    pool.length[segment] = emitSegment(pool.slab, at, plan, made, pool.slab, pool.offset[segment]);
+    pool.layer[segment] = pool.layer[packet];
+    pool.l3Offset[segment] = pool.l3Offset[packet];
+    pool.peer[segment] = pool.peer[packet];
+    pool.trafficClass[segment] = pool.trafficClass[packet];
+    pool.flags[segment] = pool.flags[packet];
+    pool.arrival[segment] = pool.arrival[packet];
+    into[made++] = segment;
+  }
+  pool.free(packet);
+  return made;
+}
+
+/** Fills a checksum that was left to the hardware. False, with the packet dropped, when that cannot be. */
+function finishChecksum(pool: Pool, packet: number): boolean {
+  const start = pool.checksumStart[packet];
+  if (start < 0) return true;
+  if (!pool.own(packet)) {
+    pool.drop(packet, Reason.NoMemory);
+    return false;
+  }
+  if (!completeChecksum(pool.slab, pool.offset[packet], pool.length[packet], start, pool.checksumOffset[packet])) {
+    pool.drop(packet, Reason.Malformed);
+    return false;
+  }
+  pool.checksumStart[packet] = -1;
+  return true;
+}
 
 export class Segmenter implements App {
   readonly inputs = ['in'];
   readonly outputs = ['out'];
   readonly superframes = true;
-  readonly expansion: number;
-
-  /** @param most segments of one superframe; one with more is dropped as malformed */
-  constructor(most: number) {
-    this.expansion = most;
-  }
+  /** What one superframe may become: `waiting` leaves room for it. */
+  readonly expansion = MAX_SEGMENTS;
+  readonly #cut = new Int32Array(MAX_SEGMENTS);
 
   push({ pool, input, output }: Ports): void {
-    for (let n = input.in.waiting; n > 0; n--) {
-      const packet = input.in.take();
-      const count = pool.segments[packet];
-      if (count === 1 && pool.segmentSize[packet] === 0) {
-        output.out.put(packet);
-        continue;
-      }
-      if (count > this.expansion) {
-        pool.drop(packet, Reason.Malformed);
-        continue;
-      }
-      const owner = pool.owner[pool.slot[packet]];
-      for (let i = 0; i < count; i++) {
-        const segment = pool.alloc(owner);
-        if (segment < 0) {
-          pool.countDrops(Reason.NoMemory, count - i);
-          break;
-        }
-        const length = segmentInto(pool.slab, pool.offset[packet], pool.length[packet], pool.l3Offset[packet], pool.segmentSize[packet], i, pool.slab, pool.offset[segment]);
-        if (length <= 0) {
-          pool.free(segment);
-          pool.countDrops(Reason.Malformed, count - i);
-          break;
-        }
-        pool.length[segment] = length;
-        pool.layer[segment] = pool.layer[packet];
-        pool.l3Offset[segment] = pool.l3Offset[packet];
-        pool.peer[segment] = pool.peer[packet];
-        pool.trafficClass[segment] = pool.trafficClass[packet];
-        pool.arrival[segment] = pool.arrival[packet];
-        output.out.put(segment);
-      }
-      pool.free(packet);
+    // Asked anew for each packet: most are not superframes, and then far more fit than `waiting` promises.
+    while (input.in.waiting > 0) {
+      const n = cutSuperframe(pool, input.in.take(), this.#cut);
+      output.out.putBurst(this.#cut, n);
     }
   }
 }

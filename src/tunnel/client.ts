@@ -1,0 +1,211 @@
+/**
+ * The client's end of a tunnel. Inside is a TUN or TAP, outside a UDP port.
+ *
+ *   inside -> outside   a packet that has a session fits the path or is fragmented, refused, dropped (encapsulate.ts)
+ *   outside -> inside   control messages go to the state machine; data from the server, and from nobody else, is
+ *                       checked, takes over what congestion the outer header met, and goes in (decapsulate.ts)
+ */
+import { z } from 'zod';
+import { type App, type AppContext, type AppReport, defineApp, type Layer, type Ports } from '../engine/app.ts';
+import { sameJson } from '../engine/config.ts';
+import { checkOptions } from '../engine/options.ts';
+import { type Endpoint, type IpPrefix, parseEndpoint } from '../packet/prefix.ts';
+import { scopeOf } from '../tun/scope.ts';
+import { ClientControl } from './control/client.ts';
+import type { TunnelEvent } from './control/session.ts';
+import { ControlLink } from './control-link.ts';
+import { decapsulate, Kind } from './decapsulate.ts';
+import { ETHERIP_HEADER, Encapsulator } from './encapsulate.ts';
+import { prefixes, tunnelSchema } from './options.ts';
+import { PathState } from './path-state.ts';
+import { TunnelDrop } from './reasons.ts';
+import { IcmpReplies } from './replies.ts';
+import { secretStream } from './secret-stream.ts';
+
+const schema = z.strictObject({
+  ...tunnelSchema,
+  /** Where the server is: `192.168.6.9:55555`. */
+  server: z.string(),
+  /** Networks behind this end that the server should route here. */
+  announce: z.array(z.string()).default([]),
+});
+
+export type TunnelClientOptions = z.input<typeof schema>;
+type Checked = z.output<typeof schema>;
+
+export class TunnelClient implements App {
+  readonly inputs = ['inside', 'outside'];
+  readonly outputs = ['inside', 'outside'];
+  readonly required = ['inside', 'outside'];
+  readonly paths = { inside: ['outside'], outside: ['inside'] };
+  readonly superframes = true;
+  readonly layers: Readonly<Record<string, Layer>>;
+  #options: Checked;
+  readonly #addresses: IpPrefix[];
+  readonly #layer: 2 | 3;
+  readonly #path = new PathState(1);
+  readonly #replies: IcmpReplies;
+  readonly #encapsulator: Encapsulator;
+  #control: ClientControl | undefined;
+  #link: ControlLink | undefined;
+  #context: AppContext | undefined;
+
+  constructor(options: Checked) {
+    this.#options = options;
+    this.#layer = options.layer === 'L2' ? 2 : 3;
+    this.layers = { inside: options.layer, outside: 'datagram' };
+    this.#addresses = prefixes('addresses', options.addresses, true);
+    this.#replies = new IcmpReplies(this.#addresses);
+    this.#encapsulator = new Encapsulator(this.#replies);
+  }
+
+  open(context: AppContext): void {
+    this.#context = context;
+    const link = new ControlLink(context);
+    const event = (e: TunnelEvent) => {
+      this.#path.note(e);
+      link.event(e);
+    };
+    this.#link = link;
+    this.#control = new ClientControl(
+      {
+        layer: this.#layer,
+        addresses: this.#addresses,
+        networks: prefixes('announce', this.#options.announce),
+        mtu: this.#options.maxDatagram,
+        keepalive: this.#options.keepalive,
+      },
+      {
+        send: (peer, bytes, length, fragmentable) => link.send(peer, bytes, length, fragmentable),
+        event,
+        pin: (peer) => link.pin(peer),
+        unpin: (peer) => link.unpin(peer),
+        address: (peer) => link.address(peer),
+      },
+      secretStream(context.runtime),
+    );
+  }
+
+  get state(): string {
+    return this.#control?.state ?? 'idle';
+  }
+
+  /** Smoothed round trip to the server, ns; 0 when unknown. */
+  get rtt(): number {
+    return this.#control?.rtt ?? 0;
+  }
+
+  push(ports: Ports): void {
+    const control = this.#control!;
+    this.#link!.out = ports.output.outside;
+    if (control.state === 'idle') this.#start(ports.now);
+    this.#fromOutside(ports, control);
+    this.#fromInside(ports, control);
+    control.tick(ports.now);
+  }
+
+  #start(now: number): void {
+    const row = this.#pinServer(parseEndpoint(this.#options.server));
+    this.#control!.start(now, row);
+    this.#context!.pool.addresses.unpin(row);
+  }
+
+  #pinServer({ address, port }: Endpoint): number {
+    const { family, bytes, zone } = address;
+    return this.#context!.pool.addresses.pinAddress({ family, bytes, port, scope: scopeOf(zone) });
+  }
+
+  #fromInside({ pool, input, output, now }: Ports, control: ClientControl): void {
+    const { inside, outside } = output;
+    const limit = this.#limit(control.mtu);
+    const most = this.#path.settled(0, now) ? 0 : this.#limit(this.#options.maxDatagram);
+    for (let n = input.inside.waiting; n > 0; n--) {
+      const packet = input.inside.take();
+      if (!control.established) {
+        pool.drop(packet, TunnelDrop.NotConnected);
+        continue;
+      }
+      const reply = this.#encapsulator.send(pool, packet, control.server, limit, most, now, outside);
+      if (reply >= 0) inside.put(reply);
+    }
+    if (this.#encapsulator.sentLarge) {
+      this.#encapsulator.sentLarge = false;
+      control.large = 1;
+    }
+  }
+
+  /** The path's limit, or that of a fixed inner MTU when it is less. */
+  #limit(datagram: number): number {
+    const { mtu } = this.#options;
+    return mtu === undefined ? datagram : Math.min(datagram, mtu + (this.#layer === 2 ? ETHERIP_HEADER : 0));
+  }
+
+  #fromOutside({ pool, input, output, now }: Ports, control: ClientControl): void {
+    let heard = false;
+    for (let n = input.outside.waiting; n > 0; n--) {
+      const packet = input.outside.take();
+      const at = pool.offset[packet];
+      if (pool.length[packet] > 0 && pool.slab[at] >> 4 === Kind.Control) {
+        const problem = control.receive(now, pool.peer[packet], pool.slab, at, pool.length[packet]);
+        if (problem === 0) pool.free(packet);
+        else pool.drop(packet, problem);
+        continue;
+      }
+      if (!control.established || !control.isServer(pool.peer[packet])) {
+        pool.drop(packet, TunnelDrop.NoSession);
+        continue;
+      }
+      heard = true;
+      const problem = decapsulate(pool, packet, this.#layer);
+      if (problem === 0) output.inside.put(packet);
+      else pool.drop(packet, problem);
+    }
+    if (heard) control.heard(now);
+  }
+
+  nextDeadline(): number {
+    return this.#control?.nextDeadline() ?? Number.POSITIVE_INFINITY;
+  }
+
+  canReconfigure(options: unknown): boolean {
+    return sameJson({ ...(options as Checked), server: '' }, { ...this.#options, server: '' });
+  }
+
+  /** Another server address is taken over in place; the session, if the server knows it, goes on. */
+  reconfigure(options: unknown): void {
+    this.#options = options as Checked;
+    const control = this.#control!;
+    if (control.state === 'idle') return;
+    const row = this.#pinServer(parseEndpoint(this.#options.server));
+    control.setServer(this.#context!.runtime.now(), row);
+    this.#context!.pool.addresses.unpin(row);
+    this.#context!.wake();
+  }
+
+  finish(ports: Ports): void {
+    this.#link!.out = ports.output.outside;
+    this.#control?.close(ports.now);
+  }
+
+  report(): AppReport {
+    return {
+      state: this.state,
+      rtt: this.rtt,
+      datagram: this.#control?.mtu ?? 0,
+      icmpSent: this.#replies.sent,
+      icmpSuppressed: this.#replies.suppressed,
+    };
+  }
+}
+
+export const tunnelClient = defineApp<TunnelClientOptions, Checked>({
+  module: import.meta.url,
+  export: 'tunnelClient',
+  check(options) {
+    const checked = checkOptions(schema, options);
+    parseEndpoint(checked.server);
+    prefixes('announce', checked.announce);
+    return checked;
+  },
+  create: (options) => new TunnelClient(options),
+});

@@ -1,0 +1,117 @@
+/**
+ * The `raw` format: every datagram is one packet and nothing else, so that other programs' plain UDP tunnels
+ * understand it (socat's TUN,iff-no-pi and UDP). No sessions and no control messages: the peer is given, or it is
+ * whoever sent the last good packet. What is longer than the fixed MTU is fragmented or answered like in `udp`.
+ */
+import { z } from 'zod';
+import { type App, type AppContext, type AppReport, defineApp, type Layer, type Ports } from '../engine/app.ts';
+import { checkOptions } from '../engine/options.ts';
+import { type Endpoint, parseEndpoint } from '../packet/prefix.ts';
+import { scopeOf } from '../tun/scope.ts';
+import { decapsulateRaw } from './decapsulate.ts';
+import { Encapsulator } from './encapsulate.ts';
+import { prefixes } from './options.ts';
+import { TunnelDrop } from './reasons.ts';
+import { IcmpReplies } from './replies.ts';
+
+const schema = z.strictObject({
+  layer: z.enum(['L3', 'L2']).default('L3'),
+  /** This end's inner addresses: ICMP errors come from them. */
+  addresses: z.array(z.string()).default([]),
+  /** Where packets go; without it, to the sender of the last good packet. */
+  peer: z.string().optional(),
+  /** Largest inner packet in bytes (of IP; on layer 2, of the frame). */
+  mtu: z.number().int().min(68).max(65_507).default(1472),
+});
+
+export type RawTunnelOptions = z.input<typeof schema>;
+type Checked = z.output<typeof schema>;
+
+export class RawTunnel implements App {
+  readonly inputs = ['inside', 'outside'];
+  readonly outputs = ['inside', 'outside'];
+  readonly required = ['inside', 'outside'];
+  readonly paths = { inside: ['outside'], outside: ['inside'] };
+  readonly superframes = true;
+  readonly layers: Readonly<Record<string, Layer>>;
+  readonly #options: Checked;
+  readonly #layer: 2 | 3;
+  readonly #replies: IcmpReplies;
+  readonly #encapsulator: Encapsulator;
+  readonly #given: Endpoint | undefined;
+  #context: AppContext | undefined;
+  #peer = -1;
+
+  constructor(options: Checked) {
+    this.#options = options;
+    this.#layer = options.layer === 'L2' ? 2 : 3;
+    this.layers = { inside: options.layer, outside: 'datagram' };
+    this.#given = options.peer === undefined ? undefined : parseEndpoint(options.peer);
+    this.#replies = new IcmpReplies(prefixes('addresses', options.addresses, true));
+    this.#encapsulator = new Encapsulator(this.#replies, false);
+  }
+
+  open(context: AppContext): void {
+    this.#context = context;
+    if (!this.#given) return;
+    const { address, port } = this.#given;
+    const { family, bytes, zone } = address;
+    this.#peer = context.pool.addresses.pinAddress({ family, bytes, port, scope: scopeOf(zone) });
+  }
+
+  push({ pool, input, output, now }: Ports): void {
+    for (let n = input.outside.waiting; n > 0; n--) {
+      const packet = input.outside.take();
+      const from = pool.peer[packet];
+      if (this.#given && from !== this.#peer) {
+        pool.drop(packet, TunnelDrop.NoSession);
+        continue;
+      }
+      const problem = decapsulateRaw(pool, packet, this.#layer);
+      if (problem !== 0) {
+        pool.drop(packet, problem);
+        continue;
+      }
+      if (from !== this.#peer) this.#follow(from);
+      output.inside.put(packet);
+    }
+    for (let n = input.inside.waiting; n > 0; n--) {
+      const packet = input.inside.take();
+      if (this.#peer < 0) {
+        pool.drop(packet, TunnelDrop.NotConnected);
+        continue;
+      }
+      const limit = this.#options.mtu;
+      const reply = this.#encapsulator.send(pool, packet, this.#peer, limit, 0, now, output.outside);
+      if (reply >= 0) output.inside.put(reply);
+    }
+  }
+
+  #follow(peer: number): void {
+    const { addresses } = this.#context!.pool;
+    const row = addresses.pin(peer);
+    if (row === this.#peer) {
+      addresses.unpin(row);
+      return;
+    }
+    if (this.#peer >= 0) addresses.unpin(this.#peer);
+    this.#peer = row;
+    this.#context!.emit({ type: 'peer', outer: addresses.describe(row) });
+  }
+
+  report(): AppReport {
+    return { peerKnown: this.#peer >= 0, icmpSent: this.#replies.sent };
+  }
+}
+
+export const rawTunnel = defineApp<RawTunnelOptions, Checked>({
+  module: import.meta.url,
+  export: 'rawTunnel',
+  check(options) {
+    const checked = checkOptions(schema, options);
+    if (checked.peer !== undefined) parseEndpoint(checked.peer);
+    prefixes('addresses', checked.addresses, true);
+    return checked;
+  },
+  create: (options) => new RawTunnel(options),
+});

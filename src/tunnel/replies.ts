@@ -1,0 +1,113 @@
+/**
+ * ICMP errors to the sender of a packet that cannot go on, as fresh packets: on layer 2 with the Ethernet header
+ * turned round. Rate-limited as RFC 1812, 4.3.2.8 and RFC 4443, 2.4 (f) want it.
+ */
+import type { Pool } from '../engine/pool.ts';
+import { SECOND } from '../engine/units.ts';
+import { COMMON_ACCOUNT } from '../native/binding.ts';
+import { timeExceeded, tooBig, UnreachableReason, unreachable } from '../packet/icmp-error.ts';
+import * as ip from '../packet/ip.ts';
+import type { IpPrefix } from '../packet/prefix.ts';
+
+const PER_SECOND = 200;
+const BURST = 50;
+/** RFC 4443: the longest error packet. */
+const LONGEST = 1280;
+const MAC = 6;
+
+export class IcmpReplies {
+  readonly #source4: Uint8Array | undefined;
+  readonly #source6: Uint8Array | undefined;
+  #tokens = BURST;
+  #refilled = 0;
+  sent = 0;
+  suppressed = 0;
+
+  /** @param addresses this end's inner addresses: what replies come from */
+  constructor(addresses: readonly IpPrefix[]) {
+    this.#source4 = addresses.find((a) => a.address.family === 4)?.address.bytes;
+    this.#source6 = addresses.find((a) => a.address.family === 6)?.address.bytes;
+  }
+
+  /** A reply that the packet needs to be at most `mtu` bytes (of IP), or -1 when none may be sent. */
+  tooBig(pool: Pool, packet: number, mtu: number, now: number): number {
+    const reply = this.#begin(pool, now);
+    if (reply < 0) return -1;
+    const slab = pool.slab;
+    const at = pool.offset[packet] + pool.l3Offset[packet];
+    const end = pool.offset[packet] + pool.length[packet];
+    const source = this.#source(pool, at);
+    const into = pool.offset[reply] + pool.l3Offset[packet];
+    const length = source
+      ? tooBig(slab, at, end, mtu, source, 0, slab, into)
+      : tooBig(slab, at, end, mtu, slab, ip.destinationAt(slab, at), slab, into);
+    return this.#finish(pool, packet, reply, length);
+  }
+
+  timeExceeded(pool: Pool, packet: number, now: number): number {
+    const reply = this.#begin(pool, now);
+    if (reply < 0) return -1;
+    const slab = pool.slab;
+    const at = pool.offset[packet] + pool.l3Offset[packet];
+    const end = pool.offset[packet] + pool.length[packet];
+    const source = this.#source(pool, at);
+    const into = pool.offset[reply] + pool.l3Offset[packet];
+    const length = source
+      ? timeExceeded(slab, at, end, source, 0, slab, into)
+      : timeExceeded(slab, at, end, slab, ip.destinationAt(slab, at), slab, into);
+    return this.#finish(pool, packet, reply, length);
+  }
+
+  noRoute(pool: Pool, packet: number, now: number): number {
+    const reply = this.#begin(pool, now);
+    if (reply < 0) return -1;
+    const slab = pool.slab;
+    const at = pool.offset[packet] + pool.l3Offset[packet];
+    const end = pool.offset[packet] + pool.length[packet];
+    const source = this.#source(pool, at);
+    const into = pool.offset[reply] + pool.l3Offset[packet];
+    const why = UnreachableReason.Host;
+    const length = source
+      ? unreachable(slab, at, end, why, source, 0, slab, into)
+      : unreachable(slab, at, end, why, slab, ip.destinationAt(slab, at), slab, into);
+    return this.#finish(pool, packet, reply, length);
+  }
+
+  #source(pool: Pool, at: number): Uint8Array | undefined {
+    return ip.version(pool.slab, at) === 4 ? this.#source4 : this.#source6;
+  }
+
+  #begin(pool: Pool, now: number): number {
+    this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#refilled) * PER_SECOND) / SECOND);
+    this.#refilled = now;
+    if (this.#tokens < 1) {
+      this.suppressed++;
+      return -1;
+    }
+    return pool.allocFor(LONGEST + 18, COMMON_ACCOUNT);
+  }
+
+  #finish(pool: Pool, packet: number, reply: number, length: number): number {
+    if (length === 0) {
+      pool.free(reply);
+      return -1;
+    }
+    const header = pool.l3Offset[packet];
+    if (header > 0) {
+      const from = pool.offset[packet];
+      const to = pool.offset[reply];
+      const slab = pool.slab;
+      for (let i = 0; i < MAC; i++) {
+        slab[to + i] = slab[from + MAC + i];
+        slab[to + MAC + i] = slab[from + i];
+      }
+      for (let i = 2 * MAC; i < header; i++) slab[to + i] = slab[from + i];
+    }
+    pool.length[reply] = header + length;
+    pool.layer[reply] = pool.layer[packet];
+    pool.l3Offset[reply] = header;
+    this.#tokens--;
+    this.sent++;
+    return reply;
+  }
+}
