@@ -66,8 +66,8 @@ export class HostProcess implements AsyncDisposable {
   }
 
   /**
-   * Waits until what it wrote to stdout or stderr matches. Throws ERR_COMMAND, with the output so far, when the
-   * process ends first or `timeout` (ms, default 10 000) passes.
+   * Waits until what it wrote to stdout or stderr matches. Throws ERR_COMMAND, with the output so far, when
+   * the process ends first or `timeout` (ms, default 10 000) passes.
    */
   async waitFor(pattern: RegExp | string, timeout = 10_000): Promise<RegExpMatchArray> {
     const expression = typeof pattern === 'string' ? new RegExp(escapeRegExp(pattern)) : pattern;

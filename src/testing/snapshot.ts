@@ -21,21 +21,23 @@ ipv4/ip_forward ipv4/conf/*/forwarding ipv4/conf/*/rp_filter ipv4/conf/*/accept_
 ipv6/conf/*/forwarding ipv6/conf/*/accept_ra`;
 
 /**
- * One line per interface with its addresses, per route and rule of every table, per forwarding sysctl, the nftables
- * ruleset where `nft` is installed, and the names in /run/netns and /run/tunconnector. Sorted, so that two
- * snapshots differ only where the systems do, and a test runner's diff is readable.
- * Throws ERR_COMMAND where iproute2 is missing.
+ * One line per interface with its addresses, per route and rule of every table, per forwarding sysctl, the
+ * nftables ruleset where `nft` is installed, what /run/tunconnector holds about this namespace, and for the
+ * machine's own the names in /run/netns. Sorted, so that two snapshots differ only where the systems do, and
+ * a test runner's diff is readable. Throws ERR_COMMAND where iproute2 is missing.
  */
 export async function snapshotSystem(options: SnapshotOptions = {}): Promise<string> {
   const run = options.run ?? ((argv, more) => runCommand(argv, { ...more, netns: options.netns }));
   const perFamily = 'route show table all\nrule show\n';
-  const [links, v4, v6, sysctls, nft, names, records] = await Promise.all([
+  const [links, v4, v6, sysctls, nft, own, names, records] = await Promise.all([
     run(['ip', '-d', '-j', 'addr', 'show']),
     run(['ip', '-4', '-d', '-j', '-batch', '-'], { input: perFamily }),
     run(['ip', '-6', '-d', '-j', '-batch', '-'], { input: perFamily }),
     run(['sh', '-c', SYSCTLS]),
     run(['nft', '-s', 'list', 'ruleset']).catch(() => null),
-    listDirectory('/run/netns'),
+    run(['stat', '-L', '-c', '%i', '/proc/self/ns/net']),
+    // Names belong to the machine: others may come and go while one throw-away host is looked at.
+    options.run || options.netns ? [] : listDirectory('/run/netns'),
     listDirectory('/run/tunconnector'),
   ]);
   return [
@@ -45,7 +47,9 @@ export async function snapshotSystem(options: SnapshotOptions = {}): Promise<str
     ...sysctls.stdout.trim().split('\n').sort(),
     ...(nft ? (nft.stdout + nft.stderr).trimEnd().split('\n') : []).map((line) => `nft ${line}`),
     ...names.map((name) => `/run/netns/${name}`),
-    ...records.map((name) => `/run/tunconnector/${name}`),
+    ...records
+      .filter((name) => name.startsWith(`${own.stdout.trim()}-`))
+      .map((name) => `/run/tunconnector/${name}`),
     '',
   ].join('\n');
 }

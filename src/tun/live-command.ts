@@ -1,6 +1,6 @@
 /**
- * Runs the system's own programs (`ip`, `nft`, `tc`) without a shell: arguments as a list, commands over stdin,
- * a limit on the time, and errors that say what to install.
+ * Runs the system's own programs (`ip`, `nft`, `tc`) without a shell: arguments as a list, commands over
+ * stdin, a limit on the time, and errors that say what to install.
  */
 
 import { spawn } from 'node:child_process';

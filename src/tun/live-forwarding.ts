@@ -1,6 +1,6 @@
 /**
- * The sysctls that make a host a router, read and written in the network namespace this process is in. Turning
- * one on changes others along with it; each function returns how those were.
+ * The sysctls that make a host a router, read and written in the network namespace this process is in.
+ * Turning one on changes others along with it; each function returns how those were.
  */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -33,8 +33,8 @@ export function writeSysctl(key: string, value: string): void {
 }
 
 /**
- * What has to be written back after forwarding is turned off again. Turning it on or off sets the same key of every
- * interface (Documentation/networking/ip-sysctl.rst, ip_forward), IPv4 also all.accept_redirects.
+ * What has to be written back after forwarding is turned off again. Turning it on or off sets the same key of
+ * every interface (Documentation/networking/ip-sysctl.rst, ip_forward), IPv4 also all.accept_redirects.
  */
 export function forwardingSideEffects(family: 4 | 6): [key: string, value: string][] {
   const perInterface = family === 4 ? 'ipv4/conf' : 'ipv6/conf';
@@ -52,8 +52,8 @@ export function forwardingSideEffects(family: 4 | 6): [key: string, value: strin
 }
 
 /**
- * A router does not listen to routers: with forwarding on, Linux drops the default routes it learned from router
- * advertisements and takes no new ones, which would cut a host with SLAAC off. accept_ra=2 keeps them.
+ * A router does not listen to routers: with forwarding on, Linux drops the default routes it learned from
+ * router advertisements and takes no new ones, which would cut a host with SLAAC off. accept_ra=2 keeps them.
  */
 export function keepRouterAdvertisements(): void {
   for (const name of readdirSync(`${ROOT}/ipv6/conf`)) {

@@ -85,9 +85,9 @@ export interface Path {
 }
 
 /**
- * Sets an interface up in one go: link settings, then addresses, then up, then routes. IPv6 addresses are usable at
- * once (no duplicate address detection). Stops at the first setting that fails; those before it stay.
- * Throws ERR_INTERFACE naming the setting, ERR_ADDRESS, ERR_PERMISSION, ERR_COMMAND.
+ * Sets an interface up in one go: link settings, then addresses, then up, then routes. IPv6 addresses are
+ * usable at once (no duplicate address detection). Stops at the first setting that fails; those before it
+ * stay. Throws ERR_INTERFACE naming the setting, ERR_ADDRESS, ERR_PERMISSION, ERR_COMMAND.
  */
 export async function configureInterface(configuration: InterfaceConfiguration): Promise<void> {
   const { addresses = [], routes = [], mtu, up, txQueueLength, addressGeneration } = configuration;
@@ -132,7 +132,10 @@ export async function readAddresses(name: string, options: { netns?: string } = 
   return (await readInterface(name, options)).addresses;
 }
 
-/** The routes of one table (default: main): of both families, of one, or only those that cover the address `match`. */
+/**
+ * The routes of one table (default: main): of both families, of one, or only those that cover the address
+ * `match`.
+ */
 export async function readRoutes(
   options: { netns?: string; table?: number | string; family?: 4 | 6; match?: string } = {},
 ): Promise<Route[]> {
@@ -155,7 +158,10 @@ export async function readRoutes(
   return lists.flat();
 }
 
-/** The way a packet to `address` would take, or null when it has none. `address` may have a zone: `fe80::1%eth0`. */
+/**
+ * The way a packet to `address` would take, or null when it has none. `address` may have a zone:
+ * `fe80::1%eth0`.
+ */
 export async function routeTo(address: string, options: { netns?: string } = {}): Promise<Path | null> {
   const [bare, zone] = address.split('%') as [string, string?];
   const argv = ['-j', 'route', 'get', plainAddress(bare), ...(zone ? ['oif', interfaceName(zone)] : [])];
@@ -174,8 +180,8 @@ export async function routeTo(address: string, options: { netns?: string } = {})
 }
 
 /**
- * Sets the largest superframe the kernel may hand to an interface, in bytes. False where the kernel, the driver
- * or iproute2 does not have the setting; the interface works without it.
+ * Sets the largest superframe the kernel may hand to an interface, in bytes. False where the kernel, the
+ * driver or iproute2 does not have the setting; the interface works without it.
  */
 export async function setGsoMaxSize(
   name: string,

@@ -1,6 +1,6 @@
 /**
- * The janitor: a process beside each command that changes the machine. It makes the changes it is asked for, one JSON
- * object per line of its standard input, and undoes all of them when that input ends, which is also
+ * The janitor: a process beside each command that changes the machine. It makes the changes it is asked for,
+ * one JSON object per line of its standard input, and undoes all of them when that input ends, which is also
  * what kill -9 of the command does. In a session of its own and deaf to signals from the terminal.
  */
 

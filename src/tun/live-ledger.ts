@@ -14,6 +14,7 @@ import { ipBatch, type RouteSpec, routeArguments } from './live-ip.ts';
 import { type Masquerade, removeTable, startMasquerade } from './live-masquerade.ts';
 import {
   type Change,
+  describeChange,
   isLive,
   newRecord,
   readRecord,
@@ -57,8 +58,8 @@ export class Ledger {
   }
 
   /**
-   * Turns forwarding on where it is off. Where another command of ours turned it on, this one joins it, and the
-   * last to leave restores; where anybody else did, it is left alone.
+   * Turns forwarding on where it is off. Where another command of ours turned it on, this one joins it, and
+   * the last to leave restores; where anybody else did, it is left alone.
    */
   async enableForwarding(families: readonly (4 | 6)[]): Promise<void> {
     await withLock(() => {
@@ -105,11 +106,7 @@ export class Ledger {
 
   /** What there is to undo, for people. */
   describe(): string[] {
-    return this.#record.changes.map((change) => {
-      if (change.kind === 'route') return `route ${routeArguments(change.route)}`;
-      if (change.kind === 'table') return `nftables table inet ${change.name}`;
-      return `sysctl net.${change.key.replaceAll('/', '.')} (was ${change.from})`;
-    });
+    return this.#record.changes.map(describeChange);
   }
 
   /** Undoes everything, the last first, and goes on after failures, which it returns. */

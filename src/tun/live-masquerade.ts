@@ -1,6 +1,6 @@
 /**
- * Source address translation in an nftables table of its own. Where the kernel has owned tables (Linux 5.12, and
- * an nft that can be talked to) the table belongs to an `nft -i` kept open on a pipe, and goes with it
+ * Source address translation in an nftables table of its own. Where the kernel has owned tables (Linux 5.12,
+ * and an nft that can be talked to) the table belongs to an `nft -i` kept open on a pipe, and goes with it
  * even if every process of ours is killed at once.
  */
 
@@ -17,7 +17,8 @@ export interface Masquerade {
 }
 
 /**
- * Translates what comes from `prefixes` and leaves through any interface but `except`. Throws ERR_PERMISSION, ERR_COMMAND.
+ * Translates what comes from `prefixes` and leaves through any interface but `except`. Throws ERR_PERMISSION,
+ * ERR_COMMAND.
  */
 export async function startMasquerade(prefixes: readonly string[], except: string): Promise<Masquerade> {
   const taken = await tables();

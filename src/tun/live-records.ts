@@ -1,10 +1,10 @@
 /**
  * What one janitor changed, written down in a file, for two readers: another janitor in the same network
- * namespace, which must not restore a setting that this one still needs, and `doctor --clean`, when the janitor
- * itself was killed.
+ * namespace, which must not restore a setting that this one still needs, and `doctor --clean`, when the
+ * janitor itself was killed.
  *
- * A record is `<namespace inode>-<pid>.json` in /run/tunconnector, or where that cannot be written (user namespaces)
- * in a directory of the user's own. It is there exactly as long as there is something to undo.
+ * A record is `<namespace inode>-<pid>.json` in /run/tunconnector, or where that cannot be written (user
+ * namespaces) in a directory of the user's own. It is there exactly as long as there is something to undo.
  */
 
 import {
@@ -21,7 +21,7 @@ import {
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { RouteSpec } from './live-ip.ts';
+import { type RouteSpec, routeArguments } from './live-ip.ts';
 
 /** One thing that was changed and how to undo it. */
 export type Change =
@@ -49,6 +49,13 @@ export interface ChangeRecord {
 
 export interface StoredRecord extends ChangeRecord {
   file: string;
+}
+
+/** One line for people. */
+export function describeChange(change: Change): string {
+  if (change.kind === 'route') return `route ${routeArguments(change.route)}`;
+  if (change.kind === 'table') return `nftables table inet ${change.name}`;
+  return `sysctl net.${change.key.replaceAll('/', '.')} (was ${change.from})`;
 }
 
 export function newRecord(): ChangeRecord {
@@ -104,7 +111,7 @@ export function readRecords(): StoredRecord[] {
   const records: StoredRecord[] = [];
   for (const directory of directories()) {
     if (!trusted(directory)) continue;
-    for (const name of readdirSync(directory)) {
+    for (const name of listFiles(directory)) {
       if (!/^\d+-\d+\.json$/.test(name)) continue;
       const file = `${directory}/${name}`;
       const record = readRecord(file);
@@ -113,6 +120,15 @@ export function readRecords(): StoredRecord[] {
     }
   }
   return records;
+}
+
+/** Empty when the last janitor to leave has just removed the directory. */
+function listFiles(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
 }
 
 /** Null when it is gone or was cut short. */
@@ -130,9 +146,9 @@ export function isLive(record: ChangeRecord): boolean {
 }
 
 /**
- * Runs `work` while no other janitor of this network namespace does. The lock is an abstract Unix socket: its names
- * are per network namespace, and the kernel frees them when the process ends, however it ends.
- * Goes ahead without the lock after `limit` ms: undoing must not wait for somebody who hangs.
+ * Runs `work` while no other janitor of this network namespace does. The lock is an abstract Unix socket: its
+ * names are per network namespace, and the kernel frees them when the process ends, however it ends. Goes
+ * ahead without the lock after `limit` ms: undoing must not wait for somebody who hangs.
  */
 export async function withLock<T>(work: () => Promise<T> | T, limit = 2000): Promise<T> {
   const server = createServer();

@@ -1,7 +1,8 @@
 /**
- * Changes to the machine that outlive a descriptor and have to be undone: routes outside a TUN's own, forwarding, source address
- * translation. A process beside this one, the janitor, makes them and undoes them: on `undo()`, and by itself
- * within a second when this process ends in any way. What was not made here is never touched.
+ * Changes to the machine that outlive a descriptor and have to be undone: routes outside a TUN's own,
+ * forwarding, source address translation. A process beside this one, the janitor, makes them and undoes them:
+ * on `undo()`, and by itself within a second when this process ends in any way. What was not made here is
+ * never touched.
  *
  * `--route default` is two halves, 0.0.0.0/1 and 128.0.0.0/1 (::/1 and 8000::/1), which win over the default
  * route without touching it, and a host route that keeps the peer outside the tunnel.
@@ -20,14 +21,17 @@ import {
   routeTo,
 } from './live-ip.ts';
 import { Janitor, type JanitorRequest } from './live-janitor.ts';
-import { isLive, readRecords, removeRecord, type StoredRecord } from './live-records.ts';
+import { describeChange, isLive, readRecords, removeRecord, type StoredRecord } from './live-records.ts';
 
-/** Marks our routes (rtm_protocol), so that looking for the way without them is possible, and nobody else's is deleted. */
+/**
+ * Marks our routes (rtm_protocol), so that looking for the way without them is possible, and nobody else's is
+ * deleted.
+ */
 export const ROUTE_PROTOCOL = 84;
 
 /**
- * Behind every host route (0 in IPv4, 1024 in IPv6), so that one can be put in place before the other is removed:
- * IPv6 deletes by prefix and metric, whatever the type.
+ * Behind every host route (0 in IPv4, 1024 in IPv6), so that one can be put in place before the other is
+ * removed: IPv6 deletes by prefix and metric, whatever the type.
  */
 const UNREACHABLE_METRIC = 2000;
 
@@ -111,7 +115,10 @@ export class SystemChanges implements AsyncDisposable {
     });
   }
 
-  /** Looks again for the way to every pinned peer and renews the host routes of those that moved. Returns these. */
+  /**
+   * Looks again for the way to every pinned peer and renews the host routes of those that moved. Returns
+   * these.
+   */
   refresh(): Promise<PeerMove[]> {
     return this.#serially(async () => {
       const moves: PeerMove[] = [];
@@ -137,16 +144,16 @@ export class SystemChanges implements AsyncDisposable {
   }
 
   /**
-   * Turns IP forwarding on where it is off. Undone by the last of our commands in the namespace that needs it.
-   * Throws ERR_PERMISSION, also where /proc/sys is read-only.
+   * Turns IP forwarding on where it is off. Undone by the last of our commands in the namespace that needs
+   * it. Throws ERR_PERMISSION, also where /proc/sys is read-only.
    */
   async enableForwarding(families: readonly (4 | 6)[] = [4, 6]): Promise<void> {
     await this.#request({ op: 'enableForwarding', families });
   }
 
   /**
-   * Lets hosts with addresses in `prefixes` out through every interface but `exceptInterface` under that interface's
-   * address. Throws ERR_COMMAND without nftables, ERR_ADDRESS, ERR_PERMISSION.
+   * Lets hosts with addresses in `prefixes` out through every interface but `exceptInterface` under that
+   * interface's address. Throws ERR_COMMAND without nftables, ERR_ADDRESS, ERR_PERMISSION.
    */
   async masquerade(
     prefixes: readonly string[],
@@ -158,8 +165,9 @@ export class SystemChanges implements AsyncDisposable {
   }
 
   /**
-   * Undoes every change, the last first, and waits until it is done. May be called any number of times; afterwards nothing
-   * can be changed through this object. Throws ERR_COMMAND naming what could not be undone.
+   * Undoes every change, the last first, and waits until it is done. May be called any number of times;
+   * afterwards nothing can be changed through this object. Throws ERR_COMMAND naming what could not be
+   * undone.
    */
   undo(): Promise<void> {
     this.#undoing ??= this.#undo();
@@ -233,8 +241,8 @@ export interface PeerPath extends Path {
 }
 
 /**
- * The way to an address as it would be without the routes made here and those through the devices `avoid`, or null when there is none. Where a policy
- * rule sends it to a table of its own, what that table says.
+ * The way to an address as it would be without the routes made here and those through the devices `avoid`, or
+ * null when there is none. Where a policy rule sends it to a table of its own, what that table says.
  */
 export async function resolvePeerRoute(
   address: string,
@@ -261,13 +269,15 @@ export async function resolvePeerRoute(
 }
 
 /**
- * Undoes what is left of janitors that were killed themselves, in whatever network namespace still exists, and returns what that
- * was. With `dryRun` it only says. For `tunconnector doctor --clean`.
+ * Undoes what is left of janitors that were killed themselves, in whatever network namespace still exists or
+ * only in the one at `netns`, and returns what that was. With `dryRun` it only says. For `tunconnector doctor
+ * --clean`.
  */
-export async function doctorClean(options: { dryRun?: boolean } = {}): Promise<string[]> {
+export async function doctorClean(options: { dryRun?: boolean; netns?: string } = {}): Promise<string[]> {
   const found: string[] = [];
+  const only = options.netns ? statSync(options.netns).ino : undefined;
   for (const record of readRecords()) {
-    if (isLive(record)) continue;
+    if (isLive(record) || (only !== undefined && record.netns !== only)) continue;
     const netns = namespacePath(record);
     if (!netns) {
       // The namespace went, and everything in it.
@@ -275,7 +285,7 @@ export async function doctorClean(options: { dryRun?: boolean } = {}): Promise<s
       continue;
     }
     if (options.dryRun) {
-      found.push(...record.changes.map((change) => `${change.kind} ${JSON.stringify(change)}`));
+      found.push(...record.changes.map(describeChange));
       continue;
     }
     const janitor = new Janitor({ netns });
