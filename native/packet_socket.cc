@@ -40,6 +40,9 @@ void setBuffer(int fd, int force, int plain, int bytes) {
   if (bytes > 0 && !setInt(fd, SOL_SOCKET, force, bytes)) setInt(fd, SOL_SOCKET, plain, bytes);
 }
 
+// Packet sockets have the header without its last field.
+constexpr int kVnetHeader = 10;
+
 // The first step that failed, or null. The socket is bound last: until then it receives nothing.
 const char* configure(int fd, PacketRequest* request) {
   ifreq interface{};
@@ -109,7 +112,7 @@ napi_value packetOpen(napi_env env, napi_callback_info info) {
   napi_create_object(env, &result);
   setInteger(env, result, "fd", fd);
   setInteger(env, result, "index", request.index);
-  setBoolean(env, result, "vnetHeader", request.vnetHeader);
+  setInteger(env, result, "vnetHeader", request.vnetHeader ? kVnetHeader : 0);
   return result;
 }
 
@@ -290,7 +293,8 @@ int32_t PacketPort::receive(int32_t max) {
       scatter.stashRest(pool);
       break;
     }
-    if (drained || n >= max) break;
+    // Only what found nothing may end in 0: the poller may be edge-triggered.
+    if ((drained && n > 0) || n >= max) break;
     int32_t want = std::min(max - n, int32_t{Scatter::kMessages});
     int got = scatter.fill(pool, fd, want, account, kLargeFirst);
     if (got == -EAGAIN) break;
@@ -464,7 +468,7 @@ napi_value packetPort(napi_env env, napi_callback_info info) {
     discardPort(port);
     return nullptr;
   }
-  if (vnetHeader != 0 && vnetHeader != 10) {
+  if (vnetHeader != 0 && vnetHeader != kVnetHeader) {
     discardPort(port);
     napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "vnetHeader must be 0 or 10");
     return nullptr;

@@ -58,6 +58,7 @@ constexpr int kMaxEvents = 256;
 constexpr int32_t kRead = 1;
 constexpr int32_t kWrite = 2;
 constexpr int32_t kError = 4;
+constexpr int32_t kEdge = 8;
 
 // Wake-ups come from any thread, by number.
 struct Wakeups {
@@ -151,7 +152,11 @@ int32_t harvest(Poller* poller, double deadline) {
 }
 
 uint32_t epollBits(int64_t events) {
-  return (events & kRead ? EPOLLIN : 0u) | (events & kWrite ? EPOLLOUT : 0u);
+  uint32_t bits = 0;
+  if (events & kRead) bits |= EPOLLIN;
+  if (events & kWrite) bits |= EPOLLOUT;
+  if (events & kEdge) bits |= EPOLLET;
+  return bits;
 }
 
 void closingDone(Closing* closing) {
@@ -267,7 +272,7 @@ napi_value control(napi_env env, napi_callback_info info, int operation, const c
   int64_t events;
   if (!readInteger(env, call.values[1], "fd", 0, INT32_MAX, &fd)) return nullptr;
   if (!readInteger(env, call.values[2], "key", INT32_MIN, INT32_MAX, &key)) return nullptr;
-  if (!readInteger(env, call.values[3], "events", 0, 7, &events)) return nullptr;
+  if (!readInteger(env, call.values[3], "events", 0, 15, &events)) return nullptr;
   epoll_event event{};
   event.events = epollBits(events);
   event.data.u64 = static_cast<uint32_t>(key);

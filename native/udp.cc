@@ -157,27 +157,37 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
   int64_t family;
   int64_t pinned;
   void* rows = nullptr;
+  void* cursor = nullptr;
   size_t rowBytes = 0;
+  size_t cursorLength = 0;
   napi_value addresses;
   bool ok = preparePort(port, call.self, call.values[0], call.values[1], options) &&
             fieldInteger(env, options, "family", 4, 6, &family) && fieldBoolean(env, options, "gso", &port->gso) &&
             fieldBoolean(env, options, "gro", &port->gro) &&
             napi_get_named_property(env, options, "addresses", &addresses) == napi_ok &&
             fieldTypedArray(env, addresses, "rows", napi_uint8_array, &rows, &rowBytes) &&
+            fieldTypedArray(env, addresses, "cursor", napi_int32_array, &cursor, &cursorLength) &&
             fieldInteger(env, addresses, "pinned", 0,
                          static_cast<int64_t>(std::min<size_t>(rowBytes / kAddressRow, 1 << 24)), &pinned);
+  if (ok && cursorLength < 1) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "cursor must have a cell");
+    ok = false;
+  }
   if (!ok) {
     discardPort(port);
     return nullptr;
   }
   port->family = static_cast<int>(family);
   port->rows = static_cast<uint8_t*>(rows);
+  port->cursor = static_cast<int32_t*>(cursor);
   port->pinned = static_cast<int32_t>(pinned);
   port->transient = static_cast<int32_t>(std::min<size_t>(rowBytes / kAddressRow, INT32_MAX)) - port->pinned;
   port->index.reset(port->pinned);
   napi_value array;
   napi_get_named_property(env, addresses, "rows", &array);
   napi_create_reference(env, array, 1, &port->held[2]);
+  napi_get_named_property(env, addresses, "cursor", &array);
+  napi_create_reference(env, array, 1, &port->held[3]);
   if (!port->scatter.prepare() || !prepareSender(port)) {
     discardPort(port);
     Failure failure;
@@ -248,8 +258,9 @@ void UdpPort::emit(int32_t handle, int32_t size, const AddressKey& from, int32_t
                    double now, int32_t* n) {
   if (row < 0 && transient > 0) {
     // One fresh row per datagram, so that rows of packets still in flight stay as they were.
-    row = pinned + nextTransient;
-    nextTransient = nextTransient + 1 == transient ? 0 : nextTransient + 1;
+    int32_t next = *cursor >= 0 && *cursor < transient ? *cursor : 0;
+    row = pinned + next;
+    *cursor = next + 1 == transient ? 0 : next + 1;
     from.toRow(rows + static_cast<size_t>(row) * kAddressRow);
   }
   pool->length[handle] = size;
@@ -340,7 +351,8 @@ int32_t UdpPort::receive(int32_t max) {
       }
       perMessage = std::max(1, (n - before) / messages);
     }
-    if (drained || n >= max) break;
+    // Only what found nothing may end in 0: the poller may be edge-triggered.
+    if ((drained && n > 0) || n >= max) break;
     if (pool->roomSmall(account) == 0) {
       starved = true;
       break;

@@ -14,7 +14,8 @@ struct UdpPort final : Port {
   uint8_t* rows = nullptr;
   int32_t pinned = 0;
   int32_t transient = 0;
-  int32_t nextTransient = 0;
+  // The next row of the ring; shared by all ports of a network.
+  int32_t* cursor = nullptr;
   AddressIndex index;
   Scatter scatter;
   // Datagrams already handed on of the message scatter.at.
