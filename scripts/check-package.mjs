@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { root, run, SetupError, withSetup } from './setup.mjs';
 
-/** The prebuild runs on Debian 10, RHEL 8 and everything later. */
-const NEWEST_GLIBC = [2, 28];
+/** What RHEL 8 and Debian 10 have, and what Node's own binaries ask for: glibc 2.28, the C++ library of GCC 8. */
+const NEWEST = { GLIBC: '2.28', GLIBCXX: '3.4.25', CXXABI: '1.3.11' };
 const NOT_COPIED = new Set(['.git', '.cache', 'node_modules', 'dist', 'build', 'prebuilds']);
 const specifier = (entry) => `tunconnector${entry.slice(1)}`;
 const bin = (name) => path.join(root, 'node_modules', '.bin', name);
@@ -43,7 +43,7 @@ async function checkAll(scratch) {
   const entries = Object.keys(exports).filter((each) => !each.endsWith('.json'));
 
   await check('holds no tests and no build residue', () => lookInside(unpacked));
-  await check('addon needs no newer C library', () => checkGlibc(unpacked));
+  await check('addon needs no newer C and C++ library', () => checkLibraries(unpacked));
   await check('publint', () => quietly(bin('publint'), ['run', tarball, '--strict']));
   await check('are the types wrong', () => quietly(bin('attw'), [tarball, '--profile', 'esm-only']));
   if (!(await check('installs into an empty project', () => install(project, tarball)))) return;
@@ -121,17 +121,28 @@ async function lookInside(unpacked) {
   if (missing.length > 0) refuse(`the tarball lacks ${missing.join(', ')}`);
 }
 
-async function checkGlibc(unpacked) {
+async function checkLibraries(unpacked) {
   const addons = await listFiles(path.join(unpacked, 'prebuilds'), '.node');
   if (addons.length === 0) refuse('the tarball holds no prebuilt addon');
   for (const addon of addons) {
+    const tooNew = [];
     const symbols = await quietly('objdump', ['-T', path.join(unpacked, 'prebuilds', addon)]);
-    for (const [version, major, minor] of symbols.matchAll(/GLIBC_(\d+)\.(\d+)/g)) {
-      if (+major > NEWEST_GLIBC[0] || (+major === NEWEST_GLIBC[0] && +minor > NEWEST_GLIBC[1])) {
-        refuse(`${addon} needs ${version}, newer than ${NEWEST_GLIBC.join('.')}`);
+    for (const line of symbols.split('\n')) {
+      const [, library, version] = /\((GLIBC|GLIBCXX|CXXABI)_([\d.]+)\)/.exec(line) ?? [];
+      if (library && isNewer(version, NEWEST[library])) {
+        tooNew.push(
+          `${line.trim().split(/\s+/).at(-1)} (${library} ${version}, newer than ${NEWEST[library]})`,
+        );
       }
     }
+    if (tooNew.length > 0) refuse(`${addon} needs ${tooNew.join(', ')}`);
   }
+}
+
+function isNewer(version, limit) {
+  const [a, b] = [version, limit].map((each) => each.split('.').map(Number));
+  const at = a.findIndex((part, index) => part !== (b[index] ?? 0));
+  return at >= 0 && a[at] > (b[at] ?? 0);
 }
 
 async function install(project, tarball) {
