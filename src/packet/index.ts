@@ -50,6 +50,17 @@ export { checksum, fold, pseudoSum4, pseudoSum6, rewrite16, sum, update16, updat
 export { applyOuterEcn, decapsulateEcn, ECN_DROP, ecnOf, encapsulateEcn, setEcn } from './ecn.ts';
 // Headers, each a namespace of accessors, `check`, `parse` and `emit`.
 export * as ethernet from './ethernet.ts';
+export {
+  equalKeys,
+  type Flow,
+  flowFromKey,
+  flowKey,
+  flowOf,
+  flowText,
+  hashKey,
+  KEY_CELLS,
+  KeyCell,
+} from './flow-key.ts';
 export * as icmp from './icmp.ts';
 export {
   buildErrorV4,
@@ -65,6 +76,7 @@ export {
 } from './icmp-error.ts';
 export * as icmpv6 from './icmpv6.ts';
 export * as ip from './ip.ts';
+export { CANNOT_FRAGMENT, emitFragment, fragmentCount, NEEDS_FRAGMENTATION } from './ip-fragment.ts';
 export * as ipv4 from './ipv4.ts';
 export * as ipv6 from './ipv6.ts';
 export { PcapWriter, type PcapWriterOptions } from './pcap.ts';
@@ -88,6 +100,7 @@ export {
   parsePrefix,
   toEndpoint,
 } from './prefix.ts';
+export { PrefixTable } from './prefix-table.ts';
 export { Problem, problemText } from './problem.ts';
 export { Ecn, EtherType, Protocol, protocolName } from './protocol.ts';
 export {
@@ -99,6 +112,7 @@ export {
   planSegments,
   segmentLength,
 } from './segment.ts';
+export { describePacket } from './summary.ts';
 export * as tcp from './tcp.ts';
 export { checksumField, fillTransport, pseudoSum, Verdict, verifyTransport } from './transport.ts';
 export { decrementTtl } from './ttl.ts';
