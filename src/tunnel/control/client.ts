@@ -448,7 +448,7 @@ export class ClientControl {
     const w = writeProbe(this.#writer, this.#id, this.#path.sequence, size, this.#id);
     this.#path.sequence = (this.#path.sequence + 1) >>> 0;
     this.#out.send(this.server, w.bytes, w.length, false);
-    if (this.#path.wantsSignOfLife) this.#sendKeepalive(now);
+    this.#sendKeepalive(now);
   }
 
   #send(message: ControlWriter): void {

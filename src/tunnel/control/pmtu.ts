@@ -42,8 +42,9 @@ export class PathMtu {
   #high = BASE_MTU + 1; // does not pass, or is above the maximum
   #baseConfirmed = false;
   #target = 0;
-  #attempts = 0;
+  #sent = false; // a probe for this target, the last one at #lastSent
   #lastSent = 0;
+  #losses = 0;
   #firstSequence = 0; // of the probes for this target; an answer to an older one may be from another path
   #confirmAt = 0;
   #raiseAt = 0;
@@ -55,11 +56,6 @@ export class PathMtu {
     if (rising || this.current === this.#reported) return false;
     this.#reported = this.current;
     return true;
-  }
-
-  /** The peer should also be asked for a sign of life: whether this last probe was lost depends on it. */
-  get wantsSignOfLife(): boolean {
-    return this.#attempts === MAX_PROBES;
   }
 
   /** A new path: back to BASE. @param maximum the least of what this end may send and the peer accepts */
@@ -89,14 +85,14 @@ export class PathMtu {
    * @param rtt measured round trip (ns), 0 when unknown
    * @param heard when the peer was last heard (ns)
    * @param large datagrams above BASE were sent since the last call that returned a probe
-   * @returns the size of the PROBE to send now, or 0
+   * @returns the size of the PROBE to send now, with a KEEPALIVE behind it to be heard from; or 0
    */
   poll(now: number, rtt: number, heard: number, large: boolean): number {
     if (now < this.deadline) return 0;
     if (this.#phase === 'complete') this.#wake(now, large);
-    else if (this.#attempts === MAX_PROBES && heard > this.#lastSent) this.#lost(now);
+    else if (this.#sent && heard > this.#lastSent && ++this.#losses === MAX_PROBES) this.#lost(now);
     if (now < this.deadline) return 0;
-    if (this.#attempts < MAX_PROBES) this.#attempts++;
+    this.#sent = true;
     this.#lastSent = now;
     this.deadline = now + probeTimer(rtt);
     return this.#target;
@@ -150,7 +146,8 @@ export class PathMtu {
 
   #aim(now: number, target: number): void {
     this.#target = target;
-    this.#attempts = 0;
+    this.#sent = false;
+    this.#losses = 0;
     this.#firstSequence = this.sequence;
     this.deadline = now;
   }
@@ -162,7 +159,6 @@ export class PathMtu {
 
   #complete(now: number): void {
     this.#phase = 'complete';
-    this.#attempts = 0;
     this.#confirmAt = now + CONFIRM_INTERVAL;
     // The raise timer runs from the last search, not from the last confirmation.
     if (this.#raiseAt <= now) this.#raiseAt = now + RAISE_INTERVAL;

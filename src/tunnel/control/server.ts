@@ -448,7 +448,7 @@ export class ServerControl {
     const w = writeProbe(this.#writer, session, path.sequence, size, null);
     path.sequence = (path.sequence + 1) >>> 0;
     this.#out.send(session.peer, w.bytes, w.length, false);
-    if (path.wantsSignOfLife) this.#sendKeepalive(now, session);
+    this.#sendKeepalive(now, session);
   }
 
   #reportMtu(now: number, session: Session): void {
