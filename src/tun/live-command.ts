@@ -50,8 +50,12 @@ export function missingCommand(program: string, cause?: unknown): TunconnectorEr
   });
 }
 
-/** A failure to start a program, as nsenter, unshare and setpriv report it when they exec. */
-const EXEC_FAILED = /^(?:nsenter|unshare|setpriv): failed to execute (\S+): No such file/m;
+/**
+ * A failure to start a program, as nsenter, unshare and setpriv report it when they exec. A directory of the PATH
+ * that may not be searched turns "no such file" into "permission denied".
+ */
+const EXEC_FAILED =
+  /^(?:nsenter|unshare|setpriv): failed to execute (\S+: No such file|[^\s/]+: Permission denied)/m;
 
 /**
  * Runs one program to its end and gives back its exit code and output, whatever they are. Throws ERR_COMMAND
@@ -103,11 +107,14 @@ export async function runCommand(
       });
     }
     if (ended === 'aborted') throw new TunconnectorError('ERR_ABORTED', `${argv[0]}: aborted`);
-    const missing = status.code === 127 ? EXEC_FAILED.exec(stderr) : null;
-    if (missing) throw missingCommand(missing[1]!);
+    const missing = status.code === 127 || status.code === 126 ? EXEC_FAILED.exec(stderr) : null;
+    if (missing) throw missingCommand(missing[1]!.split(':')[0]!);
     return { ...status, stdout, stderr };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missingCommand(program!, error);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || (code === 'EACCES' && !program!.includes('/'))) {
+      throw missingCommand(program!, error);
+    }
     throw error;
   } finally {
     clearTimeout(timer);

