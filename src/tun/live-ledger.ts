@@ -49,9 +49,9 @@ export class Ledger {
   /** Replaces a route that was added here by another to the same prefix, without a moment in between. */
   async moveRoute(from: RouteSpec, to: RouteSpec): Promise<void> {
     await ipBatch([`route replace ${routeArguments(to)}`]);
-    // Still there when `to` has another metric, or IPv6 did not see it as the same kind of route.
-    await ipBatch([`route del ${routeArguments(from)}`], { force: true });
     const text = routeArguments(from);
+    // Still there where IPv6 did not see `to` as the same kind of route.
+    if (text !== routeArguments(to)) await ipBatch([`route del ${text}`], { force: true });
     const made = this.#changes('route').find((change) => routeArguments(change.route) === text);
     if (made) this.#drop(made);
     this.#add({ kind: 'route', route: to });

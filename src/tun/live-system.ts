@@ -30,16 +30,20 @@ import { describeChange, isLive, readRecords, removeRecord, type StoredRecord } 
 export const ROUTE_PROTOCOL = 84;
 
 /**
- * Behind every host route (0 in IPv4, 1024 in IPv6), so that one can be put in place before the other is
- * removed: IPv6 deletes by prefix and metric, whatever the type.
+ * Of the unreachable route behind every host route (which has 0 in IPv4, 1024 in IPv6). It takes over in the
+ * moment in which the kernel removes the host route with its interface; otherwise the tunnel's packets would
+ * enter the tunnel.
  */
-const UNREACHABLE_METRIC = 2000;
+const GUARD_METRIC = 2000;
 
 /** A peer whose way is kept outside the tunnel. */
 interface Pin {
   path: Path | null;
-  /** Null where nothing is needed: the peer is on this host, or somebody's host route leads to it. */
+  /**
+   * Null where there is no way, or no need: the peer is on this host, or somebody's host route leads to it.
+   */
   route: RouteSpec | null;
+  guard: RouteSpec | null;
   avoid: readonly string[];
 }
 
@@ -90,7 +94,7 @@ export class SystemChanges implements AsyncDisposable {
   }
 
   /**
-   * Keeps the way to a peer as it would be without our routes, by a host route. With no way at all it becomes
+   * Keeps the way to a peer as it would be without our routes, by a host route. With no way at all it is
    * unreachable, for into the tunnel its packets must not go; `refresh` mends that. Returns the way.
    */
   pinPeer(
@@ -102,6 +106,7 @@ export class SystemChanges implements AsyncDisposable {
       if (pinned) return pinned.path;
       const pin = await this.#resolve(address, options.avoid ?? []);
       if (pin.route) await this.addRoute(pin.route);
+      if (pin.guard) await this.addRoute(pin.guard);
       this.#pins.set(address, pin);
       return pin.path;
     });
@@ -111,6 +116,7 @@ export class SystemChanges implements AsyncDisposable {
     await this.#serially(async () => {
       const pin = this.#pins.get(address);
       this.#pins.delete(address);
+      if (pin?.guard) await this.removeRoute(pin.guard);
       if (pin?.route) await this.removeRoute(pin.route);
     });
   }
@@ -125,11 +131,13 @@ export class SystemChanges implements AsyncDisposable {
       for (const [address, pin] of this.#pins) {
         const now = await this.#resolve(address, pin.avoid);
         const here = pin.route === null || (await this.#isInPlace(address));
-        if (here && sameRoute(pin.route, now.route)) continue;
+        if (here && sameRoute(pin.route, now.route) && sameRoute(pin.guard, now.guard)) continue;
+        if (now.guard && !pin.guard) await this.addRoute(now.guard);
         if (pin.route && now.route) {
           await this.#request({ op: 'moveRoute', from: ours(pin.route), to: ours(now.route) });
         } else if (pin.route) await this.removeRoute(pin.route);
         else if (now.route) await this.addRoute(now.route);
+        if (pin.guard && !now.guard) await this.removeRoute(pin.guard);
         this.#pins.set(address, now);
         moves.push({ address, path: now.path });
       }
@@ -152,8 +160,9 @@ export class SystemChanges implements AsyncDisposable {
   }
 
   /**
-   * Lets hosts with addresses in `prefixes` out through every interface but `exceptInterface` under that
-   * interface's address. Throws ERR_COMMAND without nftables, ERR_ADDRESS, ERR_PERMISSION.
+   * Lets hosts with addresses in `prefixes` out through every interface but `exceptInterface`, under the
+   * address of the interface they leave by. A firewall that drops forwarded packets (Docker sets that policy)
+   * goes on dropping them. Throws ERR_COMMAND without nftables, ERR_ADDRESS, ERR_PERMISSION.
    */
   async masquerade(
     prefixes: readonly string[],
@@ -221,15 +230,18 @@ export class SystemChanges implements AsyncDisposable {
   async #resolve(address: string, avoid: readonly string[]): Promise<Pin> {
     const path = await resolvePeerRoute(address, { netns: this.#netns, avoid });
     // A link-local address is reached through its own prefix, which no default route overrides.
-    if (path?.local || path?.host || address.includes('%')) return { path, route: null, avoid };
+    if (path?.local || path?.host || address.includes('%')) return { path, route: null, guard: null, avoid };
     const prefix = hostPrefix(address);
-    if (!path) return { path, route: { prefix, type: 'unreachable', metric: UNREACHABLE_METRIC }, avoid };
-    return { path, route: { prefix, via: path.via, device: path.device, source: path.preferred }, avoid };
+    const guard = { prefix, type: 'unreachable', metric: GUARD_METRIC } as const;
+    const route = path && { prefix, via: path.via, device: path.device, source: path.preferred };
+    return { path, route, guard, avoid };
   }
 
   async #isInPlace(address: string): Promise<boolean> {
     const covering = await readRoutes({ netns: this.#netns, match: address });
-    return covering.some((route) => route.prefix === hostPrefix(address) && isOurs(route));
+    return covering.some(
+      (route) => route.prefix === hostPrefix(address) && route.type === 'unicast' && isOurs(route),
+    );
   }
 }
 

@@ -249,3 +249,14 @@ describe.skipIf(needs(worlds, 'ip', 'ping', 'setpriv', 'sysctl'))('a throw-away 
     expect(took).toBeLessThan(2000);
   });
 });
+
+test.skipIf(needs('userns'))('where user namespaces are not allowed, the error says what to do', async () => {
+  await using world = await createWorld({ rootless: true });
+  const a = await world.host('a');
+  const module = new URL('../../dist/testing/index.js', import.meta.url);
+  const script = `import { createWorld } from '${module}';
+    await createWorld({ rootless: true }).catch(({ code, message }) => console.log(code, message));`;
+  await a.exec(['sh', '-c', 'echo 0 >/proc/sys/user/max_user_namespaces'], { check: true });
+  const { stdout } = await a.exec([process.execPath, '--input-type=module', '-e', script]);
+  expect(stdout).toMatch(/^ERR_PERMISSION cannot make a network namespace: .*; run as root, or allow user/);
+});

@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -119,7 +121,9 @@ describe.skipIf(needs('netns', 'userns', 'ip', 'nft', 'ping', 'sysctl'))('change
       await settled(1);
       expect(await way()).toMatch(/via 10\.3\.0\.254 dev eth1/);
       // With the interface the kernel drops the routes through it, ours as well.
-      await client.ip('link set eth1 down');
+      const loss = 'ip link set eth1 down; ip route get 10.2.0.1';
+      const { stdout, stderr } = await client.exec(['sh', '-c', loss]);
+      expect(stdout + stderr).toMatch(/No route to host/);
       await settled(2);
       expect((await client.exec(['ip', 'route', 'get', '10.2.0.1'])).stderr).toMatch(/No route to host/);
       await client.ip(['link set eth1 up', 'route add default via 10.1.0.254']);
@@ -144,7 +148,7 @@ describe.skipIf(needs('netns', 'userns', 'ip', 'nft', 'ping', 'sysctl'))('change
       await client.ip('route add default via fd00:1::253');
       expect(await changes.refresh()).toMatchObject([{ path: { via: 'fd00:1::253' } }]);
       expect(await way()).toMatch(/via fd00:1::253 dev eth0/);
-      const routes = (await client.exec(['ip', '-6', 'route', 'show', 'fd00:2::1'])).stdout
+      const routes = (await client.exec(['ip', '-6', 'route', 'show', 'fd00:2::1', 'type', 'unicast'])).stdout
         .trim()
         .split('\n');
       expect(routes).toHaveLength(1);
@@ -190,6 +194,40 @@ describe.skipIf(needs('netns', 'userns', 'ip', 'nft', 'ping', 'sysctl'))('change
       await changes.undo();
       expect(await gateway.snapshot()).toBe(before);
       expect(await ping('10.2.0.1')).toBe(1);
+    });
+
+    test('an nft that cannot hold the table open gets one that the janitor removes', async () => {
+      const before = await gateway.snapshot();
+      const path = await mkdtemp(`${tmpdir()}/tunconnector-`);
+      const nft = (await gateway.exec(['which', 'nft'])).stdout.trim();
+      await writeFile(`${path}/nft`, `#!/bin/sh\n[ "$1" != -i ] && exec ${nft} "$@"\necho no >&2; exit 1\n`);
+      await chmod(`${path}/nft`, 0o755);
+      const env = { ...process.env, PATH: `${path}:${process.env.PATH}` };
+      const command = gateway.node(fixture('system-changes.mjs'), ['10.2.0.77', 'eth0', '10.1.0.0/24'], {
+        env,
+      });
+      await command.waitFor('ready');
+      const ruleset = (await gateway.exec(['nft', 'list', 'ruleset'])).stdout;
+      expect(ruleset).toMatch(/ip saddr 10\.1\.0\.0\/24 oifname != "eth0" masquerade/);
+      expect(ruleset).not.toMatch(/owner/);
+      expect((await client.exec(['ping', '-c', '1', '-W', '1', '10.2.0.1'])).code).toBe(0);
+      command.kill('SIGKILL');
+      await expectAsBefore(gateway, before);
+      await rm(path, { recursive: true });
+    });
+
+    test('the table goes even when every process is killed at once', async () => {
+      const command = gateway.node(fixture('system-changes.mjs'), ['10.2.0.77', 'eth0', '10.1.0.0/24']);
+      const [, janitor] = await command.waitFor(/^ready (\d+)$/m);
+      expect((await gateway.exec(['nft', 'list', 'tables'])).stdout).toMatch(/tunconnector_/);
+      process.kill(Number(janitor), 'SIGKILL');
+      command.kill('SIGKILL');
+      await command.ended;
+      for (const end = Date.now() + 1000; Date.now() < end; await sleep(20)) {
+        if ((await gateway.exec(['nft', 'list', 'tables'])).stdout === '') break;
+      }
+      expect((await gateway.exec(['nft', 'list', 'tables'])).stdout).toBe('');
+      await doctorClean({ netns: gateway.path });
     });
 
     test('what cannot be translated is refused before anything is done', async () => {
@@ -296,6 +334,7 @@ describe.skipIf(needs('netns', 'userns', 'ip', 'nft', 'ping', 'sysctl'))('change
       const left = await gateway.snapshot();
       const found = [
         expect.stringMatching(/^route 10\.2\.0\.77\/32 /),
+        expect.stringMatching(/^route unreachable 10\.2\.0\.77\/32 /),
         'sysctl net.ipv4.ip_forward (was 0)',
         'sysctl net.ipv6.conf.all.forwarding (was 0)',
       ];
