@@ -51,8 +51,8 @@ export function missingCommand(program: string, cause?: unknown): TunconnectorEr
 }
 
 /**
- * A failure to start a program, as nsenter, unshare and setpriv report it when they exec. A directory of the PATH
- * that may not be searched turns "no such file" into "permission denied".
+ * A failure to start a program, as nsenter, unshare and setpriv report it when they exec. A directory of the
+ * PATH that may not be searched turns "no such file" into "permission denied".
  */
 const EXEC_FAILED =
   /^(?:nsenter|unshare|setpriv): failed to execute (\S+: No such file|[^\s/]+: Permission denied)/m;
