@@ -135,6 +135,13 @@ export const isIp = (text: string): boolean => typeof tryParse(text) !== 'string
 export const toIp = (address: AddressLike): IpAddress =>
   typeof address === 'string' ? parseIp(address) : address;
 
+/** The bytes of an address that must be of this family. @throws ERR_ADDRESS */
+export function bytesOfFamily(address: AddressLike, family: 4 | 6): Uint8Array {
+  const value = toIp(address);
+  if (value.family !== family) throw addressError(formatIp(value), `an IPv${family} address`);
+  return value.bytes;
+}
+
 /** A value of its own from the bytes of a packet. */
 export function ipAt(bytes: Uint8Array, at: number, family: 4 | 6): IpAddress {
   return { family, bytes: bytes.slice(at, at + (family === 4 ? 4 : 16)) };

@@ -1,5 +1,5 @@
 /** ARP for IPv4 over Ethernet (RFC 826). Accessors are safe after `check`, which refuses every other kind. */
-import { type AddressLike, type IpAddress, ipAt, toIp } from './address.ts';
+import { type AddressLike, bytesOfFamily, type IpAddress, ipAt } from './address.ts';
 import { formatMac, parseMac } from './prefix.ts';
 import { Problem } from './problem.ts';
 import { EtherType } from './protocol.ts';
@@ -65,8 +65,8 @@ export function emit(
   bytes[at + PROTOCOL_LENGTH] = 4;
   put16(bytes, at + OPERATION, packet.operation);
   bytes.set(parseMac(packet.senderMac), at + SENDER_MAC);
-  bytes.set(toIp(packet.senderIp).bytes, at + SENDER_IP);
+  bytes.set(bytesOfFamily(packet.senderIp, 4), at + SENDER_IP);
   bytes.set(parseMac(packet.targetMac), at + TARGET_MAC);
-  bytes.set(toIp(packet.targetIp).bytes, at + TARGET_IP);
+  bytes.set(bytesOfFamily(packet.targetIp, 4), at + TARGET_IP);
   return LENGTH;
 }

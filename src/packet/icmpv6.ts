@@ -1,5 +1,5 @@
 /** ICMPv6 (RFC 4443) and the messages of Neighbor Discovery (RFC 4861). Accessors are safe after `check`. */
-import { type AddressLike, type IpAddress, ipAt, toIp } from './address.ts';
+import { type AddressLike, bytesOfFamily, type IpAddress, ipAt } from './address.ts';
 import { Problem } from './problem.ts';
 import { get16, get32, put16, put32 } from './word.ts';
 
@@ -198,7 +198,7 @@ export function emitNeighbor(
   const solicitation = message.type === Type.NeighborSolicitation;
   put32(bytes, at, message.type << 24);
   put32(bytes, at + 4, solicitation ? 0 : flags << 24);
-  bytes.set(toIp(message.target).bytes, at + TARGET);
+  bytes.set(bytesOfFamily(message.target, 6), at + TARGET);
   if (!message.linkAddress) return 24;
   bytes[at + 24] = solicitation ? NdOption.SourceLinkAddress : NdOption.TargetLinkAddress;
   bytes[at + 25] = 1;

@@ -2,6 +2,7 @@
 
 export {
   type AddressLike,
+  bytesOfFamily,
   compareIp,
   equalBytes,
   equalIp,

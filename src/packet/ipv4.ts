@@ -1,7 +1,7 @@
 /**
  * IPv4 (RFC 791). Accessors are safe after `check`; `parse` and `emit` are for policy, logs and tests.
  */
-import { type AddressLike, type IpAddress, ipAt, toIp } from './address.ts';
+import { type AddressLike, bytesOfFamily, type IpAddress, ipAt } from './address.ts';
 import { checksum, sum } from './checksum.ts';
 import { Problem } from './problem.ts';
 import { packUpper } from './upper.ts';
@@ -157,7 +157,7 @@ export type Ipv4Fields = { source: AddressLike; destination: AddressLike } & Pic
   Ipv4Header,
   'protocol' | 'payloadLength'
 > &
-  Partial<Ipv4Header>;
+  Partial<Omit<Ipv4Header, 'source' | 'destination'>>;
 
 /** The header as a value, or undefined when `check` finds a problem. */
 export function parse(bytes: Uint8Array, at = 0, end = bytes.length): Ipv4Header | undefined {
@@ -194,8 +194,8 @@ export function emit(header: Ipv4Fields, bytes: Uint8Array, at = 0): number {
   setFragment(bytes, at, flags | ((header.fragmentOffset ?? 0) >> 3));
   setTtl(bytes, at, header.ttl ?? 64);
   setProtocol(bytes, at, header.protocol);
-  setSource(bytes, at, toIp(header.source).bytes);
-  setDestination(bytes, at, toIp(header.destination).bytes);
+  setSource(bytes, at, bytesOfFamily(header.source, 4));
+  setDestination(bytes, at, bytesOfFamily(header.destination, 4));
   if (header.options) bytes.set(header.options, at + OPTIONS);
   fillChecksum(bytes, at);
   return length;

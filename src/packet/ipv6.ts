@@ -2,7 +2,7 @@
  * IPv6 and its extension headers (RFC 8200). Accessors are safe after `check`; the walks over extension headers have
  * bounds of their own. A payload length of 0 is an empty payload: jumbograms (RFC 2675) are not understood.
  */
-import { type AddressLike, type IpAddress, ipAt, toIp } from './address.ts';
+import { type AddressLike, bytesOfFamily, type IpAddress, ipAt } from './address.ts';
 import { Problem } from './problem.ts';
 import { Protocol } from './protocol.ts';
 import { isFragment as isFragmentOf, packUpper } from './upper.ts';
@@ -178,7 +178,7 @@ export type Ipv6Fields = { source: AddressLike; destination: AddressLike } & Pic
   Ipv6Header,
   'nextHeader' | 'payloadLength'
 > &
-  Partial<Ipv6Header>;
+  Partial<Omit<Ipv6Header, 'source' | 'destination'>>;
 
 /** The fixed header as a value, or undefined when `check` finds a problem. */
 export function parse(bytes: Uint8Array, at = 0, end = bytes.length): Ipv6Header | undefined {
@@ -203,8 +203,8 @@ export function emit(header: Ipv6Fields, bytes: Uint8Array, at = 0): number {
   setPayloadLength(bytes, at, header.payloadLength);
   setNextHeader(bytes, at, header.nextHeader);
   setHopLimit(bytes, at, header.hopLimit ?? 64);
-  setSource(bytes, at, toIp(header.source).bytes);
-  setDestination(bytes, at, toIp(header.destination).bytes);
+  setSource(bytes, at, bytesOfFamily(header.source, 6));
+  setDestination(bytes, at, bytesOfFamily(header.destination, 6));
   return HEADER;
 }
 
