@@ -201,6 +201,8 @@ bool Superframe::parse(const uint8_t* frame, int64_t length, uint32_t l3Offset, 
   payload = end - headers;
   segmentSize = static_cast<uint32_t>(size);
   segments = (payload + segmentSize - 1) / segmentSize;
+  // Each segment must fit the length field of its IP header.
+  if (segmentLength(0) - l3 > 0xffff) return false;
   ipv6 = transport.version == 6;
   return segments <= kMaxSegments;
 }
