@@ -184,6 +184,17 @@ describe('a tunnel', () => {
     expect([client.mtu, server.mtu[0]]).toEqual([1472, 1472]);
   });
 
+  it('tries larger sizes at once when the path comes back from silence', () => {
+    const { world, server, client } = pair();
+    world.channel.mtu = 1300;
+    world.run(10 * SECOND);
+    world.channel.cut = true;
+    world.run(20 * SECOND);
+    Object.assign(world.channel, { cut: false, mtu: 1472 });
+    world.run(24 * SECOND);
+    expect([client.mtu, server.mtu[0]]).toEqual([1472, 1472]);
+  });
+
   it('takes a cut path for silent, not for small', () => {
     const { world, server, client, clientHost } = pair();
     world.run(3 * SECOND);

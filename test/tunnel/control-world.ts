@@ -1,8 +1,8 @@
 /** A small world in virtual time for the control protocol: ends with addresses, and a channel that can be bad. */
 import { parseIp } from '../../src/packet/address.ts';
 import { type IpPrefix, parsePrefix } from '../../src/packet/prefix.ts';
+import { PrefixTable } from '../../src/packet/prefix-table.ts';
 import { type ClientConfig, ClientControl } from '../../src/tunnel/control/client.ts';
-import type { PrefixTable } from '../../src/tunnel/control/owners.ts';
 import { type ServerConfig, ServerControl } from '../../src/tunnel/control/server.ts';
 import type { ControlOut, RandomStream, TunnelEvent } from '../../src/tunnel/control/session.ts';
 
@@ -25,43 +25,6 @@ export function seeded(seed: number): RandomStream & { unit(): number } {
       for (let i = 0; i < bytes.length; i++) bytes[i] = u32();
     },
   };
-}
-
-/** Longest-prefix match, slow and obvious. */
-export class SlowPrefixTable implements PrefixTable {
-  readonly #entries = new Map<string, number>();
-  readonly #bytes: number;
-
-  constructor(family: 4 | 6) {
-    this.#bytes = family === 4 ? 4 : 16;
-  }
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  insert(bytes: Uint8Array, offset: number, prefixLength: number, value: number): void {
-    this.#entries.set(this.#bits(bytes, offset).slice(0, prefixLength), value);
-  }
-
-  remove(bytes: Uint8Array, offset: number, prefixLength: number): void {
-    this.#entries.delete(this.#bits(bytes, offset).slice(0, prefixLength));
-  }
-
-  lookup(bytes: Uint8Array, offset: number): number {
-    const bits = this.#bits(bytes, offset);
-    for (let length = bits.length; length >= 0; length--) {
-      const value = this.#entries.get(bits.slice(0, length));
-      if (value !== undefined) return value;
-    }
-    return -1;
-  }
-
-  #bits(bytes: Uint8Array, offset: number): string {
-    return [...bytes.subarray(offset, offset + this.#bytes)]
-      .map((b) => b.toString(2).padStart(8, '0'))
-      .join('');
-  }
 }
 
 /** A row of the address table. */
@@ -254,7 +217,7 @@ export function serverConfig(over: Partial<ServerConfig> = {}): ServerConfig {
     routes: [inner('10.9.0.0/16')],
     allow: [],
     mtu: 1472,
-    prefixTable: (family) => new SlowPrefixTable(family),
+    prefixTable: (family) => new PrefixTable(family),
     ...over,
   };
 }

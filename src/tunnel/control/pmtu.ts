@@ -74,9 +74,10 @@ export class PathMtu {
     this.deadline = Infinity;
   }
 
-  /** The path was silent and is back, perhaps another one: check what was believed before. */
+  /** The path was silent and is back, perhaps another one: does what was believed hold, and does more pass? */
   recheck(now: number): void {
     if (this.#phase === 'off') return;
+    this.#raiseAt = now;
     if (this.current > this.#base) this.#confirm(now);
     else this.#search(now, this.current, this.#maximum + 1, this.#maximum, false);
   }
@@ -160,8 +161,6 @@ export class PathMtu {
   #complete(now: number): void {
     this.#phase = 'complete';
     this.#confirmAt = now + CONFIRM_INTERVAL;
-    // The raise timer runs from the last search, not from the last confirmation.
-    if (this.#raiseAt <= now) this.#raiseAt = now + RAISE_INTERVAL;
     this.deadline = Math.min(this.#confirmAt, this.#raiseAt);
   }
 
@@ -187,13 +186,15 @@ export class PathMtu {
     this.#phase = 'searching';
     if (!this.#baseConfirmed) this.#aim(now, Math.min(this.#base, this.#high - 1));
     else if (this.#high - this.#low <= RESOLUTION) {
-      this.#raiseAt = 0;
+      this.#raiseAt = now + RAISE_INTERVAL;
       this.#complete(now);
     } else this.#aim(now, this.#low + ((this.#high - this.#low) >> 1));
   }
 
   #wake(now: number, large: boolean): void {
-    if (now >= this.#raiseAt && this.current < this.#maximum) {
+    const raise = now >= this.#raiseAt;
+    if (raise) this.#raiseAt = now + RAISE_INTERVAL;
+    if (raise && this.current < this.#maximum) {
       this.#search(now, this.current, this.#maximum + 1, this.#maximum, true);
     } else if (large && this.current > this.#base) this.#confirm(now);
     else this.#complete(now);
