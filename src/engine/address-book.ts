@@ -50,16 +50,29 @@ export class AddressBook implements AddressTable {
     return this.#pinBytes(this.copyRow(row));
   }
 
+  /** What a port without native code does for each datagram: the kept row of its sender, or the ring's next one. */
+  rowFor(address: OuterAddress): number {
+    const bytes = encodeRow(address);
+    const kept = this.#byKey.get(keyOf(bytes));
+    if (kept !== undefined) return kept;
+    const next = this.cursor[0];
+    const row = MAX_PINNED + next;
+    this.cursor[0] = (next + 1) % (this.rows.length / ADDRESS_ROW - MAX_PINNED);
+    this.rows.set(bytes, row * ADDRESS_ROW);
+    return row;
+  }
+
   pinAddress(address: OuterAddress): number {
     return this.#pinBytes(encodeRow(address));
   }
 
   #pinBytes(bytes: Uint8Array): number {
-    const key = Buffer.from(bytes.buffer, bytes.byteOffset, 24).toString('latin1');
+    const key = keyOf(bytes);
     let row = this.#byKey.get(key);
     if (row === undefined) {
       row = this.#free.pop();
-      if (row === undefined) throw new TunconnectorError('ERR_LIMIT', `${MAX_PINNED} outer addresses are in use`);
+      if (row === undefined)
+        throw new TunconnectorError('ERR_LIMIT', `${MAX_PINNED} outer addresses are in use`);
       this.rows.set(bytes, row * ADDRESS_ROW);
       this.#byKey.set(key, row);
       for (const listener of this.#listeners) listener.pinned(row);
@@ -72,7 +85,7 @@ export class AddressBook implements AddressTable {
     if (row < 0 || row >= MAX_PINNED || this.#references[row] === 0) return;
     if (--this.#references[row] > 0) return;
     for (const listener of this.#listeners) listener.unpinned(row);
-    this.#byKey.delete(Buffer.from(this.copyRow(row).buffer, 0, 24).toString('latin1'));
+    this.#byKey.delete(keyOf(this.copyRow(row)));
     this.#free.push(row);
   }
 
@@ -98,6 +111,11 @@ export class AddressBook implements AddressTable {
     for (const row of this.#byKey.values()) listener.pinned(row);
     return () => this.#listeners.delete(listener);
   }
+}
+
+/** The bytes of a row that name the address, as a key of a map. */
+function keyOf(row: Uint8Array): string {
+  return String.fromCharCode(...row.subarray(0, 24));
 }
 
 export function encodeRow(address: OuterAddress): Uint8Array {

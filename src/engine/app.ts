@@ -131,7 +131,9 @@ const factories = new WeakMap<AppSpec, AppFactory<never>>();
  * Turns a class into something a network can be told by data.
  * @example export const dropOdd = defineApp({ module: import.meta.url, export: 'dropOdd', check: (o: {}) => o, create: () => new DropOdd() })
  */
-export function defineApp<Options, Checked>(definition: AppDefinition<Options, Checked>): AppFactory<Options> {
+export function defineApp<Options, Checked>(
+  definition: AppDefinition<Options, Checked>,
+): AppFactory<Options> {
   const factory = (options: Options): AppSpec => {
     const spec = { module: definition.module, export: definition.export, options: options ?? {} };
     factories.set(spec, factory as AppFactory<never>);

@@ -40,8 +40,10 @@ export function checkLinks(apps: ReadonlyMap<string, App>, links: readonly LinkC
     const text = formatLink(link);
     const producer = apps.get(link.producer);
     const consumer = apps.get(link.consumer);
-    if (!producer) throw configError(`links: "${text}" names the app "${link.producer}", which does not exist`);
-    if (!consumer) throw configError(`links: "${text}" names the app "${link.consumer}", which does not exist`);
+    if (!producer)
+      throw configError(`links: "${text}" names the app "${link.producer}", which does not exist`);
+    if (!consumer)
+      throw configError(`links: "${text}" names the app "${link.consumer}", which does not exist`);
     checkName(text, link.producer, 'output', link.output, producer.outputs);
     checkName(text, link.consumer, 'input', link.input, consumer.inputs);
     once(outputs, `${link.producer}.${link.output}`, text, 'output', 'tee');
@@ -49,8 +51,10 @@ export function checkLinks(apps: ReadonlyMap<string, App>, links: readonly LinkC
   }
   for (const [name, app] of apps) {
     for (const port of app.required ?? []) {
-      const found = (app.inputs?.includes(port) && inputs.has(`${name}.${port}`)) || outputs.has(`${name}.${port}`);
-      if (!found) throw configError(`apps.${name}: nothing is linked to its "${port}"`, `link ${name}.${port}`);
+      const found =
+        (app.inputs?.includes(port) && inputs.has(`${name}.${port}`)) || outputs.has(`${name}.${port}`);
+      if (!found)
+        throw configError(`apps.${name}: nothing is linked to its "${port}"`, `link ${name}.${port}`);
     }
   }
 }
@@ -84,7 +88,10 @@ export function pathsOf(app: App, input: string, linked: readonly string[]): str
  * Works out what every link carries and refuses to join two layers. An app that declares no layer for an input
  * passes on what it gets.
  */
-export function inferLayers(apps: ReadonlyMap<string, App>, links: readonly LinkConfig[]): (Layer | undefined)[] {
+export function inferLayers(
+  apps: ReadonlyMap<string, App>,
+  links: readonly LinkConfig[],
+): (Layer | undefined)[] {
   const found: (Layer | undefined)[] = links.map(() => undefined);
   const because: string[] = links.map(() => '');
   const settle = (index: number, layer: Layer, why: string): boolean => {
@@ -112,7 +119,11 @@ export function inferLayers(apps: ReadonlyMap<string, App>, links: readonly Link
       const ins = indices(links, (l) => l.consumer === name && app.layers?.[l.input] === undefined);
       const outs = indices(links, (l) => l.producer === name && app.layers?.[l.output] === undefined);
       for (const i of ins) {
-        const leads = pathsOf(app, links[i].input, outs.map((o) => links[o].output));
+        const leads = pathsOf(
+          app,
+          links[i].input,
+          outs.map((o) => links[o].output),
+        );
         for (const o of outs) {
           if (!leads.includes(links[o].output)) continue;
           const from = found[i];

@@ -54,7 +54,8 @@ export class Link {
     this.#ring = new Int32Array(capacity);
     this.#mask = capacity - 1;
     this.#overflow = overflow;
-    if ((capacity & this.#mask) !== 0) throw new RangeError(`a link's capacity is a power of two, not ${capacity}`);
+    if ((capacity & this.#mask) !== 0)
+      throw new RangeError(`a link's capacity is a power of two, not ${capacity}`);
   }
 
   get capacity(): number {

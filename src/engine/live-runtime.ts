@@ -98,7 +98,9 @@ class LiveDriver implements Driver {
 
   watch(fd: number, onReady: () => void): Watch {
     const key = this.#nextKey++;
-    const watch = new LiveWatch(this.#native, this.#poller, fd, key, onReady, () => this.#watches.delete(key));
+    const watch = new LiveWatch(this.#native, this.#poller, fd, key, onReady, () =>
+      this.#watches.delete(key),
+    );
     this.#watches.set(key, watch);
     return watch;
   }

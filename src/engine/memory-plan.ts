@@ -63,7 +63,10 @@ function downstream(source: string, links: readonly LinkConfig[], next: readonly
 /** Throws ERR_LIMIT with the sum when the quotas do not fit into the pool. */
 export function checkFits(size: PoolSize, needed: ReadonlyMap<string, Quota>): void {
   if (needed.size + 1 > MAX_ACCOUNTS) {
-    throw new TunconnectorError('ERR_LIMIT', `${needed.size} sources of packets, and at most ${MAX_ACCOUNTS - 1} fit`);
+    throw new TunconnectorError(
+      'ERR_LIMIT',
+      `${needed.size} sources of packets, and at most ${MAX_ACCOUNTS - 1} fit`,
+    );
   }
   for (const kind of ['small', 'large'] as const) {
     const have = kind === 'small' ? size.smallSlots : size.largeSlots;

@@ -5,7 +5,15 @@
 import { EventEmitter } from 'node:events';
 import { TunconnectorError } from '../errors.ts';
 import { COMMON_ACCOUNT } from '../native/binding.ts';
-import { type App, type AppContext, type AppEvent, type AppSpec, factoryOf, isSpec, type Layer } from './app.ts';
+import {
+  type App,
+  type AppContext,
+  type AppEvent,
+  type AppSpec,
+  factoryOf,
+  isSpec,
+  type Layer,
+} from './app.ts';
 import {
   checkLinks,
   configError,
@@ -133,7 +141,9 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     try {
       await this.#apply(new Map(this.#draft), [...this.#draftLinks]);
     } catch (error) {
-      this.#draft = new Map([...this.#nodes].filter(([, n]) => !isCutter(n)).map(([k, n]) => [k, n.spec ?? n.app]));
+      this.#draft = new Map(
+        [...this.#nodes].filter(([, n]) => !isCutter(n)).map(([k, n]) => [k, n.spec ?? n.app]),
+      );
       this.#draftLinks = joinCut(this.#links);
       throw error;
     }
@@ -163,7 +173,10 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
         apps.set(name, node.app);
         retold.push({ node, spec: wanted, options });
       } else {
-        apps.set(name, inContext(`apps.${name}`, () => factory.create(wanted.options)));
+        apps.set(
+          name,
+          inContext(`apps.${name}`, () => factory.create(wanted.options)),
+        );
       }
     }
 
@@ -232,7 +245,8 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   #insertCutters(apps: Map<string, App>, kept: Map<string, AppNode>, links: LinkConfig[]): LinkConfig[] {
     const result: LinkConfig[] = [];
     for (const link of links) {
-      const cut = apps.get(link.producer)!.superframes === true && apps.get(link.consumer)!.superframes !== true;
+      const cut =
+        apps.get(link.producer)!.superframes === true && apps.get(link.consumer)!.superframes !== true;
       if (!cut) {
         result.push(link);
         continue;
@@ -251,7 +265,10 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     const actor = this.#freeActors.pop();
     const account = isSource ? this.#freeAccounts.pop() : COMMON_ACCOUNT;
     if (actor === undefined || account === undefined) {
-      throw new TunconnectorError('ERR_LIMIT', `a network has at most ${MAX_ACTORS - 1} apps, ${MAX_ACCOUNTS - 1} of them sources`);
+      throw new TunconnectorError(
+        'ERR_LIMIT',
+        `a network has at most ${MAX_ACTORS - 1} apps, ${MAX_ACCOUNTS - 1} of them sources`,
+      );
     }
     return new AppNode(name, app, spec, actor, account, this.pool, this.#scheduler.clock);
   }
@@ -308,7 +325,8 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     for (const node of this.#nodes.values()) {
       const outputs: Record<string, Link> = {};
       for (const config of links) {
-        if (config.producer === node.name) outputs[config.output] = byName.get(`${config.consumer}.${config.input}`)!;
+        if (config.producer === node.name)
+          outputs[config.output] = byName.get(`${config.consumer}.${config.input}`)!;
       }
       node.ports.output = outputs;
       node.ports.input = queue.get(node)!;
@@ -452,7 +470,10 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     if (DEBUG && this.#failure === undefined && this.pool.live > 0) {
       const leaks = this.pool.leaks();
       const by = [...new Set(leaks.map((l) => names.get(l.actor) ?? 'nobody'))].join(', ');
-      throw new TunconnectorError('ERR_HANDLE', `${leaks.length} packets were never freed; last touched by ${by}`);
+      throw new TunconnectorError(
+        'ERR_HANDLE',
+        `${leaks.length} packets were never freed; last touched by ${by}`,
+      );
     }
   }
 
@@ -516,7 +537,8 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
 
   /** The name of the app whose drops are counted under `actor`. */
   appName(actor: number): string {
-    for (const node of [...this.#nodes.values(), ...this.#lingering]) if (node.actor === actor) return node.name;
+    for (const node of [...this.#nodes.values(), ...this.#lingering])
+      if (node.actor === actor) return node.name;
     return 'network';
   }
 

@@ -25,7 +25,11 @@ export function successors(apps: ReadonlyMap<string, App>, links: readonly LinkC
     if (!app) return [];
     const outs: number[] = [];
     for (let i = 0; i < links.length; i++) if (links[i].producer === link.consumer) outs.push(i);
-    const leads = pathsOf(app, link.input, outs.map((i) => links[i].output));
+    const leads = pathsOf(
+      app,
+      link.input,
+      outs.map((i) => links[i].output),
+    );
     return outs.filter((i) => leads.includes(links[i].output));
   });
 }
@@ -38,7 +42,9 @@ function backEdges(links: readonly LinkConfig[], next: readonly number[][]): Set
   const byName = (a: number, b: number) => (names[a] < names[b] ? -1 : 1);
   // Links that nothing leads to come first, so that a loop is closed where it returns, not where it begins.
   const led = new Set(next.flat());
-  const roots = links.map((_, i) => i).sort((a, b) => Number(led.has(a)) - Number(led.has(b)) || byName(a, b));
+  const roots = links
+    .map((_, i) => i)
+    .sort((a, b) => Number(led.has(a)) - Number(led.has(b)) || byName(a, b));
   for (const root of roots) {
     if (colour[root] !== 0) continue;
     const path: { link: number; rest: number[] }[] = [{ link: root, rest: [...next[root]].sort(byName) }];

@@ -331,14 +331,20 @@ export class Pool implements PoolMemory {
   check(handle: number, doing: string): void {
     if (handle >= 0 && handle < this.state.length && this.state[handle] === 1) return;
     const last = handle >= 0 && handle < this.#actorOf.length ? this.#actorOf[handle] : 0;
-    throw new TunconnectorError('ERR_HANDLE', `packet ${handle} is ${doing} but not live (last app: ${last})`);
+    throw new TunconnectorError(
+      'ERR_HANDLE',
+      `packet ${handle} is ${doing} but not live (last app: ${last})`,
+    );
   }
 
   /** A handle goes from an app's hands to a link. */
   enterLink(handle: number): void {
     this.check(handle, 'put on a link');
     if (this.#place[handle] === Place.Link) {
-      throw new TunconnectorError('ERR_HANDLE', `packet ${handle} is put on a second link (app ${this.actor})`);
+      throw new TunconnectorError(
+        'ERR_HANDLE',
+        `packet ${handle} is put on a second link (app ${this.actor})`,
+      );
     }
     this.#settle(handle, Place.Link);
   }
@@ -351,7 +357,10 @@ export class Pool implements PoolMemory {
   /** Native code has freed a handle that was on a link. */
   forgotten(handle: number): void {
     if (this.state[handle] !== 0) {
-      throw new TunconnectorError('ERR_HANDLE', `packet ${handle} was forgotten but never freed (app ${this.actor})`);
+      throw new TunconnectorError(
+        'ERR_HANDLE',
+        `packet ${handle} was forgotten but never freed (app ${this.actor})`,
+      );
     }
     this.#settle(handle, Place.Free);
   }
@@ -364,7 +373,10 @@ export class Pool implements PoolMemory {
   #leave(handle: number, doing: string): void {
     this.check(handle, doing);
     if (this.#place[handle] === Place.Link) {
-      throw new TunconnectorError('ERR_HANDLE', `packet ${handle} is ${doing} while it is on a link (app ${this.actor})`);
+      throw new TunconnectorError(
+        'ERR_HANDLE',
+        `packet ${handle} is ${doing} while it is on a link (app ${this.actor})`,
+      );
     }
     this.#settle(handle, Place.Free);
     // Whoever reads a column of a stale handle gets nonsense at once instead of plausible bytes later.
@@ -380,7 +392,6 @@ export class Pool implements PoolMemory {
     return found;
   }
 }
-
 
 interface CellType<T> {
   new (memory: SharedArrayBuffer): T;

@@ -66,7 +66,9 @@ function finishChecksum(pool: Pool, packet: number): boolean {
     pool.drop(packet, Reason.NoMemory);
     return false;
   }
-  if (!completeChecksum(pool.slab, pool.offset[packet], pool.length[packet], start, pool.checksumOffset[packet])) {
+  if (
+    !completeChecksum(pool.slab, pool.offset[packet], pool.length[packet], start, pool.checksumOffset[packet])
+  ) {
     pool.drop(packet, Reason.Malformed);
     return false;
   }

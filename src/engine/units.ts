@@ -24,5 +24,8 @@ export function duration(text: string | number): number {
     const match = /^(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|min|m|h)$/.exec(text);
     if (match) return Math.round(Number(match[1]) * TIME_UNITS[match[2]]);
   }
-  throw new TunconnectorError('ERR_CONFIG', `found the duration "${text}", expected one such as 50ms or 1.5s`);
+  throw new TunconnectorError(
+    'ERR_CONFIG',
+    `found the duration "${text}", expected one such as 50ms or 1.5s`,
+  );
 }

@@ -6,7 +6,14 @@
  *                       checked, takes over what congestion the outer header met, and goes in (decapsulate.ts)
  */
 import { z } from 'zod';
-import { type App, type AppContext, type AppReport, defineApp, type Layer, type Ports } from '../engine/app.ts';
+import {
+  type App,
+  type AppContext,
+  type AppReport,
+  defineApp,
+  type Layer,
+  type Ports,
+} from '../engine/app.ts';
 import { sameJson } from '../engine/config.ts';
 import { checkOptions } from '../engine/options.ts';
 import { type Endpoint, type IpPrefix, parseEndpoint } from '../packet/prefix.ts';
@@ -15,7 +22,7 @@ import { ClientControl } from './control/client.ts';
 import type { TunnelEvent } from './control/session.ts';
 import { ControlLink } from './control-link.ts';
 import { decapsulate, Kind } from './decapsulate.ts';
-import { ETHERIP_HEADER, Encapsulator } from './encapsulate.ts';
+import { Encapsulator, ETHERIP_HEADER } from './encapsulate.ts';
 import { prefixes, tunnelSchema } from './options.ts';
 import { PathState } from './path-state.ts';
 import { TunnelDrop } from './reasons.ts';
@@ -44,8 +51,8 @@ export class TunnelClient implements App {
   readonly #addresses: IpPrefix[];
   readonly #layer: 2 | 3;
   readonly #path = new PathState(1);
-  readonly #replies: IcmpReplies;
-  readonly #encapsulator: Encapsulator;
+  readonly #replies = new IcmpReplies([]);
+  readonly #encapsulator = new Encapsulator();
   #control: ClientControl | undefined;
   #link: ControlLink | undefined;
   #context: AppContext | undefined;
@@ -55,8 +62,6 @@ export class TunnelClient implements App {
     this.#layer = options.layer === 'L2' ? 2 : 3;
     this.layers = { inside: options.layer, outside: 'datagram' };
     this.#addresses = prefixes('addresses', options.addresses, true);
-    this.#replies = new IcmpReplies(this.#addresses);
-    this.#encapsulator = new Encapsulator(this.#replies);
   }
 
   open(context: AppContext): void {
@@ -125,7 +130,16 @@ export class TunnelClient implements App {
         pool.drop(packet, TunnelDrop.NotConnected);
         continue;
       }
-      const reply = this.#encapsulator.send(pool, packet, control.server, limit, most, now, outside);
+      const reply = this.#encapsulator.send(
+        pool,
+        packet,
+        control.server,
+        limit,
+        most,
+        now,
+        outside,
+        this.#replies,
+      );
       if (reply >= 0) inside.put(reply);
     }
     if (this.#encapsulator.sentLarge) {

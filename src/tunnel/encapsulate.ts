@@ -50,20 +50,19 @@ export function wireLength(pool: Pool, packet: number): number {
   const size = pool.segmentSize[packet];
   if (size === 0) return length;
   const { slab, offset, l3Offset, gsoType } = pool;
-  if (planSegments(slab, offset[packet], length, l3Offset[packet], gsoType[packet], size, plan) <= 0) return 0;
+  if (planSegments(slab, offset[packet], length, l3Offset[packet], gsoType[packet], size, plan) <= 0)
+    return 0;
   return Math.min(length, plan[PlanCell.header] + size);
 }
 
 export class Encapsulator {
-  readonly #replies: IcmpReplies;
   readonly #etherIp: boolean;
   readonly #pieces = new Int32Array(MAX_SEGMENTS);
   /** Set when a datagram above the base size was sent; whoever confirms path sizes clears it. */
   sentLarge = false;
 
   /** @param etherIp whether Ethernet frames get an EtherIP header; the `raw` format sends them bare */
-  constructor(replies: IcmpReplies, etherIp = true) {
-    this.#replies = replies;
+  constructor(etherIp = true) {
     this.#etherIp = etherIp;
   }
 
@@ -72,6 +71,7 @@ export class Encapsulator {
    * @param limit the largest datagram that passes, bytes of UDP payload
    * @param most what may still leave in fragments because the path is not known yet; at least `limit`
    * @param out towards the outside
+   * @param replies where the ICMP error is made
    */
   send(
     pool: Pool,
@@ -81,6 +81,7 @@ export class Encapsulator {
     most: number,
     now: number,
     out: Link,
+    replies: IcmpReplies,
   ): number {
     const overhead = this.#etherIp && pool.layer[packet] === 2 ? ETHERIP_HEADER : 0;
     const room = limit - overhead;
@@ -117,7 +118,7 @@ export class Encapsulator {
       return -1;
     }
     const told = ip.version(slab, at) === 6 ? Math.max(mtu, ipv6.MINIMUM_MTU) : mtu;
-    const reply = this.#replies.tooBig(pool, packet, told, now);
+    const reply = replies.tooBig(pool, packet, told, now);
     pool.drop(packet, TunnelDrop.TooBig);
     return reply;
   }

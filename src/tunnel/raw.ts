@@ -4,20 +4,24 @@
  * whoever sent the last good packet. What is longer than the fixed MTU is fragmented or answered like in `udp`.
  */
 import { z } from 'zod';
-import { type App, type AppContext, type AppReport, defineApp, type Layer, type Ports } from '../engine/app.ts';
+import {
+  type App,
+  type AppContext,
+  type AppReport,
+  defineApp,
+  type Layer,
+  type Ports,
+} from '../engine/app.ts';
 import { checkOptions } from '../engine/options.ts';
 import { type Endpoint, parseEndpoint } from '../packet/prefix.ts';
 import { scopeOf } from '../tun/scope.ts';
 import { decapsulateRaw } from './decapsulate.ts';
 import { Encapsulator } from './encapsulate.ts';
-import { prefixes } from './options.ts';
 import { TunnelDrop } from './reasons.ts';
 import { IcmpReplies } from './replies.ts';
 
 const schema = z.strictObject({
   layer: z.enum(['L3', 'L2']).default('L3'),
-  /** This end's inner addresses: ICMP errors come from them. */
-  addresses: z.array(z.string()).default([]),
   /** Where packets go; without it, to the sender of the last good packet. */
   peer: z.string().optional(),
   /** Largest inner packet in bytes (of IP; on layer 2, of the frame). */
@@ -36,8 +40,8 @@ export class RawTunnel implements App {
   readonly layers: Readonly<Record<string, Layer>>;
   readonly #options: Checked;
   readonly #layer: 2 | 3;
-  readonly #replies: IcmpReplies;
-  readonly #encapsulator: Encapsulator;
+  readonly #replies = new IcmpReplies([]);
+  readonly #encapsulator = new Encapsulator(false);
   readonly #given: Endpoint | undefined;
   #context: AppContext | undefined;
   #peer = -1;
@@ -47,8 +51,6 @@ export class RawTunnel implements App {
     this.#layer = options.layer === 'L2' ? 2 : 3;
     this.layers = { inside: options.layer, outside: 'datagram' };
     this.#given = options.peer === undefined ? undefined : parseEndpoint(options.peer);
-    this.#replies = new IcmpReplies(prefixes('addresses', options.addresses, true));
-    this.#encapsulator = new Encapsulator(this.#replies, false);
   }
 
   open(context: AppContext): void {
@@ -82,7 +84,16 @@ export class RawTunnel implements App {
         continue;
       }
       const limit = this.#options.mtu;
-      const reply = this.#encapsulator.send(pool, packet, this.#peer, limit, 0, now, output.outside);
+      const reply = this.#encapsulator.send(
+        pool,
+        packet,
+        this.#peer,
+        limit,
+        0,
+        now,
+        output.outside,
+        this.#replies,
+      );
       if (reply >= 0) output.inside.put(reply);
     }
   }
@@ -110,7 +121,6 @@ export const rawTunnel = defineApp<RawTunnelOptions, Checked>({
   check(options) {
     const checked = checkOptions(schema, options);
     if (checked.peer !== undefined) parseEndpoint(checked.peer);
-    prefixes('addresses', checked.addresses, true);
     return checked;
   },
   create: (options) => new RawTunnel(options),

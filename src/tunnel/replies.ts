@@ -23,7 +23,11 @@ export class IcmpReplies {
   sent = 0;
   suppressed = 0;
 
-  /** @param addresses this end's inner addresses: what replies come from */
+  /**
+   * @param addresses what replies come from: this end's inner addresses. Without any, a reply comes from where the
+   * packet was going. That is the way for replies into this machine's own stack, which takes nothing from its own
+   * addresses.
+   */
   constructor(addresses: readonly IpPrefix[]) {
     this.#source4 = addresses.find((a) => a.address.family === 4)?.address.bytes;
     this.#source6 = addresses.find((a) => a.address.family === 6)?.address.bytes;

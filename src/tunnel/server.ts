@@ -7,19 +7,26 @@
  *   inside -> outside    to the client that owns the destination; what nobody owns is dropped and counted
  */
 import { z } from 'zod';
-import { type App, type AppContext, type AppReport, defineApp, type Layer, type Ports } from '../engine/app.ts';
+import {
+  type App,
+  type AppContext,
+  type AppReport,
+  defineApp,
+  type Layer,
+  type Ports,
+} from '../engine/app.ts';
 import { checkOptions } from '../engine/options.ts';
 import type { Pool } from '../engine/pool.ts';
 import * as ip from '../packet/ip.ts';
-import { Problem } from '../packet/problem.ts';
 import type { IpPrefix } from '../packet/prefix.ts';
 import { PrefixTable } from '../packet/prefix-table.ts';
+import { Problem } from '../packet/problem.ts';
 import { decrementTtl } from '../packet/ttl.ts';
 import { ServerControl } from './control/server.ts';
 import type { TunnelEvent } from './control/session.ts';
 import { ControlLink } from './control-link.ts';
 import { decapsulate, Kind } from './decapsulate.ts';
-import { ETHERIP_HEADER, Encapsulator } from './encapsulate.ts';
+import { Encapsulator, ETHERIP_HEADER } from './encapsulate.ts';
 import { MacTable } from './mac-table.ts';
 import { prefixes, tunnelSchema } from './options.ts';
 import { PathState } from './path-state.ts';
@@ -56,8 +63,10 @@ export class TunnelServer implements App {
   readonly #layer: 2 | 3;
   readonly #path: PathState;
   readonly #macs = new MacTable();
-  readonly #replies: IcmpReplies;
-  readonly #encapsulator: Encapsulator;
+  /** ICMP errors into this machine, and to clients. */
+  readonly #toInside = new IcmpReplies([]);
+  readonly #toClients: IcmpReplies;
+  readonly #encapsulator = new Encapsulator();
   #control: ServerControl | undefined;
   #link: ControlLink | undefined;
 
@@ -67,8 +76,7 @@ export class TunnelServer implements App {
     this.layers = { inside: options.layer, outside: 'datagram' };
     this.#addresses = prefixes('addresses', options.addresses, true);
     this.#path = new PathState(options.maxClients);
-    this.#replies = new IcmpReplies(this.#addresses);
-    this.#encapsulator = new Encapsulator(this.#replies);
+    this.#toClients = new IcmpReplies(this.#addresses);
   }
 
   open(context: AppContext): void {
@@ -166,7 +174,7 @@ export class TunnelServer implements App {
       return;
     }
     if (!decrementTtl(pool.slab, pool.offset[packet])) {
-      const reply = this.#replies.timeExceeded(pool, packet, now);
+      const reply = this.#toClients.timeExceeded(pool, packet, now);
       if (reply >= 0) this.#toClient(ports, control, reply, from, from);
       pool.drop(packet, TunnelDrop.TtlExpired);
       return;
@@ -225,7 +233,7 @@ export class TunnelServer implements App {
         this.#toClient(ports, control, packet, to, INSIDE);
         continue;
       }
-      const reply = this.#replies.noRoute(pool, packet, now);
+      const reply = this.#toInside.noRoute(pool, packet, now);
       if (reply >= 0) output.inside.put(reply);
       pool.drop(packet, TunnelDrop.NoRoute);
     }
@@ -235,11 +243,15 @@ export class TunnelServer implements App {
   #toClient(ports: Ports, control: ServerControl, packet: number, to: number, from: number): void {
     const { pool, output, now } = ports;
     const { mtu: fixed, maxDatagram } = this.#options;
-    const most = fixed === undefined ? maxDatagram : Math.min(maxDatagram, fixed + (this.#layer === 2 ? ETHERIP_HEADER : 0));
+    const most =
+      fixed === undefined
+        ? maxDatagram
+        : Math.min(maxDatagram, fixed + (this.#layer === 2 ? ETHERIP_HEADER : 0));
     const limit = Math.min(control.mtu[to], most);
     const search = this.#path.settled(to, now) ? 0 : most;
     const peer = control.peerOf[to];
-    const reply = this.#encapsulator.send(pool, packet, peer, limit, search, now, output.outside);
+    const replies = from === INSIDE ? this.#toInside : this.#toClients;
+    const reply = this.#encapsulator.send(pool, packet, peer, limit, search, now, output.outside, replies);
     if (reply >= 0) {
       if (from === INSIDE) output.inside.put(reply);
       else this.#toClient(ports, control, reply, from, from);
@@ -263,14 +275,16 @@ export class TunnelServer implements App {
     return {
       clients: this.clients,
       claimsPending: this.#control?.pending ?? 0,
-      icmpSent: this.#replies.sent,
-      icmpSuppressed: this.#replies.suppressed,
+      icmpSent: this.#toInside.sent + this.#toClients.sent,
+      icmpSuppressed: this.#toInside.suppressed + this.#toClients.suppressed,
     };
   }
 }
 
 function owner(control: ServerControl, pool: Pool, at: number, address: number): number {
-  return ip.version(pool.slab, at) === 4 ? control.owner4(pool.slab, address) : control.owner6(pool.slab, address);
+  return ip.version(pool.slab, at) === 4
+    ? control.owner4(pool.slab, address)
+    : control.owner6(pool.slab, address);
 }
 
 export const tunnelServer = defineApp<TunnelServerOptions, Checked>({

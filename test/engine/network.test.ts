@@ -32,7 +32,8 @@ class Wait implements App {
   }
 
   push({ input, output, now }: Ports) {
-    for (let n = input.in.count; n > 0; n--) this.queue.push({ packet: input.in.take(), due: now + this.time });
+    for (let n = input.in.count; n > 0; n--)
+      this.queue.push({ packet: input.in.take(), due: now + this.time });
     while (this.queue.length > 0 && this.queue[0].due <= now) output.out.put(this.queue.shift()!.packet);
   }
 
@@ -73,7 +74,13 @@ function setup() {
 describe('a network in virtual time', () => {
   it('carries packets through an app, and counts drops by app and reason', async () => {
     const { runtime, net, a, b } = setup();
-    await net.app('a', a).app('b', b).app('odd', new DropOdd()).link('a.out -> odd.in').link('odd.out -> b.in').start();
+    await net
+      .app('a', a)
+      .app('b', b)
+      .app('odd', new DropOdd())
+      .link('a.out -> odd.in')
+      .link('odd.out -> b.in')
+      .start();
     for (let i = 20; i < 30; i++) a.send(packet(i));
     runtime.advance(0);
     expect(b.received.map((r) => r.bytes.length)).toEqual([20, 22, 24, 26, 28]);
@@ -89,7 +96,13 @@ describe('a network in virtual time', () => {
 
   it('runs an app when it is due, exactly then', async () => {
     const { runtime, net, a, b } = setup();
-    await net.app('a', a).app('b', b).app('slow', new Wait(50_000_000)).link('a.out -> slow.in').link('slow.out -> b.in').start();
+    await net
+      .app('a', a)
+      .app('b', b)
+      .app('slow', new Wait(50_000_000))
+      .link('a.out -> slow.in')
+      .link('slow.out -> b.in')
+      .start();
     runtime.advance('10ms');
     a.send(packet(60));
     runtime.advance('49ms');
@@ -101,7 +114,13 @@ describe('a network in virtual time', () => {
 
   it('never loses a packet to a full link: the source waits instead', async () => {
     const { runtime, net, a, b } = setup();
-    await net.app('a', a).app('b', b).app('odd', new DropOdd()).link('a.out -> odd.in').link('odd.out -> b.in').start();
+    await net
+      .app('a', a)
+      .app('b', b)
+      .app('odd', new DropOdd())
+      .link('a.out -> odd.in')
+      .link('odd.out -> b.in')
+      .start();
     for (let i = 0; i < 20_000; i++) a.send(packet(100));
     runtime.advance(0);
     expect(b.received).toHaveLength(20_000);
@@ -126,7 +145,13 @@ describe('a network in virtual time', () => {
         }
       },
     };
-    await net.app('a', a).app('gate', gate).app('odd', new DropOdd()).link('a.out -> odd.in').link('odd.out -> gate.in').start();
+    await net
+      .app('a', a)
+      .app('gate', gate)
+      .app('odd', new DropOdd())
+      .link('a.out -> odd.in')
+      .link('odd.out -> gate.in')
+      .start();
     for (let i = 0; i < 5000; i++) a.send(packet(2, i & 0xff));
     runtime.advance('1s');
     expect(seen).toHaveLength(0);
@@ -210,8 +235,22 @@ describe('a network in virtual time', () => {
           }
         },
       });
-      const apps: [string, App][] = [['a', a], ['b', b], ['x', log('x')], ['y', log('y')], ['tee', new Tee()], ['join', new Join()]];
-      const links = ['a.out -> tee.in', 'tee.p -> x.in', 'tee.q -> y.in', 'x.out -> join.x', 'y.out -> join.y', 'join.out -> b.in'];
+      const apps: [string, App][] = [
+        ['a', a],
+        ['b', b],
+        ['x', log('x')],
+        ['y', log('y')],
+        ['tee', new Tee()],
+        ['join', new Join()],
+      ];
+      const links = [
+        'a.out -> tee.in',
+        'tee.p -> x.in',
+        'tee.q -> y.in',
+        'x.out -> join.x',
+        'y.out -> join.y',
+        'join.out -> b.in',
+      ];
       for (const [name, app] of reversed ? apps.reverse() : apps) net.app(name, app);
       for (const link of reversed ? links.reverse() : links) net.link(link);
       await net.start();
@@ -242,7 +281,13 @@ describe('a network in virtual time', () => {
 describe('changing a network while packets flow', () => {
   it('keeps what waits in an app that gets new options', async () => {
     const { runtime, net, a, b } = setup();
-    await net.app('a', a).app('b', b).app('slow', wait({ time: SECOND })).link('a.out -> slow.in').link('slow.out -> b.in').start();
+    await net
+      .app('a', a)
+      .app('b', b)
+      .app('slow', wait({ time: SECOND }))
+      .link('a.out -> slow.in')
+      .link('slow.out -> b.in')
+      .start();
     const before = net.get<Wait>('slow');
     a.send(packet(10));
     runtime.advance(0);
@@ -271,11 +316,22 @@ describe('changing a network while packets flow', () => {
         if (open) for (let n = input.in.waiting; n > 0; n--) output.out.put(input.in.take());
       },
     };
-    await net.app('a', a).app('b', b).app('gate', gate).link('a.out -> gate.in').link('gate.out -> b.in').start();
+    await net
+      .app('a', a)
+      .app('b', b)
+      .app('gate', gate)
+      .link('a.out -> gate.in')
+      .link('gate.out -> b.in')
+      .start();
     open = false;
     for (let i = 0; i < 100; i++) a.send(packet(20, i));
     runtime.advance(0);
-    await net.unlink('a.out -> gate.in').app('odd', new DropOdd()).link('a.out -> odd.in').link('odd.out -> gate.in').commit();
+    await net
+      .unlink('a.out -> gate.in')
+      .app('odd', new DropOdd())
+      .link('a.out -> odd.in')
+      .link('odd.out -> gate.in')
+      .commit();
     for (let i = 100; i < 200; i++) a.send(packet(20, i));
     runtime.advance(0);
     await net.remove('odd').link('a.out -> gate.in').commit();
@@ -290,7 +346,13 @@ describe('changing a network while packets flow', () => {
 
   it('lets a removed app linger until what it holds has left', async () => {
     const { runtime, net, a, b } = setup();
-    await net.app('a', a).app('b', b).app('slow', new Wait(SECOND)).link('a.out -> slow.in').link('slow.out -> b.in').start();
+    await net
+      .app('a', a)
+      .app('b', b)
+      .app('slow', new Wait(SECOND))
+      .link('a.out -> slow.in')
+      .link('slow.out -> b.in')
+      .start();
     a.send(packet(10));
     runtime.advance(0);
     await net.remove('slow').link('a.out -> b.in').commit();
@@ -332,7 +394,8 @@ describe('changing a network while packets flow', () => {
     await net.app('a', a).app('b', b).link('a.out -> b.in').start();
     for (let i = 0; i < 1000; i++) {
       a.send(packet(20, i & 0xff));
-      if (i % 2 === 0) net.unlink('a.out -> b.in').app('odd', new DropOdd()).link('a.out -> odd.in').link('odd.out -> b.in');
+      if (i % 2 === 0)
+        net.unlink('a.out -> b.in').app('odd', new DropOdd()).link('a.out -> odd.in').link('odd.out -> b.in');
       else net.remove('odd').link('a.out -> b.in');
       await net.commit();
       runtime.advance(10);
@@ -345,15 +408,59 @@ describe('changing a network while packets flow', () => {
 describe('a configuration that cannot work', () => {
   const { a, b } = setup();
   const cases: [string, (net: Network) => Network, RegExp][] = [
-    ['a link that is no link', (n) => n.link('a.out, b.in'), /found "a.out, b.in", expected "app.output -> app.input"/],
+    [
+      'a link that is no link',
+      (n) => n.link('a.out, b.in'),
+      /found "a.out, b.in", expected "app.output -> app.input"/,
+    ],
     ['an unknown app', (n) => n.app('a', a).link('a.out -> x.in'), /names the app "x", which does not exist/],
-    ['an unknown output', (n) => n.app('a', a).app('b', b).link('a.left -> b.in'), /found output "left", but a has output out/],
-    ['an output used twice', (n) => n.app('a', a).app('b', b).app('s', new Sink()).link('a.out -> b.in').link('a.out -> s.in'), /second time; put a tee between/],
-    ['an input used twice', (n) => n.app('a', a).app('b', b).app('s', new Sink()).link('a.out -> s.in').link('b.out -> s.in'), /second time; put a join between/],
+    [
+      'an unknown output',
+      (n) => n.app('a', a).app('b', b).link('a.left -> b.in'),
+      /found output "left", but a has output out/,
+    ],
+    [
+      'an output used twice',
+      (n) => n.app('a', a).app('b', b).app('s', new Sink()).link('a.out -> b.in').link('a.out -> s.in'),
+      /second time; put a tee between/,
+    ],
+    [
+      'an input used twice',
+      (n) => n.app('a', a).app('b', b).app('s', new Sink()).link('a.out -> s.in').link('b.out -> s.in'),
+      /second time; put a join between/,
+    ],
     ['a missing link', (n) => n.app('j', new Join()), /nothing is linked to its "out"/],
-    ['two layers joined', (n) => n.app('a', new MemoryPort({ layer: 'L2' })).app('b', new MemoryPort()).link('a.out -> b.in'), /joins L2 \(a.out\) and L3 \(b.in\); put an adapter/],
-    ['two layers joined through an app', (n) => n.app('a', new MemoryPort({ layer: 'L2' })).app('b', new MemoryPort()).app('o', new DropOdd()).link('a.out -> o.in').link('o.out -> b.in'), /joins L3 .* and L2/],
-    ['queues larger than the memory', (n) => n.app('a', a).app('w', Object.assign(new Wait(1), { limits: { packets: 1e6 } })).app('b', b).link('a.out -> w.in').link('w.out -> b.in'), /needs 1005120 small packet slots \(1024 in common \+ 1002048 for a \+ 2048 for b\)|needs \d+ small packet slots \(.*1002048 for a/],
+    [
+      'two layers joined',
+      (n) =>
+        n
+          .app('a', new MemoryPort({ layer: 'L2' }))
+          .app('b', new MemoryPort())
+          .link('a.out -> b.in'),
+      /joins L2 \(a.out\) and L3 \(b.in\); put an adapter/,
+    ],
+    [
+      'two layers joined through an app',
+      (n) =>
+        n
+          .app('a', new MemoryPort({ layer: 'L2' }))
+          .app('b', new MemoryPort())
+          .app('o', new DropOdd())
+          .link('a.out -> o.in')
+          .link('o.out -> b.in'),
+      /joins L3 .* and L2/,
+    ],
+    [
+      'queues larger than the memory',
+      (n) =>
+        n
+          .app('a', a)
+          .app('w', Object.assign(new Wait(1), { limits: { packets: 1e6 } }))
+          .app('b', b)
+          .link('a.out -> w.in')
+          .link('w.out -> b.in'),
+      /needs 1005120 small packet slots \(1024 in common \+ 1002048 for a \+ 2048 for b\)|needs \d+ small packet slots \(.*1002048 for a/,
+    ],
     ['a name with a dot', (n) => n.app('a.b', a), /found the name "a.b"/],
   ];
   for (const [name, build, message] of cases) {
@@ -363,5 +470,4 @@ describe('a configuration that cannot work', () => {
       await net.close();
     });
   }
-
 });

@@ -35,12 +35,14 @@ describe('a packet pool', () => {
   it('never lets two packets share bytes by accident', () => {
     const pool = small();
     const ranges: [number, number][] = [];
-    for (let p = pool.alloc(0); p >= 0; p = pool.alloc(0)) ranges.push([pool.offset[p] - HEADROOM, SMALL_SLOT]);
+    for (let p = pool.alloc(0); p >= 0; p = pool.alloc(0))
+      ranges.push([pool.offset[p] - HEADROOM, SMALL_SLOT]);
     for (let p = pool.allocLarge(0); p >= 0; p = pool.allocLarge(0)) {
       ranges.push([pool.offset[p] - HEADROOM, LARGE_SLOT]);
     }
     ranges.sort((a, b) => a[0] - b[0]);
-    for (let i = 1; i < ranges.length; i++) expect(ranges[i][0]).toBeGreaterThanOrEqual(ranges[i - 1][0] + ranges[i - 1][1]);
+    for (let i = 1; i < ranges.length; i++)
+      expect(ranges[i][0]).toBeGreaterThanOrEqual(ranges[i - 1][0] + ranges[i - 1][1]);
     expect(ranges.at(-1)![0] + ranges.at(-1)![1]).toBeLessThanOrEqual(pool.slab.length);
   });
 

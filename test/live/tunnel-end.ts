@@ -5,9 +5,9 @@ import type { Host } from '../../src/testing/namespaces.ts';
 import { configureInterface, type RouteSpec } from '../../src/tun/live-ip.ts';
 import { tun } from '../../src/tun/tun.ts';
 import { udp } from '../../src/tun/udp.ts';
-import { tunnelClient, type TunnelClientOptions } from '../../src/tunnel/client.ts';
+import { type TunnelClientOptions, tunnelClient } from '../../src/tunnel/client.ts';
 import type { TunnelNotice } from '../../src/tunnel/control-link.ts';
-import { tunnelServer, type TunnelServerOptions } from '../../src/tunnel/server.ts';
+import { type TunnelServerOptions, tunnelServer } from '../../src/tunnel/server.ts';
 
 export const PORT = 55555;
 

@@ -22,9 +22,19 @@ async function transfer(from: Host, to: Host, address: string, megabytes: number
     await writeFile(sent, bytes);
     const family = address.includes(':') ? 6 : 4;
     const host = family === 6 ? `[${address}]` : address;
-    const listener = to.spawn(['socat', '-d', '-d', '-u', `TCP${family}-LISTEN:7000,reuseaddr`, `CREATE:${received}`]);
+    const listener = to.spawn([
+      'socat',
+      '-d',
+      '-d',
+      '-u',
+      `TCP${family}-LISTEN:7000,reuseaddr`,
+      `CREATE:${received}`,
+    ]);
     await listener.waitFor(/listening on/);
-    await from.exec(['socat', '-u', `FILE:${sent}`, `TCP${family}:${host}:7000`], { check: true, timeout: 60_000 });
+    await from.exec(['socat', '-u', `FILE:${sent}`, `TCP${family}:${host}:7000`], {
+      check: true,
+      timeout: 60_000,
+    });
     await listener.ended;
     const hash = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
     expect(hash(await readFile(received))).toBe(hash(bytes));
@@ -44,7 +54,10 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
     world = await createWorld();
     a = await world.host('a');
     b = await world.host('b');
-    wire = await world.wire(a, b, { a: ['192.168.6.8/24', 'fd06::8/64'], b: ['192.168.6.9/24', 'fd06::9/64'] });
+    wire = await world.wire(a, b, {
+      a: ['192.168.6.8/24', 'fd06::8/64'],
+      b: ['192.168.6.9/24', 'fd06::9/64'],
+    });
   });
 
   afterEach(async () => {
@@ -71,7 +84,10 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
   it('carries ping over IPv6', async () => {
     await at(b).server({ addresses: ['10.0.0.2/24'], maxDatagram: 1452 }, { mtu: 1452 }, `[::]:${PORT}`);
     const server = `[fd06::9]:${PORT}`;
-    const client = await at(a).client({ addresses: ['10.0.0.3/24'], server, maxDatagram: 1452 }, { mtu: 1452 });
+    const client = await at(a).client(
+      { addresses: ['10.0.0.3/24'], server, maxDatagram: 1452 },
+      { mtu: 1452 },
+    );
     await client.event('up');
     expect(await ping(a, '10.0.0.2')).toBe(3);
     expect(await ping(b, '10.0.0.3', 3, '-s', '1424', '-M', 'do')).toBe(3);
@@ -89,7 +105,9 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
   });
 
   for (const offload of [true, false]) {
-    it(`carries 100 MB each way unharmed, with offloads ${offload ? 'on' : 'off'}`, { timeout: 120_000 }, async () => {
+    it(`carries 100 MB each way unharmed, with offloads ${offload ? 'on' : 'off'}`, {
+      timeout: 120_000,
+    }, async () => {
       await at(b).server({ addresses: ['10.0.0.2/24', 'fd00::2/64'] }, { offload });
       const addresses = ['10.0.0.3/24', 'fd00::3/64'];
       const client = await at(a).client({ addresses, server: SERVER }, { offload });
@@ -99,14 +117,29 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
     });
   }
 
-  it('finds the MTU of a narrow path that tells nobody, and TCP just works', { timeout: 60_000 }, async () => {
+  it('finds the MTU of a narrow path that tells nobody, and TCP just works', {
+    timeout: 60_000,
+  }, async () => {
     // The router in the middle drops what is too long, and its ICMP errors are lost as well.
     const middle = await world.host('m');
     await world.wire(a, middle, { a: '172.16.1.1/24', b: '172.16.1.2/24' });
     await world.wire(middle, b, { a: '172.16.2.2/24', b: '172.16.2.1/24', mtu: 1400 });
-    await b.exec(['ip', 'link', 'set', (await b.exec(['sh', '-c', "ip -o -4 addr show to 172.16.2.1 | awk '{print $2}'"])).stdout.trim(), 'mtu', '1500']);
+    await b.exec([
+      'ip',
+      'link',
+      'set',
+      (await b.exec(['sh', '-c', "ip -o -4 addr show to 172.16.2.1 | awk '{print $2}'"])).stdout.trim(),
+      'mtu',
+      '1500',
+    ]);
     await middle.exec(['sysctl', '-qw', 'net.ipv4.ip_forward=1'], { check: true });
-    await middle.exec(['nft', 'add table ip f; add chain ip f o { type filter hook output priority 0; }; add rule ip f o ip protocol icmp drop'], { check: true });
+    await middle.exec(
+      [
+        'nft',
+        'add table ip f; add chain ip f o { type filter hook output priority 0; }; add rule ip f o ip protocol icmp drop',
+      ],
+      { check: true },
+    );
     await a.ip('route add 172.16.2.0/24 via 172.16.1.2');
     await b.ip('route add 172.16.1.0/24 via 172.16.2.2');
     await at(b).server({ addresses: ['10.0.0.2/24', 'fd00::2/64'] });
@@ -119,8 +152,12 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
     await transfer(a, b, '10.0.0.2', 5);
     await transfer(b, a, 'fd00::3', 5);
     // What may not be fragmented is answered with the size that fits; what may be is fragmented.
-    const { stdout } = await a.exec(['ping', '-c', '2', '-W', '1', '-s', '1440', '-M', 'do', '10.0.0.2'], { check: false });
-    expect(stdout).toMatch(new RegExp(`Frag needed and DF set \\(mtu = ${datagram}\\)|message too long, mtu=${datagram}`));
+    const { stdout, stderr } = await a.exec(['ping', '-c', '2', '-W', '1', '-s', '1440', '-M', 'do', '10.0.0.2'], {
+      check: false,
+    });
+    expect(stdout + stderr).toMatch(
+      new RegExp(`Frag needed and DF set \\(mtu = ${datagram}\\)|message too long, mtu=${datagram}`),
+    );
     expect(await ping(a, '10.0.0.2', 3, '-s', '1440', '-M', 'dont')).toBe(3);
     expect(await ping(a, 'fd00::2', 3, '-s', '1200')).toBe(3);
   });
@@ -137,7 +174,9 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
     await client.event('back');
   });
 
-  it('heals within 3 s when either end starts anew, and the other end stays as it is', { timeout: 40_000 }, async () => {
+  it('heals within 3 s when either end starts anew, and the other end stays as it is', {
+    timeout: 40_000,
+  }, async () => {
     const first = await at(b).server({ addresses: ['10.0.0.2/24'] });
     const client = await at(a).client({ addresses: ['10.0.0.3/24'], server: SERVER });
     await client.event('up');
@@ -164,7 +203,9 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
     const server = await at(b).server({ addresses: ['10.0.0.2/24'] });
     const client = await at(a).client({ addresses: ['10.0.0.3/24'], server: SERVER });
     await client.event('up');
-    const device = (await a.exec(['sh', '-c', "ip -o -4 addr show to 192.168.6.8 | awk '{print $2}'"])).stdout.trim();
+    const device = (
+      await a.exec(['sh', '-c', "ip -o -4 addr show to 192.168.6.8 | awk '{print $2}'"])
+    ).stdout.trim();
     await a.ip([`addr del 192.168.6.8/24 dev ${device}`, `addr add 192.168.6.77/24 dev ${device}`]);
     const moved = await server.event('moved', 5000);
     expect(moved.outer).toMatch(/^192\.168\.6\.77:/);
@@ -172,7 +213,9 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
     expect(server.events.filter((e) => e.type === 'up')).toHaveLength(1);
   });
 
-  it('refuses a taken inner address while its holder answers, and gives it away when the holder is silent', { timeout: 30_000 }, async () => {
+  it('refuses a taken inner address while its holder answers, and gives it away when the holder is silent', {
+    timeout: 30_000,
+  }, async () => {
     const c = await world.host('c');
     const { b: cEnd } = await world.wire(b, c, { a: '192.168.7.9/24', b: '192.168.7.7/24' });
     expect(cEnd.name).toBeTruthy();
@@ -199,11 +242,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
     ]);
     await socat.waitFor(/listening on|starting/i);
     const client = at(a);
-    await client.start(
-      rawTunnel({ addresses: ['10.0.0.3/24'], peer: '192.168.6.9:7777', mtu: 1472 }),
-      '0.0.0.0:0',
-      ['10.0.0.3/24'],
-    );
+    await client.start(rawTunnel({ peer: '192.168.6.9:7777', mtu: 1472 }), '0.0.0.0:0', ['10.0.0.3/24']);
     expect(await ping(a, '10.0.0.2', 5)).toBeGreaterThanOrEqual(4);
     await b.exec(['ip', 'link', 'set', 'tun0', 'mtu', '1472'], { check: true });
     await transfer(a, b, '10.0.0.2', 5);
@@ -211,8 +250,14 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
   });
 
   it('answers socat when socat speaks first in the raw format', { timeout: 30_000 }, async () => {
-    await at(b).start(rawTunnel({ addresses: ['10.0.0.2/24'] }), '0.0.0.0:7777', ['10.0.0.2/24']);
-    const socat = a.spawn(['socat', '-d', '-d', 'UDP:192.168.6.9:7777', 'TUN:10.0.0.3/24,tun-name=tun0,iff-no-pi,iff-up']);
+    await at(b).start(rawTunnel({}), '0.0.0.0:7777', ['10.0.0.2/24']);
+    const socat = a.spawn([
+      'socat',
+      '-d',
+      '-d',
+      'UDP:192.168.6.9:7777',
+      'TUN:10.0.0.3/24,tun-name=tun0,iff-no-pi,iff-up',
+    ]);
     await socat.waitFor(/starting data transfer/);
     expect(await ping(a, '10.0.0.2')).toBe(3);
     expect(await ping(b, '10.0.0.3')).toBe(3);
@@ -225,11 +270,16 @@ describe.skipIf(needs('root', 'tun', 'ping'))('a server with many clients', () =
     const hub = await world.host('hub');
     await using server = await new TunnelEnd(hub).server({ addresses: ['10.0.0.1/24'] });
     const clients: { host: Host; end: TunnelEnd }[] = [];
-    await using _cleanup = { [Symbol.asyncDispose]: async () => void (await Promise.all(clients.map((c) => c.end.net.close()))) };
+    await using _cleanup = {
+      [Symbol.asyncDispose]: async () => void (await Promise.all(clients.map((c) => c.end.net.close()))),
+    };
     for (let i = 0; i < 16; i++) {
       const host = await world.host(`c${i}`);
       await world.wire(hub, host, { a: `172.20.${i}.1/30`, b: `172.20.${i}.2/30` });
-      const end = await new TunnelEnd(host).client({ addresses: [`10.0.0.${10 + i}/24`], server: `172.20.${i}.1:${PORT}` });
+      const end = await new TunnelEnd(host).client({
+        addresses: [`10.0.0.${10 + i}/24`],
+        server: `172.20.${i}.1:${PORT}`,
+      });
       clients.push({ host, end });
     }
     await Promise.all(clients.map((c) => c.end.event('up')));
@@ -238,7 +288,9 @@ describe.skipIf(needs('root', 'tun', 'ping'))('a server with many clients', () =
     const across = await Promise.all(clients.map((c, i) => ping(c.host, `10.0.0.${10 + ((i + 5) % 16)}`)));
     expect(across).toEqual(clients.map(() => 3));
     // Between clients one hop is taken off, and a packet at its last hop is answered.
-    const { stdout } = await clients[0].host.exec(['ping', '-c', '1', '-W', '1', '-t', '1', '10.0.0.12'], { check: false });
+    const { stdout } = await clients[0].host.exec(['ping', '-c', '1', '-W', '1', '-t', '1', '10.0.0.12'], {
+      check: false,
+    });
     expect(stdout).toMatch(/From 10\.0\.0\.1 .*Time to live exceeded/);
     const ttl = await clients[0].host.exec(['ping', '-c', '1', '-W', '1', '10.0.0.12'], { check: false });
     expect(ttl.stdout).toMatch(/ttl=62|ttl=63/);
