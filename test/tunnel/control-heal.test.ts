@@ -1,5 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { BAD_CHANNEL, connect, MS, pair, row, SECOND, seeded, serve } from './control-world.ts';
+import { writeRefused } from '../../src/tunnel/control/messages.ts';
+import { ControlDrop } from '../../src/tunnel/control/session.ts';
+import { ControlType, ControlWriter } from '../../src/tunnel/control/wire.ts';
+import {
+  BAD_CHANNEL,
+  clientConfig,
+  connect,
+  Host,
+  inner,
+  MS,
+  pair,
+  row,
+  SECOND,
+  SERVER,
+  seeded,
+  serve,
+} from './control-world.ts';
 
 const RUNS = 150;
 
@@ -224,7 +240,60 @@ describe('a client', () => {
   });
 });
 
+describe('what the network delivers late', () => {
+  /** A tunnel whose server was restarted; `welcome` is from before, `refused` never belonged to a session. */
+  function restarted() {
+    const parts = pair();
+    parts.serverHost.record = parts.clientHost.record = true;
+    parts.world.run(1.5 * SECOND);
+    const welcome = parts.serverHost.sent.find(({ bytes }) => bytes[5] === ControlType.Welcome);
+    const server = serve(parts.serverHost);
+    parts.world.run(4 * SECOND);
+    return { ...parts, server, welcome: welcome?.bytes ?? new Uint8Array() };
+  }
+
+  it('cannot bring a session back that is over', () => {
+    const { world, client, serverHost, clientHost, welcome } = restarted();
+    clientHost.sent = [];
+    const result = client.receive(world.now, clientHost.pass(SERVER), welcome, 0, welcome.length);
+    world.run(8 * SECOND);
+    expect(result).toBe(ControlDrop.Stale);
+    expect(clientHost.sent.filter(({ bytes }) => bytes[5] === ControlType.Hello)).toEqual([]);
+    expect([serverHost.count('up'), clientHost.count('back')]).toEqual([2, 1]);
+  });
+
+  it('cannot end a session with the refusal of an earlier HELLO', () => {
+    const { world, client, clientHost, welcome } = restarted();
+    const [nonceHigh, nonceLow] = [19, 23].map((at) => new DataView(welcome.buffer).getUint32(at));
+    const { bytes, length } = writeRefused(new ControlWriter(), { nonceHigh, nonceLow }, 'taken', '');
+    expect(client.receive(world.now, clientHost.pass(SERVER), bytes, 0, length)).toBe(ControlDrop.Stale);
+    expect([client.state, clientHost.count('refused')]).toEqual(['up', 0]);
+  });
+});
+
 describe('a server', () => {
+  it('drops a waiting claim when another session moves to its address', () => {
+    const { world, server, serverHost, clientHost } = pair();
+    const silent = new Host(world, row('198.51.100.8', 40000));
+    connect(silent, clientConfig({ addresses: [inner('10.0.0.3/24')] }));
+    world.run(1500 * MS);
+    silent.control = undefined;
+    const claimant = new Host(world, row('198.51.100.9', 40000));
+    connect(claimant, clientConfig({ addresses: [inner('10.0.0.3/24')] }));
+    world.run(1600 * MS);
+    expect([server.count, server.pending]).toEqual([2, 1]);
+    claimant.control = undefined;
+    const place = claimant.self;
+    claimant.self = row('198.51.100.10', 40000);
+    clientHost.self = place;
+    world.transmit(place, SERVER, new Uint8Array(40).fill(0x45), true);
+    world.run(5 * SECOND);
+    expect([server.count, server.pending, serverHost.count('moved'), serverHost.count('gone')]).toEqual([
+      2, 0, 1, 0,
+    ]);
+    expect(server.owner4(Uint8Array.of(10, 0, 0, 2), 0)).toBe(server.sessionOfPeer(serverHost.rowOf(place)));
+  });
+
   it('calls a client silent after 3.5 intervals and forgets it after 120 s', () => {
     const { world, server, serverHost } = pair();
     world.run(SECOND);
@@ -237,6 +306,24 @@ describe('a server', () => {
     expect(silent - up).toBeLessThan(4.7 * SECOND);
     expect(gone - silent).toBeCloseTo(116.5 * SECOND, -6);
     expect([server.count, serverHost.pinned.size, server.nextDeadline()]).toEqual([0, 0, Infinity]);
+  });
+
+  it('does not move a session back for a HELLO that the network held back', () => {
+    const { world, server, serverHost, clientHost } = pair();
+    world.run(1500 * MS);
+    const former = clientHost.self;
+    clientHost.record = true;
+    clientHost.self = row('203.0.113.9', 41000);
+    world.run(3 * SECOND);
+    // The network doubles a HELLO with token and cookie and delivers it late, once more from where it came from.
+    const moving = clientHost.sent.filter(({ bytes }) => bytes[5] === ControlType.Hello).at(-1);
+    clientHost.self = former;
+    world.run(6 * SECOND);
+    const at = server.peerOf[0];
+    serverHost.receive(row('203.0.113.9', 41000), moving?.bytes ?? new Uint8Array());
+    expect(server.peerOf[0]).toBe(at);
+    expect(serverHost.rowOf(former)).toBe(at);
+    expect(serverHost.count('moved')).toBe(2);
   });
 
   it('moves a session only to an address that has proven itself, and keeps it', () => {

@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { ControlDrop } from '../../src/tunnel/control/session.ts';
-import { ControlType, HELLO_SIZE } from '../../src/tunnel/control/wire.ts';
+import {
+  ControlType,
+  controlMessage,
+  HELLO_SIZE,
+  ParseResult,
+  parseControl,
+} from '../../src/tunnel/control/wire.ts';
 import {
   clientConfig,
   connect,
@@ -159,6 +165,19 @@ describe('a stranger', () => {
     const cookies = serverHost.sent.filter(({ bytes }) => bytes[5] === ControlType.Cookie);
     expect(cookies).toHaveLength(1);
     expect([server.count, server.pending, serverHost.pinned.size]).toEqual([1, 0, before]);
+  });
+
+  it('who does not pad its HELLO gets no answer', () => {
+    const { world, server, serverHost } = pair();
+    world.run(SECOND);
+    const hello = GOOD.find((bytes) => bytes[5] === ControlType.Hello) ?? new Uint8Array();
+    const padding = hello.lastIndexOf(11, -1); // the last field
+    const sent = serverHost.sentCount;
+    expect(parseControl(hello, 0, padding, controlMessage())).toBe(ParseResult.Ok);
+    expect(server.receive(world.now, serverHost.pass(STRANGER), hello, 0, padding)).toBe(
+      ControlDrop.Unpadded,
+    );
+    expect(serverHost.sentCount).toBe(sent);
   });
 
   it('cannot use a cookie of another address, another run or an older minute', () => {
