@@ -21,6 +21,7 @@ export class PrefixTable {
   #value = new Int32Array(0);
   /** Freed rows, linked through #child. */
   #free = NONE;
+  #rows = 0;
   #nodes = 0;
   #root = NONE;
   #size = 0;
@@ -36,6 +37,11 @@ export class PrefixTable {
   /** Prefixes in the table. */
   get size(): number {
     return this.#size;
+  }
+
+  /** Nodes of the trie, forks among them: less than twice as many as prefixes. */
+  get nodes(): number {
+    return this.#nodes;
   }
 
   /**
@@ -132,6 +138,7 @@ export class PrefixTable {
   clear(): void {
     this.#root = NONE;
     this.#free = NONE;
+    this.#rows = 0;
     this.#nodes = 0;
     this.#size = 0;
   }
@@ -163,7 +170,7 @@ export class PrefixTable {
     let node = this.#free;
     if (node !== NONE) this.#free = this.#child[2 * node];
     else {
-      node = this.#nodes++;
+      node = this.#rows++;
       if (node === this.#value.length) this.#grow();
     }
     for (let i = 0; i < this.#words; i++) {
@@ -174,6 +181,7 @@ export class PrefixTable {
     this.#value[node] = value;
     this.#child[2 * node] = NONE;
     this.#child[2 * node + 1] = NONE;
+    this.#nodes++;
     return node;
   }
 
@@ -206,5 +214,6 @@ export class PrefixTable {
     this.#attach(parent, node, left !== NONE ? left : right);
     this.#child[2 * node] = this.#free;
     this.#free = node;
+    this.#nodes--;
   }
 }

@@ -81,6 +81,10 @@ describe('TCP', () => {
     expect(tcp.check(bytes, 0, 24)).toBe(Problem.None);
     expect(tcp.checkOptions(bytes, 0)).toBe(Problem.Options);
     expect(tcp.parse(bytes)).toBeUndefined();
+    // The kind is the last byte of the header, and of the memory.
+    bytes.set([1, 1, 1, tcp.Option.Mss], 20);
+    expect(tcp.nextOption(bytes, 23, 24)).toBe(-1);
+    expect(tcp.checkOptions(bytes, 0)).toBe(Problem.Options);
     bytes[12] = 0x40;
     expect(tcp.check(bytes, 0, 24)).toBe(Problem.HeaderLength);
   });
