@@ -17,6 +17,9 @@ struct TcpRequest {
   sockaddr_in6 name;
   socklen_t nameLength;
   uint16_t port;
+  // Milliseconds and bytes; 0 leaves the system's default.
+  uint32_t timeout;
+  uint32_t unsent;
 };
 
 int openStream(const TcpRequest& request, Failure* failure) {
@@ -40,6 +43,26 @@ void noDelay(int fd) {
   setsockopt(fd, SOL_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+// What TcpOptions ask for. A listening socket hands all of it down to the connections it accepts (tcp(7)). A kernel
+// that lacks an option still carries the stream.
+void applyOptions(int fd, const TcpRequest& request) {
+  if (request.timeout > 0) {
+    // Bounds unacknowledged data and, on an idle connection, unanswered keepalives (tcp_keepalive_timer), which the
+    // kernel counts in whole seconds.
+    unsigned int timeout = request.timeout;
+    int on = 1;
+    int second = 1;
+    setsockopt(fd, SOL_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, SOL_TCP, TCP_KEEPIDLE, &second, sizeof second);
+    setsockopt(fd, SOL_TCP, TCP_KEEPINTVL, &second, sizeof second);
+  }
+  if (request.unsent > 0) {
+    unsigned int unsent = request.unsent;
+    setsockopt(fd, SOL_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+  }
+}
+
 int listenThere(void* argument, Failure* failure) {
   TcpRequest* request = static_cast<TcpRequest*>(argument);
   int fd = openStream(*request, failure);
@@ -53,6 +76,7 @@ int listenThere(void* argument, Failure* failure) {
   if (request->name.sin6_family == AF_INET6 && setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0) {
     return closeWith(fd, failure, "setsockopt(IPV6_V6ONLY)", *request);
   }
+  applyOptions(fd, *request);
   if (bind(fd, reinterpret_cast<sockaddr*>(&request->name), request->nameLength) < 0) {
     return closeWith(fd, failure, "bind", *request);
   }
@@ -71,6 +95,7 @@ int connectThere(void* argument, Failure* failure) {
   int fd = openStream(*request, failure);
   if (fd < 0) return -1;
   noDelay(fd);
+  applyOptions(fd, *request);
   if (connect(fd, reinterpret_cast<sockaddr*>(&request->name), request->nameLength) < 0 && errno != EINPROGRESS) {
     return closeWith(fd, failure, "connect", *request);
   }
@@ -82,17 +107,27 @@ bool readRequest(napi_env env, napi_value options, TcpRequest* request, char* ne
   int64_t family;
   int64_t scope;
   int64_t port;
+  int64_t timeout = 0;
+  int64_t unsent = 0;
   void* address;
   size_t length;
   if (!fieldInteger(env, options, "family", 4, 6, &family)) return false;
   if (!fieldTypedArray(env, options, "address", napi_uint8_array, &address, &length)) return false;
   if (!fieldInteger(env, options, "scope", 0, UINT32_MAX, &scope)) return false;
   if (!fieldInteger(env, options, "port", 0, 65535, &port)) return false;
+  if (fieldPresent(env, options, "timeout") && !fieldInteger(env, options, "timeout", 0, INT32_MAX, &timeout)) {
+    return false;
+  }
+  if (fieldPresent(env, options, "unsent") && !fieldInteger(env, options, "unsent", 0, INT32_MAX, &unsent)) {
+    return false;
+  }
   if (!fieldString(env, options, "netns", netns, kNamespacePath)) return false;
   if (family == 5 || length < (family == 4 ? 4u : 16u)) {
     napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "family must be 4 or 6, and address must have its bytes");
     return false;
   }
+  request->timeout = static_cast<uint32_t>(timeout);
+  request->unsent = static_cast<uint32_t>(unsent);
   request->nameLength = makeSocketAddress(static_cast<int>(family), static_cast<uint8_t*>(address),
                                           static_cast<uint16_t>(port), static_cast<uint32_t>(scope), &request->name);
   return true;

@@ -193,6 +193,13 @@ export interface TcpOptions {
   address: Uint8Array;
   scope: number;
   port: number;
+  /**
+   * Milliseconds after which unacknowledged data, or an idle peer that answers no keepalive, ends a connection
+   * (TCP_USER_TIMEOUT; keepalives each second); the system's when left out. Accepted connections inherit it.
+   */
+  timeout?: number;
+  /** Bytes that the kernel queues unsent before it says it has no room (TCP_NOTSENT_LOWAT); the system's when left out. */
+  unsent?: number;
   netns: string;
 }
 
@@ -215,8 +222,15 @@ export interface Native {
   tunOpen(options: TunOptions): TunHandle;
   tunPersist(fd: number, persist: boolean): void;
   /** Carrier and flags of an interface by name, in the namespace of `fd` (any socket) or of this thread (-1). */
-  interfaceSet(name: string, settings: { mtu?: number; up?: boolean; txQueueLength?: number }, netns: string): void;
-  interfaceGet(name: string, netns: string): { index: number; mtu: number; up: boolean; running: boolean; mac: Uint8Array };
+  interfaceSet(
+    name: string,
+    settings: { mtu?: number; up?: boolean; txQueueLength?: number },
+    netns: string,
+  ): void;
+  interfaceGet(
+    name: string,
+    netns: string,
+  ): { index: number; mtu: number; up: boolean; running: boolean; mac: Uint8Array };
   udpOpen(options: UdpOptions): UdpHandle;
   packetOpen(options: PacketSocketOptions): { fd: number; index: number; vnetHeader: number };
   close(fd: number): void;
