@@ -91,12 +91,17 @@ export class PathMtu {
   poll(now: number, rtt: number, heard: number, large: boolean): number {
     if (now < this.deadline) return 0;
     if (this.#phase === 'complete') this.#wake(now, large);
-    else if (this.#sent && heard > this.#lastSent && ++this.#losses === MAX_PROBES) this.#lost(now);
+    else if (this.#sent && this.#heardSince(heard, rtt) && ++this.#losses === MAX_PROBES) this.#lost(now);
     if (now < this.deadline) return 0;
     this.#sent = true;
     this.#lastSent = now;
     this.deadline = now + probeTimer(rtt);
     return this.#target;
+  }
+
+  /** On a path without delay (in virtual time) the answer to a probe comes at the instant at which it was sent. */
+  #heardSince(heard: number, rtt: number): boolean {
+    return heard > this.#lastSent || (rtt <= 1 && heard === this.#lastSent);
   }
 
   /** A PROBED. */
