@@ -1,7 +1,13 @@
 /** A pool, ports and hosts for the tests of the addon, without the engine above it. */
 
 import { expect } from 'vitest';
-import type { PoolMemory, UdpHandle, UdpOptions } from '../../src/native/binding.ts';
+import type {
+  PacketSocketOptions,
+  PoolMemory,
+  TunHandle,
+  UdpHandle,
+  UdpOptions,
+} from '../../src/native/binding.ts';
 import {
   type AddressTable,
   HEADROOM,
@@ -11,6 +17,7 @@ import {
   SMALL_SLOT,
 } from '../../src/native/binding.ts';
 import { native } from '../../src/native/load.ts';
+import type { Host } from '../../src/testing/index.ts';
 
 export const ACCOUNT = 1;
 const GENERATIONS = 4;
@@ -314,4 +321,132 @@ export function expectSame(found: readonly Uint8Array[], expected: readonly Uint
     }
   }
   expect(found.length).toBe(expected.length);
+}
+
+export interface TunEndOptions {
+  name?: string;
+  mode?: 'tun' | 'tap';
+  offload?: boolean;
+  netns?: string;
+  /** Overrides what the kernel granted. */
+  offloads?: number;
+}
+
+/** A TUN or TAP with its port. */
+export class TunEnd extends TestPort {
+  readonly handle: TunHandle;
+
+  constructor(pool: TestPool, options: TunEndOptions = {}) {
+    const { name = 'tn%d', mode = 'tun', offload = true, netns = '' } = options;
+    const handle = native().tunOpen({ name, mode, offload, multiQueue: false, exclusive: true, netns });
+    super(pool, handle.fd);
+    this.handle = handle;
+    const { vnetHeader } = handle;
+    const layer = mode === 'tun' ? 3 : 2;
+    const offloads = options.offloads ?? handle.offloads;
+    this.id = native().tunPort(pool.id, handle.fd, { ...this.common, layer, vnetHeader, offloads });
+  }
+}
+
+/** A packet socket with its port. */
+export class PacketEnd extends TestPort {
+  readonly vnetHeader: number;
+
+  constructor(pool: TestPool, name: string, options: Partial<PacketSocketOptions> = {}) {
+    const handle = native().packetOpen({
+      interface: name,
+      vnetHeader: true,
+      outgoing: false,
+      promiscuous: true,
+      buffer: 8 << 20,
+      netns: '',
+      ...options,
+    });
+    super(pool, handle.fd);
+    this.vnetHeader = handle.vnetHeader;
+    this.id = native().packetPort(pool.id, handle.fd, {
+      ...this.common,
+      layer: 2,
+      vnetHeader: handle.vnetHeader,
+      offloads: handle.vnetHeader > 0 ? 15 : 0,
+    });
+  }
+}
+
+/** Moves packets from one port to another, keeping what the kernel has no room for. */
+export class Forwarder {
+  readonly from: TestPort;
+  readonly to: TestPort;
+  #waiting: number[] = [];
+  /** Largest number of segments one handle stood for. */
+  most = 0;
+
+  constructor(from: TestPort, to: TestPort) {
+    this.from = from;
+    this.to = to;
+  }
+
+  /** True when something moved. */
+  run(): boolean {
+    const { from, to } = this;
+    if (this.#waiting.length === 0) {
+      this.#waiting = from.receive(64);
+      for (const handle of this.#waiting) this.most = Math.max(this.most, from.pool.memory.segments[handle]!);
+    }
+    if (this.#waiting.length === 0) return false;
+    const done = to.send(this.#waiting);
+    this.#waiting = this.#waiting.slice(done);
+    return done > 0;
+  }
+}
+
+/** Runs `step` in turn with the event loop until `end` settles. */
+export async function during<T>(end: Promise<T>, step: () => boolean): Promise<T> {
+  let over = false;
+  const settled = end.finally(() => {
+    over = true;
+  });
+  while (!over) {
+    const busy = step();
+    await new Promise<void>((resolve) => (busy ? setImmediate(resolve) : setTimeout(resolve, 1)));
+  }
+  return settled;
+}
+
+/** Sends `megabytes` from one host to another over TCP and compares their hashes. */
+export async function transfer(
+  client: Host,
+  server: Host,
+  address: string,
+  port: number,
+  megabytes: number,
+): Promise<{ sent: string; received: string }> {
+  const receiver = server.spawn([
+    process.execPath,
+    '-e',
+    `const hash = require('crypto').createHash('sha256');
+     require('net').createServer((s) => {
+       s.on('data', (d) => hash.update(d)).on('end', () => { s.end('x'); console.log(hash.digest('hex')); process.exit(); });
+     }).listen(${port}, '${address}', () => console.log('listening'));`,
+  ]);
+  await receiver.waitFor('listening');
+  const sender = await client.exec(
+    [
+      process.execPath,
+      '-e',
+      `const { createHash, randomBytes } = require('crypto');
+       const hash = createHash('sha256');
+       const s = require('net').connect(${port}, '${address}');
+       const block = randomBytes(1 << 20);
+       let left = ${megabytes};
+       const more = () => {
+         while (left > 0) { left--; hash.update(block); if (!s.write(block)) { s.once('drain', more); return; } }
+         s.end();
+       };
+       s.on('connect', more).on('data', () => {}).on('close', () => console.log(hash.digest('hex')));`,
+    ],
+    { check: true, timeout: 15_000 },
+  );
+  await receiver.ended;
+  return { sent: sender.stdout.trim(), received: receiver.stdout.trim().split('\n').at(-1) ?? '' };
 }
