@@ -5,37 +5,19 @@
 import { EventEmitter } from 'node:events';
 import { TunconnectorError } from '../errors.ts';
 import { COMMON_ACCOUNT } from '../native/binding.ts';
-import {
-  type App,
-  type AppContext,
-  type AppEvent,
-  type AppSpec,
-  factoryOf,
-  isSpec,
-  type Layer,
-} from './app.ts';
-import {
-  checkLinks,
-  configError,
-  formatLink,
-  inferLayers,
-  type LinkConfig,
-  type NetworkConfig,
-  parseLink,
-  pathsOf,
-  sameJson,
-} from './config.ts';
+import { type App, type AppContext, type AppEvent, type AppSpec, isSpec, type Layer } from './app.ts';
+import { configError, formatLink, type LinkConfig, type NetworkConfig, parseLink } from './config.ts';
 import { DEBUG } from './debug.ts';
-import { Link } from './link.ts';
-import { applyQuotas, checkFits, poolFor, type Quota, quotas } from './memory-plan.ts';
+import type { Link } from './link.ts';
+import { applyQuotas, poolFor, type Quota } from './memory-plan.ts';
 import { AppNode } from './node.ts';
-import { schedule } from './order.ts';
+import { configuredLinks, isCutter, type Plan, planChange } from './plan.ts';
 import { MAX_ACCOUNTS, MAX_ACTORS, Pool } from './pool.ts';
 import { MAX_REASONS, Reason, reasonName } from './reasons.ts';
 import type { NetworkReport } from './report.ts';
 import type { Driven, Driver, Runtime } from './runtime.ts';
 import { Scheduler } from './scheduler.ts';
-import { Segmenter } from './segmenter.ts';
+import { runOrder, wire } from './wiring.ts';
 
 export interface NetworkOptions {
   /** Bytes of packet memory (default 128 MiB; untouched pages cost nothing). Fixed for the network's life. */
@@ -142,90 +124,69 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
       await this.#apply(new Map(this.#draft), [...this.#draftLinks]);
     } catch (error) {
       this.#draft = new Map(
-        [...this.#nodes].filter(([, n]) => !isCutter(n)).map(([k, n]) => [k, n.spec ?? n.app]),
+        [...this.#nodes].filter(([name]) => !isCutter(name)).map(([name, n]) => [name, n.spec ?? n.app]),
       );
-      this.#draftLinks = joinCut(this.#links);
+      this.#draftLinks = configuredLinks(this.#links);
       throw error;
     }
   }
 
   async #apply(draft: Map<string, App | AppSpec>, draftLinks: LinkConfig[]): Promise<void> {
-    // 1. What stays, what is told new options, what is new.
-    const apps = new Map<string, App>();
-    const kept = new Map<string, AppNode>();
-    const retold: { node: AppNode; spec: AppSpec; options: unknown }[] = [];
-    for (const [name, wanted] of draft) {
-      const node = this.#nodes.get(name);
-      if (!isSpec(wanted)) {
-        if (node?.app === wanted) kept.set(name, node);
-        apps.set(name, wanted);
-        continue;
-      }
-      const factory = await factoryOf(wanted);
-      if (!factory) throw configError(`apps.${name}: ${wanted.module} has no app "${wanted.export}"`);
-      const options = inContext(`apps.${name}`, () => factory.check(wanted.options));
-      const same = node?.spec && node.spec.module === wanted.module && node.spec.export === wanted.export;
-      if (same && sameJson(node.spec!.options, wanted.options)) {
-        kept.set(name, node);
-        apps.set(name, node.app);
-      } else if (same && node.app.reconfigure && (node.app.canReconfigure?.(options) ?? true)) {
-        kept.set(name, node);
-        apps.set(name, node.app);
-        retold.push({ node, spec: wanted, options });
-      } else {
-        apps.set(
-          name,
-          inContext(`apps.${name}`, () => factory.create(wanted.options)),
-        );
-      }
-    }
+    const plan = await planChange(this.#nodes, draft, draftLinks, this.pool);
+    const nodes = await this.#open(plan, draft);
 
-    // 2. Whether it fits together.
-    checkLinks(apps, draftLinks);
-    const links = this.#insertCutters(apps, kept, draftLinks);
-    const layers = inferLayers(apps, links);
-    const needed = quotas(apps, links);
-    checkFits(this.pool, needed);
-
-    // 3. Open what is new. From here on a failure takes back what was opened.
-    const accounts = new Map<number, Quota>();
-    const nodes = new Map<string, AppNode>();
-    const opened: AppNode[] = [];
-    try {
-      for (const [name, app] of apps) {
-        let node = kept.get(name);
-        if (!node) {
-          const wanted = draft.get(name);
-          node = this.#newNode(name, app, wanted && isSpec(wanted) ? wanted : undefined, needed.has(name));
-          opened.push(node);
-        }
-        const quota = needed.get(name);
-        if (quota) accounts.set(node.account, quota);
-        nodes.set(name, node);
-      }
-      applyQuotas(this.pool, this.#withLeavers(accounts, kept));
-      for (const node of opened) await node.app.open?.(this.#context(node));
-    } catch (error) {
-      for (const node of opened.reverse()) await this.#closeNode(node);
-      throw error;
-    }
-
-    // 4. The change itself: nothing below can fail, and nothing below waits.
-    for (const { node, spec, options } of retold) {
+    // The change itself: nothing from here on can fail, and nothing waits.
+    for (const { node, spec, options } of plan.retold) {
       node.app.reconfigure!(options);
       node.spec = spec;
     }
     for (const [name, node] of this.#nodes) {
-      if (kept.get(name) !== node) {
-        node.lingering = true;
-        this.#lingering.push(node);
-      }
+      if (plan.kept.get(name) === node) continue;
+      node.lingering = true;
+      this.#lingering.push(node);
     }
     this.#nodes = nodes;
-    this.#links = links;
-    this.#wire(links, layers);
+    this.#links = plan.links;
+    const wiring = wire(nodes, this.#lingering, plan.links, plan.layers, this.#layers, this.pool);
+    this.#layers = wiring.layers;
+    this.#arrange(wiring.order);
     this.#driver?.wake();
     await this.#endEmpty();
+  }
+
+  /** Opens what is new. When something does not open, what did is closed again and nothing has changed. */
+  async #open(plan: Plan, draft: ReadonlyMap<string, App | AppSpec>): Promise<Map<string, AppNode>> {
+    const { quotaSmall, quotaLarge } = this.pool;
+    const before = { small: quotaSmall.slice(), large: quotaLarge.slice() };
+    const accounts = new Map<number, Quota>();
+    const nodes = new Map<string, AppNode>();
+    const opened: AppNode[] = [];
+    try {
+      for (const [name, app] of plan.apps) {
+        let node = plan.kept.get(name);
+        if (!node) {
+          const wanted = draft.get(name);
+          node = this.#newNode(
+            name,
+            app,
+            wanted && isSpec(wanted) ? wanted : undefined,
+            plan.quotas.has(name),
+          );
+          opened.push(node);
+        }
+        const quota = plan.quotas.get(name);
+        if (quota) accounts.set(node.account, quota);
+        nodes.set(name, node);
+      }
+      applyQuotas(this.pool, this.#withLeavers(accounts, plan.kept));
+      for (const node of opened) await node.app.open?.(this.#context(node));
+      return nodes;
+    } catch (error) {
+      for (const node of opened.reverse()) await this.#closeNode(node);
+      quotaSmall.set(before.small);
+      quotaLarge.set(before.large);
+      throw error;
+    }
   }
 
   /** Quotas of apps that are about to leave stay until they are gone. */
@@ -241,29 +202,9 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     return all;
   }
 
-  /** In front of every app that wants wire packets, where superframes may come from, stands an app that cuts them. */
-  #insertCutters(apps: Map<string, App>, kept: Map<string, AppNode>, links: LinkConfig[]): LinkConfig[] {
-    const result: LinkConfig[] = [];
-    for (const link of links) {
-      const cut =
-        apps.get(link.producer)!.superframes === true && apps.get(link.consumer)!.superframes !== true;
-      if (!cut) {
-        result.push(link);
-        continue;
-      }
-      const name = cutterName(link);
-      const node = this.#nodes.get(name);
-      if (node) kept.set(name, node);
-      apps.set(name, node?.app ?? new Segmenter());
-      result.push({ producer: link.producer, output: link.output, consumer: name, input: 'in' });
-      result.push({ producer: name, output: 'out', consumer: link.consumer, input: link.input });
-    }
-    return result;
-  }
-
   #newNode(name: string, app: App, spec: AppSpec | undefined, isSource: boolean): AppNode {
     const actor = this.#freeActors.pop();
-    const account = isSource ? this.#freeAccounts.pop() : COMMON_ACCOUNT;
+    const account = isSource ? this.#freeAccount() : COMMON_ACCOUNT;
     if (actor === undefined || account === undefined) {
       throw new TunconnectorError(
         'ERR_LIMIT',
@@ -271,6 +212,13 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
       );
     }
     return new AppNode(name, app, spec, actor, account, this.pool, this.#scheduler.clock);
+  }
+
+  /** An account nobody uses: also one of an app that has gone and whose last packets have gone since. */
+  #freeAccount(): number | undefined {
+    const { usedSmall, usedLarge } = this.pool;
+    const at = this.#freeAccounts.findLastIndex((a) => usedSmall[a] + usedLarge[a] === 0);
+    return at < 0 ? undefined : this.#freeAccounts.splice(at, 1)[0];
   }
 
   #context(node: AppNode): AppContext {
@@ -294,77 +242,9 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     };
   }
 
-  /**
-   * Gives every app its links. A link is the queue of its consumer's input: it stays with the consumer whoever
-   * feeds it, so nothing that waits is lost when an app is put in between or taken out.
-   */
-  #wire(links: LinkConfig[], layers: (Layer | undefined)[]): void {
-    const { order, feedback } = schedule(new Map([...this.#nodes].map(([k, n]) => [k, n.app])), links);
-    const all = [...this.#nodes.values(), ...this.#lingering];
-    const queue = new Map<AppNode, Record<string, Link>>();
-    for (const node of all) {
-      const still: Record<string, Link> = {};
-      for (const [input, link] of Object.entries(node.ports.input)) {
-        // An input that lost its producer is kept until it is empty.
-        if (node.lingering || link.count > 0) still[input] = link;
-      }
-      queue.set(node, still);
-    }
-    const byName = new Map<string, Link>();
-    for (const [i, config] of links.entries()) {
-      const consumer = this.#nodes.get(config.consumer)!;
-      const inputs = queue.get(consumer)!;
-      const known = consumer.ports.input[config.input];
-      const link = known && known.name !== 'unlinked' ? known : new Link('', this.pool);
-      link.name = formatLink(config);
-      link.feedback = feedback.has(i);
-      inputs[config.input] = link;
-      this.#layers.set(link, layers[i]);
-      byName.set(`${config.consumer}.${config.input}`, link);
-    }
-    for (const node of this.#nodes.values()) {
-      const outputs: Record<string, Link> = {};
-      for (const config of links) {
-        if (config.producer === node.name)
-          outputs[config.output] = byName.get(`${config.consumer}.${config.input}`)!;
-      }
-      node.ports.output = outputs;
-      node.ports.input = queue.get(node)!;
-      this.#fillUnlinked(node);
-    }
-    // A lingering app still puts on the queues it knew, as long as their owners are there.
-    const alive = new Set(all.flatMap((n) => Object.values(n.ports.input)));
-    for (const node of this.#lingering) {
-      for (const [output, link] of Object.entries(node.ports.output)) {
-        if (!alive.has(link)) node.ports.output[output] = Link.discard(this.pool);
-      }
-    }
-    for (const node of all) {
-      node.inputs = Object.values(node.ports.input);
-      node.outputs = [...new Set(Object.values(node.ports.output))].filter((l) => l.capacity > 0);
-      for (const [input, link] of Object.entries(node.ports.input)) {
-        const leads = pathsOf(node.app, input, Object.keys(node.ports.output));
-        link.downstream = leads.map((o) => node.ports.output[o]).filter((l) => !l.feedback);
-        link.expansion = node.app.expansion ?? 1;
-      }
-    }
-    for (const link of this.#layers.keys()) if (!alive.has(link)) this.#layers.delete(link);
-    this.#arrange(order);
-  }
-
-  /** An app may count on the inputs and outputs it names: one that is not linked is empty, or leads nowhere. */
-  #fillUnlinked({ app, ports }: AppNode): void {
-    for (const name of app.inputs ?? (Object.keys(ports.input).length === 0 ? ['in'] : [])) {
-      ports.input[name] ??= new Link('unlinked', this.pool, 1);
-    }
-    for (const name of app.outputs ?? (Object.keys(ports.output).length === 0 ? ['out'] : [])) {
-      ports.output[name] ??= Link.discard(this.pool);
-    }
-  }
-
-  #arrange(order: readonly string[]): void {
+  #arrange(order: readonly AppNode[]): void {
     // Those that leave go first: what they hold is older than what follows it.
-    this.#scheduler.arrange([...this.#lingering, ...order.map((name) => this.#nodes.get(name)!)]);
+    this.#scheduler.arrange([...this.#lingering, ...order]);
   }
 
   /** Ends lingering apps that have nothing left. */
@@ -372,8 +252,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     const done = this.#lingering.filter((n) => n.empty);
     if (done.length === 0) return;
     this.#lingering = this.#lingering.filter((n) => !n.empty);
-    const order = schedule(new Map([...this.#nodes].map(([k, n]) => [k, n.app])), this.#links).order;
-    this.#arrange(order);
+    this.#arrange(runOrder(this.#nodes, this.#links).order);
     for (const node of done) await this.#closeNode(node);
   }
 
@@ -398,10 +277,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     if (node.account !== COMMON_ACCOUNT) {
       this.pool.quotaSmall[node.account] = 0;
       this.pool.quotaLarge[node.account] = 0;
-      // Packets that others still hold are charged to it: it comes back into use when they are gone.
-      if (this.pool.usedSmall[node.account] + this.pool.usedLarge[node.account] === 0) {
-        this.#freeAccounts.push(node.account);
-      }
+      this.#freeAccounts.push(node.account);
     }
   }
 
@@ -502,7 +378,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     const apps = [...this.#nodes.values(), ...this.#lingering].map((node) => ({
       app: node.name,
       packetsPerBreath: node.breaths === 0 ? 0 : node.moved / node.breaths,
-      drops: this.#dropsOf(node.actor),
+      drops: namedDrops(this.pool.drops, node.actor * MAX_REASONS),
       lingering: node.lingering,
       report: node.app.report?.() ?? {},
     }));
@@ -511,6 +387,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
       breaths: this.#scheduler.breaths,
       links,
       apps,
+      formerDrops: namedDrops(this.#pastDrops, 0),
       memory: {
         smallSlots: pool.smallSlots,
         smallUsed: pool.smallSlots - pool.freeSmall[0],
@@ -519,15 +396,6 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
         livePackets: pool.live,
       },
     };
-  }
-
-  #dropsOf(actor: number): Record<string, number> {
-    const drops: Record<string, number> = {};
-    for (let r = 0; r < MAX_REASONS; r++) {
-      const n = this.pool.drops[actor * MAX_REASONS + r];
-      if (n > 0) drops[reasonName(r)] = n;
-    }
-    return drops;
   }
 
   /** The links that run now, cutting apps included: for captures and pictures. */
@@ -550,36 +418,9 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   }
 }
 
-function cutterName(link: LinkConfig): string {
-  return `cut:${link.producer}-${link.output}:${link.consumer}-${link.input}`;
-}
-
-function isCutter(node: AppNode): boolean {
-  return node.app instanceof Segmenter && node.name.startsWith('cut:');
-}
-
-/** The configuration's own links, with the inserted cutting apps taken out again. */
-function joinCut(links: readonly LinkConfig[]): LinkConfig[] {
-  const result: LinkConfig[] = [];
-  for (const link of links) {
-    if (link.consumer.startsWith('cut:')) {
-      const out = links.find((l) => l.producer === link.consumer)!;
-      result.push({ ...link, consumer: out.consumer, input: out.input });
-    } else if (!link.producer.startsWith('cut:')) {
-      result.push(link);
-    }
-  }
-  return result;
-}
-
-/** Says which app a configuration error belongs to. */
-function inContext<T>(path: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof TunconnectorError && error.code === 'ERR_CONFIG') {
-      throw new TunconnectorError('ERR_CONFIG', `${path}: ${error.message}`, { cause: error });
-    }
-    throw error;
-  }
+/** Counters from `row` on, by the names of their reasons; those that are zero left out. */
+function namedDrops(counters: Float64Array, row: number): Record<string, number> {
+  const drops: Record<string, number> = {};
+  for (let r = 0; r < MAX_REASONS; r++) if (counters[row + r] > 0) drops[reasonName(r)] = counters[row + r];
+  return drops;
 }

@@ -38,12 +38,14 @@ export interface NetworkReport {
   breaths: number;
   links: LinkReport[];
   apps: AppStatus[];
+  /** What apps dropped that are no longer part of the network. */
+  formerDrops: Record<string, number>;
   memory: MemoryReport;
 }
 
-/** All drops of a report by reason, over all apps. */
+/** All drops of a report by reason, over all apps that are and were. */
 export function totalDrops(report: NetworkReport): Record<string, number> {
-  const total: Record<string, number> = {};
+  const total = { ...report.formerDrops };
   for (const app of report.apps) {
     for (const [reason, n] of Object.entries(app.drops)) total[reason] = (total[reason] ?? 0) + n;
   }
