@@ -2,7 +2,8 @@
  * The contract with the native addon: file descriptors in, batches out, no policy. Everything that runs per
  * batch takes and returns integers; typed arrays are handed over once, when a pool or a port is made.
  *
- * Two kinds of failure. Set-up calls throw an Error with `code` (`'EPERM'`) and `syscall` (`'ioctl(TUNSETIFF)'`).
+ * Two kinds of failure. Set-up calls throw an Error with `code` (`'EPERM'`), `errno` (negative, as in Node's own
+ * errors) and `syscall` (`'ioctl(TUNSETIFF)'`); arguments of the wrong type or range are a TypeError or RangeError.
  * Calls on the data path never throw: they return a count, or `-errno`.
  */
 
@@ -106,9 +107,11 @@ export const PortCounter = {
   txDown: 16, // EIO, the TUN is down: dropped
   txInvalid: 17, // EINVAL, EPERM and the rest: dropped
   gsoFallbacks: 18, // a segmented send failed and the same batch went out plainly
-  kernelDrops: 19, // SO_RXQ_OVFL, PACKET_STATISTICS
+  kernelDrops: 19, // SO_MEMINFO, PACKET_STATISTICS; as of the last `portStatistics`
 } as const;
 export const PORT_COUNTERS = 24;
+/** Superframes that claim to be more are refused on arrival as rxInvalid (64 KiB at an MSS of 32). */
+export const MAX_SEGMENTS = 2048;
 
 export interface TunOptions {
   /** Exact name, a pattern such as `tun%d`, or '' for the kernel's choice. At most 15 bytes. */
@@ -117,7 +120,7 @@ export interface TunOptions {
   /** Ask for IFF_VNET_HDR and checksum, TSO and USO offload. What the kernel has is in the result. */
   offload: boolean;
   multiQueue: boolean;
-  /** Fail with EBUSY/EEXIST when the interface exists already and is not a persistent device of ours to attach to. */
+  /** Fail with EBUSY when the interface exists already (IFF_TUN_EXCL), instead of attaching to a persistent one. */
   exclusive: boolean;
   /** Path of a network namespace (`/run/netns/x`, `/proc/PID/ns/net`) to open it in, or '' for this one. */
   netns: string;
@@ -221,7 +224,7 @@ export interface Native {
   // ── devices (set-up: they throw)
   tunOpen(options: TunOptions): TunHandle;
   tunPersist(fd: number, persist: boolean): void;
-  /** Carrier and flags of an interface by name, in the namespace of `fd` (any socket) or of this thread (-1). */
+  /** Settings of an interface by name, in the namespace at the path `netns`, or in this one (''). */
   interfaceSet(
     name: string,
     settings: { mtu?: number; up?: boolean; txQueueLength?: number },
@@ -232,7 +235,9 @@ export interface Native {
     netns: string,
   ): { index: number; mtu: number; up: boolean; running: boolean; mac: Uint8Array };
   udpOpen(options: UdpOptions): UdpHandle;
+  /** `vnetHeader` is 10 or 0. */
   packetOpen(options: PacketSocketOptions): { fd: number; index: number; vnetHeader: number };
+  /** Closes a descriptor that was opened here or in another thread; ports on it fail with -EBADF from now on. */
   close(fd: number): void;
 
   // ── ports: one per descriptor that moves packets. `batch` holds the handles of one call.
@@ -242,7 +247,9 @@ export interface Native {
   portClose(port: number): void;
   /**
    * Reads up to `max` packets into fresh handles and puts those into `batch[0..n)`. Returns n, 0 when nothing
-   * waits, or -errno (-ENOBUFS: the account is exhausted and nothing was read).
+   * waits, or -errno (-ENOBUFS: the account is exhausted; nothing is lost). A port keeps what it could not hand on
+   * (datagrams of a merged buffer, a superframe without a large slot), which no poller knows of: only 0 means that
+   * there is no more.
    */
   receive(port: number, max: number): number;
   /**
@@ -280,24 +287,31 @@ export interface Native {
    * ever). Returns the number of pairs in `ready`. Never early; 1 ns timer slack in a thread that blocks here.
    */
   pollerWait(poller: number, deadline: number): number;
-  /** Calls `wake` on this thread's event loop whenever something is ready or the deadline set below has passed. */
+  /**
+   * Calls `wake` on this thread's event loop whenever something is ready or the deadline set below has passed. `wake`
+   * has to harvest with `pollerWait(poller, 0)`, or is called again at once. What it throws is an uncaught exception.
+   */
   pollerWatch(poller: number, wake: () => void): void;
   /** Keeps the event loop alive or not while watching. */
   pollerRef(poller: number, ref: boolean): void;
   /** For a watched poller: when to wake though nothing is ready (ns; Infinity = never). */
   pollerDeadline(poller: number, deadline: number): void;
-  /** Ends a wait from any thread that has the same `poller` number. */
+  /**
+   * Ends a wait from any thread that has the same `poller` number, or the next one. A worker that blocks in
+   * `pollerWait` cannot be terminated: wake it first.
+   */
   pollerWake(poller: number): void;
   pollerClose(poller: number): void;
 
   // ── bytes (offload.cc); each has a TypeScript twin in src/packet
   /** Ones' complement sum of `bytes[offset..offset+length)` folded to 16 bits, not inverted, plus `initial`. */
   checksum(bytes: Uint8Array, offset: number, length: number, initial: number): number;
-  /** Fills the checksum that `checksumStart` says is open. */
+  /** Fills the checksum that `checksumStart` says is open. Leaves superframes, and fields outside the packet, alone. */
   completeChecksum(pool: number, handle: number): void;
   /**
    * Cuts a superframe into wire packets with full checksums: fresh handles into `out[0..n)`, charged to the
-   * same account. Returns n, or -ENOBUFS with nothing made. The superframe stays the caller's.
+   * same account. Returns n, or with nothing made -ENOBUFS, -ERANGE (`out` is too short for its segments, at most
+   * `MAX_SEGMENTS`), -EINVAL (no superframe) or -EBADF (no packet). The superframe stays the caller's.
    */
   segment(pool: number, handle: number, out: Int32Array): number;
 }

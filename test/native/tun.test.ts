@@ -296,18 +296,22 @@ describe.skipIf(needs('root', 'netns', 'tun'))('TUN and TAP', () => {
     expect(result.stdout).toMatch(/3 received, 0% packet loss/);
   });
 
-  test.each<[string, TunEndOptions, TunEndOptions]>([
-    ['whole, from a TUN to a TUN', {}, {}],
-    ['cut on the way out, where the device takes none', {}, { offloads: 0 }],
-    ['cut and summed, where the device has no virtio header', {}, { offload: false }],
-  ])('TCP superframes go %s', async (_, optionsA, optionsB) => {
-    const a = await tun(left, '10.7.0.1/32', optionsA);
-    const b = await tun(right, '10.7.0.2/32', optionsB);
-    await left.ip(`route add 10.7.0.2 dev ${a.handle.name}`);
-    await right.ip(`route add 10.7.0.1 dev ${b.handle.name}`);
+  const v4 = ['10.7.0.1', '10.7.0.2', 32] as const;
+  const v6 = ['fd07::1', 'fd07::2', 128] as const;
+  test.each<[string, typeof v4 | typeof v6, TunEndOptions, TunEndOptions]>([
+    ['whole, from a TUN to a TUN', v4, {}, {}],
+    ['whole, over IPv6', v6, {}, {}],
+    ['cut on the way out, where the device takes none', v4, {}, { offloads: 0 }],
+    ['cut on the way out, over IPv6', v6, {}, { offloads: 0 }],
+    ['cut and summed, where the device has no virtio header', v4, {}, { offload: false }],
+  ])('TCP superframes go %s', async (_, [near, far, bits], optionsA, optionsB) => {
+    const a = await tun(left, `${near}/${bits}`, optionsA);
+    const b = await tun(right, `${far}/${bits}`, optionsB);
+    await left.ip(`route add ${far} dev ${a.handle.name}`);
+    await right.ip(`route add ${near} dev ${b.handle.name}`);
     const there = new Forwarder(a, b);
     const back = new Forwarder(b, a);
-    const { sent, received } = await during(transfer(left, right, '10.7.0.2', 4001, 20), () => {
+    const { sent, received } = await during(transfer(left, right, far, 4001, 20), () => {
       const moved = there.run();
       return back.run() || moved;
     });

@@ -1,0 +1,44 @@
+/**
+ * Fuzzes the addon's parsers of foreign bytes (native/offload.cc) under ASan and UBSan.
+ *
+ *   fuzz-native.mjs [SECONDS] [SEED]    default 10 s, seed 1; with clang libFuzzer chooses its own
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const seconds = Number(process.argv[2] ?? 10);
+const seed = process.argv[3] ?? '1';
+if (!(seconds > 0)) {
+  console.error(`SECONDS is "${process.argv[2]}", expected a number over 0`);
+  process.exit(2);
+}
+
+const clang = spawnSync('clang++', ['--version']).status === 0;
+const binary = join(root, 'build/fuzz/offload_fuzz');
+mkdirSync(dirname(binary), { recursive: true });
+const include = `-I${dirname(dirname(process.execPath))}/include/node`;
+const compiled = spawnSync(
+  clang ? 'clang++' : 'g++',
+  [
+    ...['-std=c++17', '-O1', '-g', '-Wall', '-Wextra', '-fno-exceptions', '-fno-rtti'],
+    ...(clang ? ['-fsanitize=fuzzer,address,undefined', '-DLIBFUZZER'] : ['-fsanitize=address,undefined']),
+    ...['-fno-sanitize-recover=undefined', '-DNAPI_VERSION=9', include, '-o', binary],
+    ...[join(root, 'native/fuzz/offload_fuzz.cc'), join(root, 'native/offload.cc')],
+  ],
+  { stdio: ['ignore', 'inherit', 'inherit'] },
+);
+if (compiled.status !== 0) {
+  console.error('the fuzzer does not build; install g++ or clang, and Node with its headers');
+  process.exit(1);
+}
+const run = spawnSync(
+  binary,
+  clang ? [`-max_total_time=${seconds}`, '-max_len=70000'] : [String(seconds), seed],
+  {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  },
+);
+process.exit(run.status ?? 1);
