@@ -66,7 +66,8 @@ export async function runInWorker(
   try {
     await network.reconfigure(checked);
   } catch (error) {
-    await network.close();
+    // What went wrong first is what counts.
+    await network.close().catch(() => {});
     throw error;
   }
   return network;
