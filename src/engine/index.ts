@@ -30,5 +30,6 @@ export {
   totalDrops,
 } from './report.ts';
 export type { Driven, Driver, Runtime, Watch } from './runtime.ts';
+export { slice } from './slice.ts';
 export { duration, MICROSECOND, MILLISECOND, SECOND } from './units.ts';
 export { VirtualRuntime } from './virtual-runtime.ts';
