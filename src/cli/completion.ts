@@ -1,0 +1,149 @@
+/** `tunconnector completion bash|zsh|fish`: scripts for shells, made from the commands and their options. */
+import { Command, type Option } from 'commander';
+import { usageError } from './exit.ts';
+import { type Completion, OPTION_NAMES, type OptionName, specOf } from './options.ts';
+
+const SHELLS = ['bash', 'zsh', 'fish'] as const;
+type Shell = (typeof SHELLS)[number];
+
+interface Word {
+  long: string;
+  short: string | undefined;
+  help: string;
+  takesValue: boolean;
+  complete: Completion | undefined;
+}
+
+export function completionCommand(commands: () => Map<string, Command>): Command {
+  return new Command('tunconnector completion')
+    .description('Writes a completion script to standard output.')
+    .argument('<shell>', SHELLS.join(', '))
+    .addHelpText(
+      'after',
+      `
+  bash:  tunconnector completion bash > ~/.local/share/bash-completion/completions/tunconnector
+  zsh:   tunconnector completion zsh > ~/.zfunc/_tunconnector   (with ~/.zfunc in $fpath)
+  fish:  tunconnector completion fish > ~/.config/fish/completions/tunconnector.fish`,
+    )
+    .action((shell: string) => {
+      const known = SHELLS.find((each) => each === shell);
+      if (!known) throw usageError(`completion: found "${shell}", expected bash, zsh or fish`);
+      process.stdout.write(completionScript(known, commands()));
+    });
+}
+
+export function completionScript(shell: Shell, commands: Map<string, Command>): string {
+  const names = [...commands.keys()];
+  const words = new Map([...commands].map(([name, command]) => [name, wordsOf(command)]));
+  return { bash, zsh, fish }[shell](names, words);
+}
+
+function wordsOf(command: Command): Word[] {
+  const help = command.createHelp().visibleOptions(command);
+  return help.map((option: Option) => {
+    const long = option.long ?? '';
+    const name = OPTION_NAMES.find((each) => `--${each}` === long) as OptionName | undefined;
+    return {
+      long,
+      short: option.short,
+      help: option.description.split(/[;:(]/)[0]!.trim(),
+      takesValue: option.required || option.optional,
+      complete: name && specOf(name).complete,
+    };
+  });
+}
+
+function bash(names: string[], words: Map<string, Word[]>): string {
+  const tunnel = words.get('tunnel') ?? [];
+  const flags = ({ short, long }: Word) => [short, long].filter(Boolean).join('|');
+  const generator = (complete: Completion | undefined) => {
+    if (complete === 'file') return 'COMPREPLY=($(compgen -f -- "$current"))';
+    if (complete === 'user') return 'COMPREPLY=($(compgen -u -- "$current"))';
+    if (complete === 'interface') return 'COMPREPLY=($(compgen -W "$(ls /sys/class/net)" -- "$current"))';
+    return complete ? `COMPREPLY=($(compgen -W "${complete.join(' ')}" -- "$current"))` : 'COMPREPLY=()';
+  };
+  const values = tunnel
+    .filter((word) => word.takesValue)
+    .map((word) => `    ${flags(word)}) ${generator(word.complete)}; return ;;`);
+  const perCommand = [...words]
+    .filter(([name]) => name !== 'tunnel')
+    .map(([name, list]) => `    ${name}) words="${list.map((word) => word.long).join(' ')}" ;;`);
+  return `# bash completion for tunconnector
+_tunconnector() {
+  local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} words
+  COMPREPLY=()
+  if [[ \${COMP_WORDS[1]} == completion && $COMP_CWORD -eq 2 ]]; then
+    COMPREPLY=($(compgen -W "${SHELLS.join(' ')}" -- "$current"))
+    return
+  fi
+  case $previous in
+${values.join('\n')}
+  esac
+  case \${COMP_WORDS[1]} in
+${perCommand.join('\n')}
+    *) words="${tunnel.map((word) => word.long).join(' ')}" ;;
+  esac
+  if [[ $COMP_CWORD -eq 1 && $current != -* ]]; then words="${names.join(' ')}"; fi
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o filenames -F _tunconnector tunconnector
+`;
+}
+
+function zsh(names: string[], words: Map<string, Word[]>): string {
+  const escaped = (text: string) => text.replace(/'/g, "'\\''").replace(/[[\]:]/g, '\\$&');
+  const action = (complete: Completion | undefined) => {
+    if (complete === 'file') return '_files';
+    if (complete === 'user') return '_users';
+    if (complete === 'interface') return '_net_interfaces';
+    return complete ? `(${complete.join(' ')})` : ' ';
+  };
+  const argumentsOf = (list: readonly Word[]) =>
+    list
+      .map(({ short, long, help, takesValue, complete }) => {
+        const value = takesValue ? `:value:${action(complete)}` : '';
+        const name = short ? `'(${short} ${long})'{${short},${long}}'` : `'${long}`;
+        return `    ${name}[${escaped(help)}]${value}'`;
+      })
+      .join(' \\\n');
+  const perCommand = [...words]
+    .filter(([name]) => name !== 'tunnel')
+    .map(([name, list]) => {
+      const shells = name === 'completion' ? ` \\\n    '1:shell:(${SHELLS.join(' ')})'` : '';
+      return `  ${name}) shift words; ((CURRENT--)); _arguments \\\n${argumentsOf(list)}${shells} ;;`;
+    });
+  return `#compdef tunconnector
+case $words[2] in
+${perCommand.join('\n')}
+  *) _arguments \\
+${argumentsOf(words.get('tunnel') ?? [])} \\
+    '1:command:(${names.join(' ')})' ;;
+esac
+`;
+}
+
+function fish(names: string[], words: Map<string, Word[]>): string {
+  const quoted = (text: string) => `'${text.replace(/['\\]/g, '\\$&')}'`;
+  const action = (complete: Completion | undefined) => {
+    if (complete === 'file') return '-r -F';
+    if (complete === 'user') return "-x -a '(__fish_complete_users)'";
+    if (complete === 'interface') return "-x -a '(ls /sys/class/net)'";
+    return complete ? `-x -a ${quoted(complete.join(' '))}` : '-x';
+  };
+  const others = names.filter((name) => name !== 'tunnel').join(' ');
+  const lines = [...words].flatMap(([name, list]) => {
+    const seen =
+      name === 'tunnel' ? `not __fish_seen_subcommand_from ${others}` : `__fish_seen_subcommand_from ${name}`;
+    return list.map(({ short, long, help, takesValue, complete }) => {
+      const flags = `${short ? `-s ${short.slice(1)} ` : ''}-l ${long.slice(2)}`;
+      const value = takesValue ? ` ${action(complete)}` : '';
+      return `complete -c tunconnector -n ${quoted(seen)} ${flags}${value} -d ${quoted(help)}`;
+    });
+  });
+  return `# fish completion for tunconnector
+complete -c tunconnector -f
+complete -c tunconnector -n __fish_use_subcommand -a ${quoted(names.join(' '))}
+complete -c tunconnector -n '__fish_seen_subcommand_from completion' -a ${quoted(SHELLS.join(' '))}
+${lines.join('\n')}
+`;
+}

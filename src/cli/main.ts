@@ -1,0 +1,78 @@
+/** `tunconnector`: finds the command, runs it, and turns whatever goes wrong into one line and an exit code. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { addTunnelOptions, explainMistake, quiet, settingsOf } from './command-line.ts';
+import { completionCommand } from './completion.ts';
+import { Exit, reportError, usageError } from './exit.ts';
+import { suggestion } from './suggest.ts';
+import { runTunnelCommand } from './tunnel.ts';
+
+const AFTER_HELP = `
+Commands:
+  tunnel                 the above, and what runs when no command is named
+  completion SHELL       completion for bash, zsh or fish
+  COMMAND --help         more about one of them
+
+Examples:
+  tunconnector -p tun0 -s 10.0.0.2 -i 55555 -m server
+  tunconnector -n tun0 -c 10.0.0.3 -o 55555 -r 192.168.6.9 -m client
+
+The formats udp, raw and stream are neither encrypted nor authenticated: use them on networks you trust.
+Exit codes: 0 ended as asked, 1 failed while it ran, 2 usage or configuration, 3 no permission,
+4 the peer refused or its name does not resolve, 5 something is taken or missing on this machine.`;
+
+/** Runs one command line to its end. Sets the process's exit code. */
+export async function main(argv: readonly string[]): Promise<void> {
+  try {
+    process.exitCode = await run(argv);
+  } catch (error) {
+    process.exitCode = reportError(error, { verbose: argv.includes('--verbose') });
+  }
+}
+
+async function run(argv: readonly string[]): Promise<number> {
+  let code: number = Exit.ok;
+  const commands = allCommands((result) => {
+    code = result;
+  });
+  const [first = ''] = argv;
+  const name = first === '' || first.startsWith('-') ? 'tunnel' : first;
+  if (name === 'help') return run([...argv.slice(1, 2), '--help']);
+  const command = commands.get(name);
+  if (!command) {
+    const near = suggestion(name, [...commands.keys()]);
+    if (near) throw usageError(`unknown command "${name}"; did you mean ${near}?`);
+    const known = [...commands.keys()].join(', ');
+    throw usageError(`unknown command "${name}"`, `commands are ${known}; tunconnector --help tells more`);
+  }
+  try {
+    await command.parseAsync(first === name ? argv.slice(1) : [...argv], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return Exit.ok; // --help and --version
+    throw explainMistake(error, command);
+  }
+  return code;
+}
+
+/** By name. Each tells its exit code when it is done. */
+export function allCommands(done: (code: number) => void): Map<string, Command> {
+  const tunnel = addTunnelOptions(new Command('tunconnector'))
+    .version(version(), '--version', 'show the version')
+    .helpOption('-h, --help', 'show this help')
+    .description('Connects TUN or TAP interfaces of two or more hosts through UDP or TCP.')
+    .usage('[tunnel] [options]')
+    .addHelpText('after', AFTER_HELP)
+    .action(async (_options: unknown, command: Command) => {
+      const { settings, label } = settingsOf(command);
+      done(await runTunnelCommand(settings, label));
+    });
+  const all = new Map([['tunnel', quiet(tunnel)]]);
+  all.set('completion', quiet(completionCommand(() => all)));
+  return all;
+}
+
+export function version(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

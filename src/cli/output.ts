@@ -1,0 +1,235 @@
+/** What a running tunnel says: a line for people when something happens, or one JSON object per line. */
+import Table from 'cli-table3';
+import { TunconnectorError } from '../errors.ts';
+import type { PeerChange } from '../tunnel/tunconnector-peers.ts';
+import type { EndReport, EndUp, Traffic } from '../tunnel/tunconnector-report.ts';
+import { errorLine } from './exit.ts';
+import { formatBitRate, formatBytes, formatDuration, formatPacketRate, grouped } from './format.ts';
+import type { Format } from './options.ts';
+
+/** What is more to be said of an end that is up. */
+export interface UpDetails {
+  format: Format;
+  /** The process whose namespaces the interface is in, where these are not the caller's. */
+  inside?: number;
+}
+
+export interface Output {
+  up(up: EndUp, details: UpDetails): void;
+  peer(change: PeerChange): void;
+  mtu(change: { interface: string; mtu: number }): void;
+  stats(ends: readonly EndReport[]): void;
+  report(ends: readonly EndReport[], captures: readonly CaptureLine[], format: Format): void;
+  error(error: unknown): void;
+}
+
+export interface CaptureLine {
+  file: string;
+  packets: number;
+  missed: number;
+}
+
+/** The standard output, as far as this file is concerned. */
+export interface Screen {
+  write(text: string): unknown;
+  isTTY?: boolean;
+  columns?: number;
+}
+
+const bare = (prefix: string) => prefix.split('/')[0]!;
+
+/** A peer as people know it: by its inner addresses, or by its outer one where they are not known. */
+const nameOf = (peer: { addresses: readonly string[]; outer: string }) =>
+  peer.addresses.length > 0 ? peer.addresses.map(bare).join(', ') : peer.outer;
+
+/** `UDP port 55555`, or an address where the server listens on one alone. */
+function listeningOn(outer: string, format: Format): string {
+  const any = /^(?:0\.0\.0\.0|\[::\]):(\d+)$/.exec(outer);
+  const transport = format === 'stream' ? 'TCP' : 'UDP';
+  return any ? `${transport} port ${any[1]}` : `${transport} ${outer}`;
+}
+
+export function upLine(up: EndUp, { format, inside }: UpDetails): string {
+  const { side, interface: name, addresses, mtu, outer } = up;
+  const verb = format === 'raw' ? 'sending' : 'connected';
+  const where = side === 'server' ? `listening on ${listeningOn(outer, format)}` : `${verb} to ${outer}`;
+  const line = `${name} is up: ${addresses.join(', ')}, MTU ${mtu}, ${where}`;
+  if (inside === undefined) return line;
+  return `${line}; run programs in it with: nsenter --preserve-credentials -U -n -t ${inside} COMMAND`;
+}
+
+export function peerLine(change: PeerChange): string {
+  const { interface: name, outer, networks, reason, text } = change;
+  const who = change.side === 'client' ? outer : nameOf(change);
+  const because = reason ? ` (${reason})` : '';
+  const from = who === outer ? '' : ` from ${outer}`;
+  const behind = networks.length > 0 ? `, with ${networks.join(', ')} behind it` : '';
+  const sentences: Record<PeerChange['change'], string> = {
+    came: `${who} came${from}${behind}`,
+    gone: `${who} went${because}`,
+    moved: `${who} moved to ${outer}`,
+    silent: change.side === 'client' ? `${who} is silent${because}; still trying` : `${who} is silent`,
+    back: `${who} is back${because}`,
+    refused:
+      change.side === 'client'
+        ? `${who} refuses: ${text || reason}; still trying`
+        : `refused ${outer}${who === outer ? '' : ` as ${who}`}: ${text || reason}`,
+    waiting: `no answer from ${who}; still trying`,
+  };
+  return `${name}: ${sentences[change.change]}`;
+}
+
+/** Rates between two looks at the same end. */
+export interface Rates {
+  seconds: number;
+  sent: { packetsPerSecond: number; bitsPerSecond: number };
+  received: { packetsPerSecond: number; bitsPerSecond: number };
+  dropped: number;
+}
+
+export function ratesOf(now: EndReport, before: EndReport | undefined): Rates {
+  const seconds = Math.max(1e-3, (now.duration - (before?.duration ?? 0)) / 1e9);
+  const rate = (a: Traffic, b: Traffic | undefined) => ({
+    packetsPerSecond: Math.round((a.packets - (b?.packets ?? 0)) / seconds),
+    bitsPerSecond: Math.round(((a.bytes - (b?.bytes ?? 0)) * 8) / seconds),
+  });
+  return {
+    seconds,
+    sent: rate(now.sent, before?.sent),
+    received: rate(now.received, before?.received),
+    dropped: sum(now.drops) - sum(before?.drops ?? {}),
+  };
+}
+
+const sum = (drops: Record<string, number>) => Object.values(drops).reduce((a, b) => a + b, 0);
+
+export class TextOutput implements Output {
+  readonly #screen: Screen;
+  readonly #before = new Map<string, EndReport>();
+  #refreshing = false;
+
+  constructor(screen: Screen = process.stdout) {
+    this.#screen = screen;
+  }
+
+  up(up: EndUp, details: UpDetails): void {
+    this.#line(upLine(up, details));
+  }
+
+  peer(change: PeerChange): void {
+    this.#line(peerLine(change));
+  }
+
+  mtu(): void {}
+
+  stats(ends: readonly EndReport[]): void {
+    const parts = ends.map((end) => {
+      const { sent, received, dropped } = ratesOf(end, this.#before.get(end.interface));
+      this.#before.set(end.interface, end);
+      const way = (arrow: string, rate: Rates['sent']) =>
+        `${arrow} ${formatBitRate(rate.bitsPerSecond).padStart(12)} ${formatPacketRate(rate.packetsPerSecond).padStart(12)}`;
+      const peers = end.side === 'server' ? `  ${end.peers.length} peers` : '';
+      return `${end.interface}  ${way('out', sent)}  ${way('in', received)}  dropped ${grouped(dropped)}${peers}`;
+    });
+    const text = parts.join(' | ');
+    if (!this.#screen.isTTY) {
+      this.#screen.write(`${text}\n`);
+      return;
+    }
+    this.#screen.write(`\r${text.slice(0, (this.#screen.columns ?? 80) - 1)}\x1b[K`);
+    this.#refreshing = true;
+  }
+
+  report(ends: readonly EndReport[], captures: readonly CaptureLine[], format: Format): void {
+    for (const end of ends) this.#line(reportText(end, format));
+    for (const { file, packets, missed } of captures) {
+      this.#line(`${file}: ${grouped(packets)} packets${missed > 0 ? `, ${grouped(missed)} missed` : ''}`);
+    }
+  }
+
+  error(): void {
+    this.#clear();
+  }
+
+  #line(text: string): void {
+    this.#clear();
+    this.#screen.write(`${text}\n`);
+  }
+
+  #clear(): void {
+    if (this.#refreshing) this.#screen.write('\r\x1b[K');
+    this.#refreshing = false;
+  }
+}
+
+/** The table at the end. */
+export function reportText(end: EndReport, format: Format): string {
+  const role =
+    end.side === 'server' ? `server on ${listeningOn(end.outer, format)}` : `client of ${end.outer}`;
+  const table = new Table({
+    head: [end.interface, 'packets', 'bytes'],
+    colAligns: ['left', 'right', 'right'],
+    // A line below the head, none between rows.
+    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
+    style: { head: [], border: [] },
+  });
+  table.push(
+    ['into the tunnel', grouped(end.sent.packets), formatBytes(end.sent.bytes)],
+    ['out of the tunnel', grouped(end.received.packets), formatBytes(end.received.bytes)],
+  );
+  const drops = Object.entries(end.drops).sort(([, a], [, b]) => b - a);
+  if (drops.length === 0) table.push(['dropped', '0', '']);
+  for (const [reason, n] of drops) table.push([`dropped: ${reason}`, grouped(n), '']);
+  const peers = end.peers.map((peer) => {
+    const inner = nameOf(peer);
+    return `${inner}${inner === peer.outer ? '' : ` from ${peer.outer}`}${peer.silent ? ', silent' : ''}`;
+  });
+  const lines = [`${end.interface}: ${role}, up for ${formatDuration(end.duration)}`, table.toString()];
+  if (end.side === 'server')
+    lines.push(peers.length > 0 ? `peers at the end: ${peers.join('; ')}` : 'no peers at the end');
+  return lines.join('\n');
+}
+
+export class JsonOutput implements Output {
+  readonly #write: (text: string) => unknown;
+  readonly #before = new Map<string, EndReport>();
+
+  constructor(screen: Screen = process.stdout) {
+    this.#write = (text) => screen.write(text);
+  }
+
+  up(up: EndUp, { format, inside }: UpDetails): void {
+    this.#event('up', { ...up, format, ...(inside === undefined ? {} : { inside }) });
+  }
+
+  peer(change: PeerChange): void {
+    this.#event('peer', { ...change });
+  }
+
+  mtu(change: { interface: string; mtu: number }): void {
+    this.#event('mtu', change);
+  }
+
+  stats(ends: readonly EndReport[]): void {
+    const parts = ends.map((end) => {
+      const { network: _, ...rest } = end;
+      const rates = ratesOf(end, this.#before.get(end.interface));
+      this.#before.set(end.interface, end);
+      return { ...rest, rates };
+    });
+    this.#event('stats', { ends: parts });
+  }
+
+  report(ends: readonly EndReport[], captures: readonly CaptureLine[], format: Format): void {
+    this.#event('report', { format, ends, captures });
+  }
+
+  error(error: unknown): void {
+    const code = error instanceof TunconnectorError ? error.code : 'ERR_INTERNAL';
+    this.#event('error', { code, message: errorLine(error) });
+  }
+
+  #event(event: string, details: object): void {
+    this.#write(`${JSON.stringify({ time: new Date().toISOString(), event, ...details })}\n`);
+  }
+}

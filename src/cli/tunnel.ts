@@ -1,0 +1,194 @@
+/** `tunconnector tunnel`: sets up, says what happens, and takes everything back at the end. */
+import type { TunconnectorError } from '../errors.ts';
+import type { LinkCapture } from '../tun/capture.ts';
+import { captureToFile } from '../tun/live-capture-file.ts';
+import type { Outside } from '../tunnel/live-outside.ts';
+import { TunConnector } from '../tunnel/tunconnector.ts';
+import { exitCodeOf, reportError, usageError } from './exit.ts';
+import type { OptionName, Settings } from './options.ts';
+import { JsonOutput, type Output, TextOutput } from './output.ts';
+import { type Account, becomeUser, findAccount, MtuHelper } from './privileges.ts';
+import { insideNamespace, runRootless } from './rootless.ts';
+import { tunnelOptions } from './settings.ts';
+
+/** Runs until a signal or a failure, and returns the exit code. @throws what kept it from starting */
+export async function runTunnelCommand(
+  settings: Settings,
+  label?: (name: OptionName) => string,
+): Promise<number> {
+  const options = tunnelOptions(settings, label);
+  const outside = settings.rootless ? insideNamespace() : undefined;
+  if (settings.rootless && !outside) return runRootless(options);
+  const output = settings.json ? new JsonOutput() : new TextOutput();
+  const command = new TunnelCommand(settings, new TunConnector(options, outside && { outside }), output);
+  try {
+    return await command.run(outside);
+  } catch (error) {
+    output.error(error);
+    throw error;
+  }
+}
+
+class TunnelCommand {
+  readonly #settings: Settings;
+  readonly #tunnel: TunConnector;
+  readonly #output: Output;
+  readonly #captures: { file: string; capture: LinkCapture }[] = [];
+  #helper: MtuHelper | undefined;
+  #wasUp = false;
+
+  constructor(settings: Settings, tunnel: TunConnector, output: Output) {
+    this.#settings = settings;
+    this.#tunnel = tunnel;
+    this.#output = output;
+  }
+
+  async run(outside: Outside | undefined): Promise<number> {
+    const { user, stats } = this.#settings;
+    const account = user === undefined ? undefined : await findAccount(user);
+    const ended = this.#untilEnd();
+    this.#listen(outside);
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      await this.#start(account);
+      if (stats !== undefined) {
+        timer = setInterval(() => this.#output.stats(this.#tunnel.report().ends), stats * 1000);
+      }
+      await ended.promise;
+      return 0;
+    } catch (error) {
+      if (!this.#wasUp) throw error;
+      // It ran: the figures are worth seeing, whatever ended it.
+      this.#output.error(error);
+      reportError(error, { verbose: this.#settings.verbose ?? false });
+      return exitCodeOf(error);
+    } finally {
+      clearInterval(timer);
+      await this.#finish();
+      ended.forget();
+    }
+  }
+
+  async #start(account: Account | undefined): Promise<void> {
+    this.#note(`setting up ${this.#tunnel.ends.map(({ side }) => side).join(' and ')}`);
+    await this.#tunnel.start();
+    await this.#capture();
+    for (const { interface: name, network } of this.#tunnel.report().ends) {
+      for (const { app, report } of network.apps) this.#note(`${name}: ${app}: ${described(report)}`);
+    }
+    if (account) this.#become(account);
+  }
+
+  #listen(outside: Outside | undefined): void {
+    const { format } = this.#tunnel.options;
+    const inside = outside ? process.pid : undefined;
+    this.#tunnel.on('up', (up) => {
+      this.#wasUp = true;
+      this.#output.up(up, { format, inside });
+    });
+    this.#tunnel.on('peer', (change) => {
+      // Told as the error that ends the command.
+      if (change.side === 'client' && change.change === 'refused' && !this.#wasUp) return;
+      this.#output.peer(change);
+    });
+    this.#tunnel.on('mtu', (change) => {
+      this.#note(`${change.interface}: MTU ${change.mtu}`);
+      this.#output.mtu(change);
+    });
+  }
+
+  /** Settles with the first SIGINT, SIGTERM or SIGHUP, rejects when the tunnel cannot go on. */
+  #untilEnd(): { promise: Promise<void>; forget: () => void } {
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+    let stop = () => {};
+    let fail = (_error: unknown) => {};
+    const promise = new Promise<void>((resolve, reject) => {
+      stop = resolve;
+      fail = reject;
+    });
+    // Awaited only when everything is set up.
+    promise.catch(() => {});
+    let asked = false;
+    const onSignal = (signal: NodeJS.Signals) => {
+      // The second one does not wait for anything; the janitor still cleans up.
+      if (asked) process.exit(signal === 'SIGINT' ? 130 : 143);
+      asked = true;
+      stop();
+    };
+    const onFailure = (error: unknown) => fail(error);
+    for (const signal of signals) process.on(signal, onSignal);
+    process.on('uncaughtException', onFailure);
+    process.on('disconnect', stop);
+    this.#tunnel.on('error', onFailure);
+    const forget = () => {
+      for (const signal of signals) process.off(signal, onSignal);
+      process.off('uncaughtException', onFailure);
+      process.off('disconnect', stop);
+    };
+    return { promise, forget };
+  }
+
+  async #capture(): Promise<void> {
+    const { pcap } = this.#settings;
+    if (pcap === undefined) return;
+    const several = this.#tunnel.ends.length > 1;
+    for (const end of this.#tunnel.ends) {
+      const file = several ? withSuffix(pcap, end.interface) : pcap;
+      const onEnd = ({ error }: { error: TunconnectorError | undefined }) => {
+        if (error) reportError(error);
+      };
+      const capture = await captureToFile(end.network, 'tun', file, { onEnd });
+      this.#captures.push({ file, capture });
+    }
+  }
+
+  #become(account: Account): void {
+    const { format, mtu } = this.#tunnel.options;
+    const client = this.#tunnel.ends.find(({ side }) => side === 'client');
+    if (client && format === 'udp' && mtu === undefined) {
+      const helper = new MtuHelper(account);
+      this.#helper = helper;
+      client.setInterfaceMtu = (name, bytes) => helper.set(name, bytes);
+    }
+    try {
+      becomeUser(account);
+    } catch (error) {
+      throw usageError(`--user: cannot become ${account.name} (${(error as NodeJS.ErrnoException).code})`);
+    }
+    this.#note(`now running as ${account.name} (${account.uid})`);
+  }
+
+  async #finish(): Promise<void> {
+    const summaries = await Promise.all(
+      this.#captures.map(async ({ file, capture }) => {
+        const { packets, missed } = await capture.stop();
+        return { file, packets, missed };
+      }),
+    );
+    const { ends } = this.#tunnel.report();
+    try {
+      await this.#tunnel.close();
+    } finally {
+      this.#helper?.close();
+      if (this.#wasUp) this.#output.report(ends, summaries, this.#tunnel.options.format);
+    }
+  }
+
+  #note(text: string): void {
+    if (this.#settings.verbose) process.stderr.write(`${text}\n`);
+  }
+}
+
+/** What an app has to tell when it is set up: what is switched on, and figures that are not zero. */
+function described(report: Record<string, number | string | boolean>): string {
+  const parts = Object.entries(report)
+    .filter(([, value]) => value !== 0 && value !== '')
+    .map(([key, value]) => (typeof value === 'boolean' ? `${value ? '' : 'no '}${key}` : `${key} ${value}`));
+  return parts.join(', ') || 'ready';
+}
+
+/** `trace.pcapng` is `trace-tun1.pcapng`: one network, one file. */
+function withSuffix(file: string, name: string): string {
+  const dot = /\.[^./]+$/.exec(file);
+  return dot ? `${file.slice(0, dot.index)}-${name}${dot[0]}` : `${file}-${name}`;
+}

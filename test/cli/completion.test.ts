@@ -1,0 +1,47 @@
+import { spawnSync } from 'node:child_process';
+import { Command } from 'commander';
+import { describe, expect, it } from 'vitest';
+import { addTunnelOptions } from '../../src/cli/command-line.ts';
+import { completionCommand, completionScript } from '../../src/cli/completion.ts';
+import { OPTION_NAMES, specOf } from '../../src/cli/options.ts';
+
+const commands = new Map([['tunnel', addTunnelOptions(new Command('tunconnector'))]]);
+commands.set(
+  'completion',
+  completionCommand(() => commands),
+);
+const script = (shell: 'bash' | 'zsh' | 'fish') => completionScript(shell, commands);
+
+describe('completion scripts', () => {
+  it.each(['bash', 'zsh', 'fish'] as const)('for %s know every option and its letter', (shell) => {
+    const text = script(shell);
+    for (const name of OPTION_NAMES) {
+      const { short } = specOf(name);
+      expect(text).toContain(shell === 'fish' ? `-l ${name}` : `--${name}`);
+      if (short)
+        expect(text).toMatch(shell === 'fish' ? new RegExp(`-s ${short} -l ${name}\\b`) : `-${short}`);
+    }
+  });
+
+  it('for bash offer options, values and files', () => {
+    const complete = (...words: string[]) => {
+      const asked = `COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _tunconnector; echo "\${COMPREPLY[*]}"`;
+      const { stdout, stderr } = spawnSync('bash', ['-c', `${script('bash')}\n${asked}`], {
+        encoding: 'utf8',
+      });
+      expect(stderr).toBe('');
+      return stdout.trim().split(' ');
+    };
+    expect(complete('tunconnector', '--serveri')).toEqual(['--serverinterface', '--serverip']);
+    expect(complete('tunconnector', '-m', '')).toEqual(['client', 'server', 'both']);
+    expect(complete('tunconnector', 'comp')).toEqual(['completion']);
+    expect(complete('tunconnector', 'completion', 'z')).toEqual(['zsh']);
+    expect(complete('tunconnector', '--config', 'package.js')).toContain('package.json');
+    expect(complete('tunconnector', '-p', 'l')).toContain('lo');
+  });
+
+  it('quote what a shell would misread', () => {
+    expect(script('fish')).toContain("-d 'the server\\'s interface, which is made'");
+    expect(script('zsh')).toContain("[the server'\\''s interface, which is made]");
+  });
+});
