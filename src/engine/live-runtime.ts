@@ -79,6 +79,8 @@ class LiveDriver implements Driver {
   #nextKey = 1;
   #immediate: NodeJS.Immediate | undefined;
   #turning = false;
+  /** Somebody called `wake` during the turn: one more breath, for this one may be past what it was about. */
+  #woken = false;
   #stopped = false;
 
   constructor(runtime: LiveRuntime, network: Driven) {
@@ -89,7 +91,11 @@ class LiveDriver implements Driver {
   }
 
   wake(): void {
-    if (this.#stopped || this.#turning) return;
+    if (this.#stopped) return;
+    if (this.#turning) {
+      this.#woken = true;
+      return;
+    }
     this.#immediate ??= setImmediate(() => {
       this.#immediate = undefined;
       this.#turn();
@@ -115,8 +121,10 @@ class LiveDriver implements Driver {
       const ready = this.#native.pollerWait(this.#poller, 0);
       for (let i = 0; i < ready; i++) this.#watches.get(this.#ready[2 * i])?.note(this.#ready[2 * i + 1]);
       const end = this.#runtime.now() + TURN;
-      do more = network.breathe();
-      while (more && this.#runtime.now() < end);
+      do {
+        this.#woken = false;
+        more = network.breathe() || this.#woken;
+      } while (more && this.#runtime.now() < end);
     } catch (error) {
       this.#turning = false;
       network.fail(error);
