@@ -15,6 +15,7 @@ export {
 } from './app.ts';
 export { Join, join, Sink, sink, Tee, tee } from './basic.ts';
 export type { NetworkConfig } from './config.ts';
+export { diffConfig, formatConfig, parseConfig } from './config-text.ts';
 export { LINK_CAPACITY, type Link } from './link.ts';
 export { LiveRuntime, liveRuntime } from './live-runtime.ts';
 export { Network, type NetworkOptions } from './network.ts';
