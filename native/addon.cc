@@ -23,3 +23,9 @@ NAPI_MODULE_INIT() {
   defineBytes(env, exports, self);
   return exports;
 }
+
+// What `new T[n]` calls when n overflows. Where libstdc++ has it, it binds the addon to GLIBCXX 3.4.29 (GCC 11) for
+// the sake of a throw that is an abort under -fno-exceptions anyway.
+namespace std {
+[[noreturn]] void __throw_bad_array_new_length() { __builtin_abort(); }
+}  // namespace std

@@ -1,9 +1,9 @@
 #include "netns.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include <cerrno>
 
@@ -17,12 +17,12 @@ struct Errand {
   int result;
 };
 
-void* run(void* data) {
+void run(void* data) {
   Errand* errand = static_cast<Errand*>(data);
   int fd = open(errand->path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
     errand->result = errand->failure->set(errno, "open", errand->path);
-    return nullptr;
+    return;
   }
   // Moves this thread alone; it ends with the errand.
   int moved = setns(fd, CLONE_NEWNET);
@@ -30,7 +30,6 @@ void* run(void* data) {
   close(fd);
   errand->result = moved == 0 ? errand->work(errand->argument, errand->failure)
                               : errand->failure->set(error, "setns", errand->path);
-  return nullptr;
 }
 
 }  // namespace
@@ -38,9 +37,10 @@ void* run(void* data) {
 int inNamespace(const char* path, int (*work)(void*, Failure*), void* argument, Failure* failure) {
   if (path[0] == '\0') return work(argument, failure);
   Errand errand{path, work, argument, failure, -1};
-  pthread_t thread;
-  int error = pthread_create(&thread, nullptr, run, &errand);
-  if (error != 0) return failure->set(error, "pthread_create", path);
-  pthread_join(thread, nullptr);
+  // Node's threads rather than the C library's own: those bind the addon to glibc 2.34 where it is built on one.
+  uv_thread_t thread;
+  int error = uv_thread_create(&thread, run, &errand);
+  if (error != 0) return failure->set(-error, "uv_thread_create", path);
+  uv_thread_join(&thread);
   return errand.result;
 }
