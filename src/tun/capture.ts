@@ -36,7 +36,7 @@ export interface CaptureOptions {
   snapLength?: number;
   /** Also packets that apps drop, on the interface `drops`, with the comment `dropped: reason (app)`. */
   drops?: boolean;
-  /** Only links that carry this. libpcap (tcpdump) reads no file with several link types; Wireshark does. */
+  /** Only links and drops that are this. libpcap (tcpdump) reads no file with several link types; Wireshark does. */
   layer?: Layer;
   /** Ends by itself after so many packets. */
   count?: number;
@@ -44,6 +44,11 @@ export interface CaptureOptions {
   limit?: number;
   /** What frames of L2 links begin with, where it is not Ethernet (a `LinkType`). */
   frameType?: number;
+  /**
+   * One interface of this name for all links and drops, instead of one for each. libpcap 1.10 reads no file with two
+   * interfaces of raw IP: it compares the number of the second in the file with its own number for the first.
+   */
+  merge?: string;
   /** Called once, when it has ended, whatever ended it. */
   onEnd?: (summary: CaptureSummary) => void;
 }
@@ -86,7 +91,7 @@ export interface NamedLink {
  * The links of a network as they were written: one with an inserted cutting app is the part in front of it, where
  * superframes are whole. The part behind can be had under its own name, `cut:...`.
  */
-export function capturableLinks(network: Network): NamedLink[] {
+function capturableLinks(network: Network): NamedLink[] {
   const links = network.links();
   const behind = new Map(links.map(({ link }) => link.name.split(' -> ') as [string, string]));
   return links.map(({ link, layer }) => {
@@ -94,6 +99,11 @@ export function capturableLinks(network: Network): NamedLink[] {
     const next = to.startsWith('cut:') ? behind.get(to.replace(/\.in$/, '.out')) : undefined;
     return { name: next ? `${from} -> ${next}` : link.name, link, layer };
   });
+}
+
+/** Without what stands behind inserted cutting apps: the links as people know them. */
+export function writtenLinks(network: Network): NamedLink[] {
+  return capturableLinks(network).filter(({ name }) => !name.startsWith('cut:'));
 }
 
 export class LinkCapture {
@@ -106,6 +116,8 @@ export class LinkCapture {
   readonly #left: number;
   readonly #sources = new Map<Link, Source>();
   #drops: Source | undefined;
+  /** What all sources share when they are merged. */
+  readonly #merged = { interfaces: new Int32Array(LAYERS).fill(-1), missed: new Float64Array(LAYERS) };
   readonly #comments = new Map<number, string>();
   #cancelTick: () => void = () => {};
   #packets = 0;
@@ -183,7 +195,7 @@ export class LinkCapture {
   }
 
   #nothingFound(links: LinkSelector): Error {
-    const names = capturableLinks(this.#network).map(({ name }) => `"${name}"`);
+    const names = writtenLinks(this.#network).map(({ name }) => `"${name}"`);
     const only = this.#options.layer ? ` that carries ${this.#options.layer}` : '';
     return configError(
       `links: no link${only} matches "${links}"`,
@@ -208,13 +220,18 @@ export class LinkCapture {
 
   #watchDrops(): void {
     const source = this.#newSource('drops');
+    const { pool } = this.#network;
+    const only = this.#options.layer === undefined ? -1 : LAYER_NUMBER[this.#options.layer];
     this.#drops = source;
-    source.detach = addWitness(this.#network.pool, (handle, reason, actor) => {
+    source.detach = addWitness(pool, (handle, reason, actor) => {
+      if (only >= 0 && pool.layer[handle] !== only) return;
       this.#write(source, handle, this.#comment(reason, actor));
     });
   }
 
   #newSource(name: string): Source {
+    const { interfaces, missed } = this.#merged;
+    if (this.#options.merge !== undefined) return { name, interfaces, missed, detach: () => {} };
     return {
       name,
       interfaces: new Int32Array(LAYERS).fill(-1),
@@ -226,7 +243,7 @@ export class LinkCapture {
   #rename(source: Source, name: string): void {
     this.#noteMissed(source);
     source.name = name;
-    source.interfaces.fill(-1);
+    if (this.#options.merge === undefined) source.interfaces.fill(-1);
   }
 
   #noteMissed(source: Source): void {
@@ -242,7 +259,8 @@ export class LinkCapture {
     if (id < 0) {
       const linkType =
         layer === 3 ? LinkType.Raw : layer === 2 ? (this.#options.frameType ?? LinkType.Ethernet) : USER0;
-      id = this.#writer.addInterface({ linkType, name: source.name, description: DESCRIPTIONS[layer] });
+      const name = this.#options.merge ?? source.name;
+      id = this.#writer.addInterface({ linkType, name, description: DESCRIPTIONS[layer] });
       source.interfaces[layer] = id;
     }
     return id;

@@ -127,7 +127,8 @@ const REMEDIES: Record<string, string> = {
   EISDIR: 'give the name of a file, not of a directory',
 };
 
-function writeError(file: string, error: unknown): TunconnectorError {
+/** ERR_CAPTURE for what a file system said. */
+export function writeError(file: string, error: unknown): TunconnectorError {
   const { code, syscall, message } = error as NodeJS.ErrnoException;
   return new TunconnectorError('ERR_CAPTURE', `${file} cannot be written (${code ?? message})`, {
     cause: error,

@@ -233,6 +233,20 @@ describe('a capture', () => {
     await net.close();
   });
 
+  it('puts all links into one interface when it is told to, drops too', async () => {
+    await using run = await setup();
+    const output = new MemoryOutput();
+    const capture = captureLink(run.net, 'all', output, { merge: 'net', drops: true, limit: 1 });
+    run.send(20, 21);
+    output.pending = 1;
+    run.send(22);
+    expect(await capture.stop()).toMatchObject({ packets: 4, missed: 2 });
+    const records = readAll(output.bytes);
+    expect(new Set(records.map((each) => each.interface.name))).toEqual(new Set(['net']));
+    expect(records[0]!.interface).toMatchObject({ id: 0, received: 6, dropped: 2 });
+    expect(records.flatMap((each) => each.comments)).toEqual(['dropped: odd-length (odd)']);
+  });
+
   it('is refused when no link is meant, with the links there are', async () => {
     await using run = await setup();
     expect(() => captureLink(run.net, 'c', new MemoryOutput())).toThrow(
