@@ -14,7 +14,8 @@ import { CaptureReader } from '../packet/capture-reader.ts';
 import { type CaptureSummary, captureLink } from '../tun/capture.ts';
 import { streamOutput, writeError } from '../tun/live-capture-file.ts';
 import { runCommand } from '../tun/live-command.ts';
-import { type ControlLink, connectControl, listNetworks } from '../tun/live-control.ts';
+import type { ControlLink } from '../tun/live-control.ts';
+import { connectControl, listNetworks } from '../tun/live-control-client.ts';
 import { interfaceName } from '../tun/live-ip.ts';
 import { packetSocket } from '../tun/packet-socket.ts';
 import { Exit, usageError } from './exit.ts';
@@ -24,6 +25,7 @@ const END_LIMIT = 2_000;
 
 interface Options {
   link?: string;
+  perLink?: boolean;
   snaplen?: string;
   drops?: boolean;
   count?: string;
@@ -33,6 +35,8 @@ interface Options {
 interface Wanted {
   name: string;
   link: string | undefined;
+  /** One interface in the file for all links. */
+  merge: boolean;
   snapLength: number | undefined;
   drops: boolean;
   count: number | undefined;
@@ -65,6 +69,10 @@ export function captureCommand(
       '--link <pattern>',
       'only these links of a network: an app, app.output, "a.out -> *", all; several with commas',
     )
+    .option(
+      '--per-link',
+      'an interface for each link on standard output too: for tshark, tcpdump reads only one',
+    )
     .option('--snaplen <bytes>', 'keep the beginning of each packet only (default: 262144)')
     .option('--drops', 'also packets that apps of a network drop, with the reason as comment')
     .option('--count <packets>', 'end after so many')
@@ -73,13 +81,10 @@ export function captureCommand(
       'after',
       `
 Examples:
-  tunconnector capture tun0 tunnel.pcapng
-  tunconnector capture tun0 | tcpdump -n -r -
-  tunconnector capture tun0 --link all --drops all.pcapng   (Wireshark shows each link as an interface)
-  tunconnector capture eth0 --count 100 - | tshark -r -
-
-Without --link, the links of a network that carry IP packets (or else frames) are captured: tcpdump reads only files
-whose interfaces are all of one kind.`,
+  tunconnector capture tun0 tunnel.pcapng                  every link as an interface, for Wireshark
+  tunconnector capture tun0 --drops | tcpdump -n -r -      the IP packets (or else the frames) as one interface
+  tunconnector capture tun0 --link "tun.*" --count 100 - | tshark -r -
+  tunconnector capture eth0 --duration 10s eth0.pcapng`,
     )
     .action(async (name: string, file: string | undefined, options: Options) => {
       done(await capture(name, file, options));
@@ -87,15 +92,16 @@ whose interfaces are all of one kind.`,
 }
 
 async function capture(name: string, file: string | undefined, options: Options): Promise<number> {
+  const toStdout = file === undefined || file === '-';
   const wanted: Wanted = {
     name,
     link: options.link,
+    merge: toStdout && !options.perLink,
     snapLength: wholeNumber('--snaplen', options.snaplen, 1 << 20),
     drops: options.drops ?? false,
     count: wholeNumber('--count', options.count, Number.MAX_SAFE_INTEGER),
   };
   const length = options.duration === undefined ? undefined : duration(options.duration) / MILLISECOND;
-  const toStdout = file === undefined || file === '-';
   if (toStdout && process.stdout.isTTY) {
     throw usageError(
       'standard output is a terminal',
@@ -105,9 +111,15 @@ async function capture(name: string, file: string | undefined, options: Options)
   const running = (await listNetworks()).map((each) => each.name);
   const isNetwork = running.includes(name);
   const frameType = isNetwork ? undefined : await frameTypeOf(name, running);
-  if (!isNetwork && (wanted.link !== undefined || wanted.drops)) {
-    throw usageError(`${wanted.drops ? '--drops' : '--link'} is for networks, and "${name}" is an interface`);
-  }
+  const forNetworks = wanted.drops
+    ? '--drops'
+    : wanted.link !== undefined
+      ? '--link'
+      : options.perLink
+        ? '--per-link'
+        : '';
+  if (!isNetwork && forNetworks)
+    throw usageError(`${forNetworks} is for networks, and "${name}" is an interface`);
   const stream = toStdout ? process.stdout : await createFile(file);
   const stop = stopper(length);
   try {
@@ -127,7 +139,8 @@ async function captureNetwork(wanted: Wanted, stream: Writable, file: string, st
   await using client = await connectControl(wanted.name);
   const { bytes, end } = await client.capture({
     links: wanted.link ?? 'all',
-    layer: wanted.link === undefined ? mainLayer(await client.links()) : undefined,
+    layer: wanted.merge && wanted.link === undefined ? mainLayer(await client.links()) : undefined,
+    merge: wanted.merge ? wanted.name : undefined,
     snaplen: wanted.snapLength,
     drops: wanted.drops,
     count: wanted.count,
@@ -192,7 +205,7 @@ async function captureInterface(
       snapLength: wanted.snapLength,
       count: wanted.count,
       frameType,
-      nameOf: () => wanted.name,
+      merge: wanted.name,
       onEnd: stop.now,
     });
     await network.start();
