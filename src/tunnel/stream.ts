@@ -105,7 +105,6 @@ export class StreamTunnel implements App {
 
   pull({ output, now }: Ports, room: number): boolean {
     const peering = this.#peering!;
-    this.#inside = output.inside;
     peering.again = false;
     if (peering.newcomer) peering.hear(peering.newcomer);
     const more = peering.peer !== undefined && this.#receive(peering.peer, output.inside, room, now);
@@ -161,8 +160,9 @@ export class StreamTunnel implements App {
 
   // ── 2. from the inside to TCP
 
-  push({ input, now }: Ports): void {
+  push({ input, output, now }: Ports): void {
     const peering = this.#peering!;
+    this.#inside = output.inside;
     peering.tend(now);
     const link = input.inside;
     const outbox = this.#outbox!;
@@ -189,7 +189,7 @@ export class StreamTunnel implements App {
   nextDeadline(): number {
     const peering = this.#peering!;
     // Where there is no room, the network comes back by itself when there is.
-    return peering.again && (this.#inside?.room ?? 1) > 0 ? 0 : peering.deadline;
+    return peering.again && (this.#inside?.room ?? 0) > 0 ? 0 : peering.deadline;
   }
 
   held(): number {

@@ -89,6 +89,19 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat', 'gcc'))('a stream tunnel a
       expect(await index()).toBe(before);
     });
 
+    it(`heal within 3 s after the library's end was closed and started anew, as ${mine}`, async () => {
+      const process = await peer(its);
+      const first = await here(mine);
+      await first.event('up');
+      await first.net.close();
+      await process.waitFor('down');
+      await sleep(500);
+      const start = Date.now();
+      await here(mine);
+      await untilPing(b, '10.0.0.3', 4000);
+      expect(Date.now() - start).toBeLessThan(3000);
+    });
+
     it(`heal within 3 s after the path was cut for 5 s, as ${mine}`, async () => {
       await peer(its);
       const tunnel = await here(mine);
