@@ -70,6 +70,8 @@ export function explainMistake(error: CommanderError, command: Command): Tunconn
       const word = command.args.at(-1)!;
       return usageError(`unexpected "${word}"`, 'options begin with "-"; tunconnector --help lists them');
     }
+    case 'commander.missingArgument':
+      return usageError(`the ${found} is missing`, `${command.name()} --help tells more`);
     default:
       return usageError(error.message.replace(/^error: /, '').replaceAll('\n', ' '));
   }

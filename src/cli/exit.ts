@@ -11,7 +11,7 @@ export const Exit = {
   permission: 3,
   /** The peer refused, or its name does not resolve. */
   peer: 4,
-  /** Something is taken or missing on this machine: a port, an interface, /dev/net/tun, a program, the addon. */
+  /** Something is taken or missing on this machine: a port, an interface, /dev/net/tun, a program, the addon, a file's directory. */
   machine: 5,
 } as const;
 
@@ -29,6 +29,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   ERR_NATIVE: Exit.machine,
   ERR_PLATFORM: Exit.machine,
   ERR_COMMAND: Exit.machine,
+  ERR_CAPTURE: Exit.machine,
 };
 
 export function exitCodeOf(error: unknown): number {

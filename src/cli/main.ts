@@ -1,6 +1,7 @@
 /** `tunconnector`: finds the command, runs it, and turns whatever goes wrong into one line and an exit code. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { captureCommand } from './capture.ts';
 import { addTunnelOptions, explainMistake, quiet, settingsOf } from './command-line.ts';
 import { completionCommand } from './completion.ts';
 import { Exit, reportError, usageError } from './exit.ts';
@@ -10,6 +11,7 @@ import { runTunnelCommand } from './tunnel.ts';
 const AFTER_HELP = `
 Commands:
   tunnel                 the above, and what runs when no command is named
+  capture NAME [FILE]    packets of a running tunnel, or of any interface, as pcapng
   completion SHELL       completion for bash, zsh or fish
   COMMAND --help         more about one of them
 
@@ -23,6 +25,10 @@ Exit codes: 0 ended as asked, 1 failed while it ran, 2 usage or configuration, 3
 
 /** Runs one command line to its end. Sets the process's exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
+  // Whoever reads along may leave (`| head -1`); the tunnel goes on.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
   try {
     process.exitCode = await run(argv);
   } catch (error) {
@@ -68,6 +74,7 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
       done(await runTunnelCommand(settings, label));
     });
   const all = new Map([['tunnel', quiet(tunnel)]]);
+  all.set('capture', quiet(captureCommand(done)));
   all.set('completion', quiet(completionCommand(() => all)));
   return all;
 }

@@ -4,6 +4,7 @@ import type { LinkCapture } from '../tun/capture.ts';
 import { captureToFile } from '../tun/live-capture-file.ts';
 import type { Outside } from '../tunnel/live-outside.ts';
 import { TunConnector } from '../tunnel/tunconnector.ts';
+import { ControlSockets } from './control.ts';
 import { exitCodeOf, reportError, usageError } from './exit.ts';
 import type { OptionName, Settings } from './options.ts';
 import { JsonOutput, type Output, TextOutput } from './output.ts';
@@ -34,7 +35,10 @@ class TunnelCommand {
   readonly #tunnel: TunConnector;
   readonly #output: Output;
   readonly #captures: { file: string; capture: LinkCapture }[] = [];
+  readonly #control = new ControlSockets((text) => this.#note(text));
   #helper: MtuHelper | undefined;
+  /** What happened before everything was set up is told when it is. */
+  #held: (() => void)[] | undefined = [];
   #wasUp = false;
 
   constructor(settings: Settings, tunnel: TunConnector, output: Output) {
@@ -73,28 +77,41 @@ class TunnelCommand {
     this.#note(`setting up ${this.#tunnel.ends.map(({ side }) => side).join(' and ')}`);
     await this.#tunnel.start();
     await this.#capture();
+    for (const end of this.#tunnel.ends) await this.#control.serve(end);
     for (const { interface: name, network } of this.#tunnel.report().ends) {
       for (const { app, report } of network.apps) this.#note(`${name}: ${app}: ${described(report)}`);
     }
     if (account) this.#become(account);
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const tell of held) tell();
   }
 
   #listen(outside: Outside | undefined): void {
     const { format } = this.#tunnel.options;
     const inside = outside ? process.pid : undefined;
-    this.#tunnel.on('up', (up) => {
-      this.#wasUp = true;
-      this.#output.up(up, { format, inside });
-    });
+    this.#tunnel.on('up', (up) =>
+      this.#tell(() => {
+        this.#wasUp = true;
+        this.#output.up(up, { format, inside });
+      }),
+    );
     this.#tunnel.on('peer', (change) => {
       // Told as the error that ends the command.
       if (change.side === 'client' && change.change === 'refused' && !this.#wasUp) return;
-      this.#output.peer(change);
+      this.#tell(() => this.#output.peer(change));
     });
-    this.#tunnel.on('mtu', (change) => {
-      this.#note(`${change.interface}: MTU ${change.mtu}`);
-      this.#output.mtu(change);
-    });
+    this.#tunnel.on('mtu', (change) =>
+      this.#tell(() => {
+        this.#note(`${change.interface}: MTU ${change.mtu}`);
+        this.#output.mtu(change);
+      }),
+    );
+  }
+
+  #tell(event: () => void): void {
+    if (this.#held) this.#held.push(event);
+    else event();
   }
 
   /** Settles with the first SIGINT, SIGTERM or SIGHUP, rejects when the tunnel cannot go on. */
@@ -137,7 +154,7 @@ class TunnelCommand {
       const onEnd = ({ error }: { error: TunconnectorError | undefined }) => {
         if (error) reportError(error);
       };
-      const capture = await captureToFile(end.network, 'tun', file, { onEnd });
+      const capture = await captureToFile(end.network, 'tun', file, { merge: end.interface, onEnd });
       this.#captures.push({ file, capture });
     }
   }
@@ -167,6 +184,7 @@ class TunnelCommand {
     );
     const { ends } = this.#tunnel.report();
     try {
+      await this.#control.close();
       await this.#tunnel.close();
     } finally {
       this.#helper?.close();

@@ -230,7 +230,10 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
   #noticed(notice: AnyNotice): void {
     const known = this.#peers.known;
     const change = this.#peers.note(notice);
-    const { outer, addresses = [], networks = [], reason = '', text = '' } = notice;
+    const { outer, reason = '', text = '' } = notice;
+    // A client's own notices name its own addresses.
+    const peer = this.side === 'client' ? this.#peers.list()[0] : notice;
+    const { addresses = [], networks = [] } = peer ?? {};
     if (change) {
       const about = { addresses, networks, reason, text, outer: outer || this.#outer() };
       this.emit('peer', { side: this.side, interface: this.#name, change, ...about });
@@ -323,16 +326,25 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
     }
   }
 
-  /** Says which of the user's words an error is about. */
+  /** Says which of the user's words an error is about, and what helps. */
   #explain(error: unknown): unknown {
-    if (!(error instanceof TunconnectorError) || error.code !== 'ERR_PORT_IN_USE') return error;
-    const port = this.#server?.port;
-    return new TunconnectorError('ERR_PORT_IN_USE', `port ${port} is taken by another program`, {
-      remedy: `choose another, or end that program (ss -lnptu | grep ${port} shows it)`,
-      cause: error,
-      errno: error.errno,
-      syscall: error.syscall,
-    });
+    if (!(error instanceof TunconnectorError)) return error;
+    const { errno, syscall } = error;
+    const details = { errno, syscall, cause: error };
+    if (error.code === 'ERR_PORT_IN_USE') {
+      const { port } = this.#end;
+      const remedy = `choose another, or end that program (ss -lnptu | grep ${port} shows it)`;
+      return new TunconnectorError('ERR_PORT_IN_USE', `port ${port} is taken by another program`, {
+        ...details,
+        remedy,
+      });
+    }
+    if (syscall === 'open' && error.remedy === undefined && error.message.includes('/dev/net/tun')) {
+      const what = `${this.#name} cannot be made: /dev/net/tun is missing (${errno})`;
+      const remedy = 'load the module (modprobe tun); in a container, pass --device /dev/net/tun';
+      return new TunconnectorError('ERR_TUN_OPEN', what, { ...details, remedy });
+    }
+    return error;
   }
 }
 

@@ -18,7 +18,7 @@ const end: EndReport = {
   received: { packets: 20_000, bytes: 25_000_000 },
   drops: { 'no-owner': 3, 'udp-too-long': 12_000 },
   peers: [{ outer: '192.168.6.8:4000', addresses: ['10.0.0.3'], networks: [], silent: true }],
-  network: { time: 0, breaths: 0, links: [], apps: [], memory },
+  network: { time: 0, breaths: 0, links: [], apps: [], memory, formerDrops: {} },
 };
 const change: PeerChange = {
   side: 'server',

@@ -1,0 +1,51 @@
+/** Control sockets of running ends, so that `tunconnector capture tun0` finds them, and their removal whatever happens. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { TunconnectorError } from '../errors.ts';
+import { systemEnvironment } from '../tun/live-command.ts';
+import { type Control, serveControl } from '../tun/live-control.ts';
+import type { TunnelEnd } from '../tunnel/tunconnector-end.ts';
+import { errorLine } from './exit.ts';
+
+/** Reads to the end of its input, which comes with the end of who started it, also by kill -9. */
+const REMOVE_AT_END =
+  'while read -r line; do :; done; rm -f -- "$1"; rmdir -- "$(dirname -- "$1")" 2>/dev/null';
+
+export class ControlSockets {
+  readonly #controls: Control[] = [];
+  readonly #removers: ChildProcess[] = [];
+  readonly #note: (text: string) => void;
+
+  constructor(note: (text: string) => void) {
+    this.#note = note;
+  }
+
+  /** Serves an end under its interface's name. A tunnel without a control socket is still a tunnel. */
+  async serve(end: TunnelEnd): Promise<void> {
+    const name = end.interface;
+    try {
+      const control = await serveControl(end.network, name).catch((error: unknown) => {
+        // A namespace beside this one may have an interface of the same name.
+        if (!(error instanceof TunconnectorError) || error.code !== 'ERR_SOCKET') throw error;
+        return serveControl(end.network, `${name}-${process.pid}`);
+      });
+      this.#controls.push(control);
+      const remover = spawn('sh', ['-c', REMOVE_AT_END, 'sh', control.path], {
+        stdio: ['pipe', 'ignore', 'ignore'],
+        env: systemEnvironment(),
+        detached: true,
+      });
+      remover.on('error', () => {});
+      remover.stdin!.on('error', () => {});
+      remover.unref();
+      this.#removers.push(remover);
+      this.#note(`${name}: control socket ${control.path}`);
+    } catch (error) {
+      this.#note(`${name}: no control socket: ${errorLine(error)}`);
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#controls.map((control) => control.close()));
+    for (const remover of this.#removers) remover.stdin!.end();
+  }
+}
