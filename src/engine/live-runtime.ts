@@ -102,11 +102,12 @@ class LiveDriver implements Driver {
     });
   }
 
-  watch(fd: number, onReady: () => void): Watch {
+  watch(fd: number, onReady: () => void, onClose: () => void): Watch {
     const key = this.#nextKey++;
-    const watch = new LiveWatch(this.#native, this.#poller, fd, key, onReady, () =>
-      this.#watches.delete(key),
-    );
+    const watch = new LiveWatch(this.#native, this.#poller, fd, key, onReady, () => {
+      this.#watches.delete(key);
+      onClose();
+    });
     this.#watches.set(key, watch);
     return watch;
   }

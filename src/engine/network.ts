@@ -234,7 +234,11 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
       random: this.runtime.random(node.name),
       wake,
       watch: (fd) => {
-        const watch = this.#drive().watch(fd, () => this.#scheduler.wake(node));
+        const watch = this.#drive().watch(
+          fd,
+          () => this.#scheduler.wake(node),
+          () => node.watches.delete(watch),
+        );
         node.watches.add(watch);
         return watch;
       },

@@ -19,7 +19,7 @@ export interface Driver {
   /** Something changed outside of the packet path: run soon. */
   wake(): void;
   /** Starts to tell when a descriptor is ready. Live only; a virtual runtime throws ERR_PLATFORM. */
-  watch(fd: number, onReady: () => void): Watch;
+  watch(fd: number, onReady: () => void, onClose: () => void): Watch;
   stop(): void;
 }
 
