@@ -1,5 +1,7 @@
 /** What tests of users' own networks need. */
 
+export { VirtualRuntime } from '../engine/virtual-runtime.ts';
+export { MemoryPort, type MemoryPortOptions, type ReceivedPacket } from '../tun/memory.ts';
 export {
   type Attachment,
   type BridgeMember,
@@ -11,5 +13,6 @@ export {
   World,
   type WorldOptions,
 } from './namespaces.ts';
+export { type TestNetwork, type TestNetworkOptions, testNetwork } from './network.ts';
 export { HostProcess, type ProcessEnd, type SpawnOptions } from './process.ts';
 export { type SnapshotOptions, snapshotSystem } from './snapshot.ts';
