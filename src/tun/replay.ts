@@ -59,7 +59,7 @@ const schema = z.strictObject({
   /** Path of a pcap or pcapng file. */
   file: z.string().min(1).optional(),
   /** The same as bytes. */
-  bytes: z.instanceof(Uint8Array).optional(),
+  bytes: z.custom<Uint8Array>((v) => v instanceof Uint8Array, 'expected a Uint8Array').optional(),
   /** 2 is twice as fast; `fast` as fast as the network takes them. */
   speed: z.union([z.number().positive().finite(), z.literal('fast')]).default(1),
   /** How often, or `true` for ever. */

@@ -25,7 +25,7 @@ async function answerPings(tun: Tun): Promise<number> {
   return answered;
 }
 
-const ping = (host: Host, ...argv: string[]) => host.exec(['ping', '-q', '-i', '0.01', '-w', '10', ...argv]);
+const ping = (host: Host, ...argv: string[]) => host.exec(['ping', '-q', '-i', '0.01', '-W', '5', ...argv]);
 
 /** Nothing with this name is left, or was there. */
 const exists = async (host: Host, name: string) =>
@@ -69,7 +69,7 @@ describe.skipIf(needs('netns', 'tun', 'ping', 'ip'))('openTun', () => {
     await using at = await oneHost();
     await using tap = await openTun({ mode: 'tap', netns: at.netns, addresses: ['10.9.0.1/24'] });
     expect(tap.name).toBe('tap0');
-    const pinging = ping(at.host, '-c', '1', '-W', '1', '10.9.0.2');
+    const pinging = ping(at.host, '-c', '1', '10.9.0.2');
     let arp: Uint8Array | undefined;
     for await (const frame of tap) {
       if (frame[12] !== 0x08 || frame[13] !== 0x06) continue;
