@@ -152,9 +152,12 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
     await transfer(a, b, '10.0.0.2', 5);
     await transfer(b, a, 'fd00::3', 5);
     // What may not be fragmented is answered with the size that fits; what may be is fragmented.
-    const { stdout, stderr } = await a.exec(['ping', '-c', '2', '-W', '1', '-s', '1440', '-M', 'do', '10.0.0.2'], {
-      check: false,
-    });
+    const { stdout, stderr } = await a.exec(
+      ['ping', '-c', '2', '-W', '1', '-s', '1440', '-M', 'do', '10.0.0.2'],
+      {
+        check: false,
+      },
+    );
     expect(stdout + stderr).toMatch(
       new RegExp(`Frag needed and DF set \\(mtu = ${datagram}\\)|message too long, mtu=${datagram}`),
     );
