@@ -1,5 +1,19 @@
-/** Ports: where packets enter and leave. And `openTun`, for who just wants a TUN. */
+/** Ports: where packets enter and leave a network. `openTun`, for who just wants a TUN. Captures, and the machine. */
+export {
+  type CaptureOptions,
+  type CaptureOutput,
+  type CaptureSummary,
+  captureLink,
+  type LinkCapture,
+} from './capture.ts';
+export { captureToFile, type StreamOutputOptions, streamOutput } from './live-capture-file.ts';
+export { type Control, serveControl } from './live-control.ts';
+export { type ControlClient, connectControl, listNetworks, type RunningNetwork } from './live-control-client.ts';
+export { configureInterface, type InterfaceConfiguration, type RouteSpec } from './live-ip.ts';
+export { SystemChanges } from './live-system.ts';
 export { MemoryPort, type MemoryPortOptions, type ReceivedPacket } from './memory.ts';
+export { type OpenTunOptions, openTun, type Tun, type TunStats } from './open-tun.ts';
 export { type PacketSocketOptions, PacketSocketPort, packetSocket } from './packet-socket.ts';
+export { type ReplayOptions, ReplayPort, replay } from './replay.ts';
 export { type TunOptions, TunPort, tun } from './tun.ts';
 export { type UdpOptions, UdpPort, udp } from './udp.ts';

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { App } from '../../src/engine/app.ts';
 import { createWorld, type Host, type Wire, type World } from '../../src/testing/namespaces.ts';
 import { rawTunnel } from '../../src/tunnel/raw.ts';
 import { needs } from '../needs.ts';
@@ -186,7 +187,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
     const index = async () => (await a.exec(['ip', '-o', 'link', 'show', 'tun0'])).stdout.split(':')[0];
     const before = await index();
     // A crash: nothing is said, the descriptors just close.
-    first.net.get<{ finish?: unknown }>('tunnel').finish = undefined;
+    first.net.get<App>('tunnel').finish = undefined;
     ends.splice(ends.indexOf(first), 1);
     await first.net.close();
     await sleep(500);
@@ -194,7 +195,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a tunnel between two hos
     expect(await untilPing(a, '10.0.0.2', 4000)).toBeLessThan(3000);
     expect(await index()).toBe(before);
 
-    client.net.get<{ finish?: unknown }>('tunnel').finish = undefined;
+    client.net.get<App>('tunnel').finish = undefined;
     ends.splice(ends.indexOf(client), 1);
     await client.net.close();
     const again = await at(a).client({ addresses: ['10.0.0.3/24'], server: SERVER });
