@@ -172,48 +172,56 @@ describe('a tunnel in virtual time', () => {
     await t.net.close();
   });
 
-  it('survives a million mutated datagrams: nothing throws, nothing grows, every drop is counted', {
-    timeout: 120_000,
-  }, async () => {
-    const attacker = new Attacker();
-    const t = await virtualTunnel({
-      extra: (net) => {
-        // Joined to the server's outside, before the tunnel sees it.
-        net
-          .unlink('path.b -> server.outside')
-          .app('attacker', attacker)
-          .app('join', new JoinTwo())
-          .link('path.b -> join.a')
-          .link('attacker.out -> join.b')
-          .link('join.out -> server.outside');
-      },
+  for (const [layer, what] of [
+    ['L3', 'datagrams'],
+    ['L2', 'datagrams with Ethernet frames'],
+  ] as const) {
+    const framed = (packet: Uint8Array) =>
+      layer === 'L3' ? packet : Uint8Array.of(2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 8, 0, ...packet);
+    it(`survives a million mutated ${what}: nothing throws, nothing grows, every drop is counted`, {
+      timeout: 120_000,
+    }, async () => {
+      const attacker = new Attacker();
+      const t = await virtualTunnel({
+        client: { layer },
+        extra: (net) => {
+          // Joined to the server's outside, before the tunnel sees it.
+          net
+            .unlink('path.b -> server.outside')
+            .app('attacker', attacker)
+            .app('join', new JoinTwo())
+            .link('path.b -> join.a')
+            .link('attacker.out -> join.b')
+            .link('join.out -> server.outside');
+        },
+      });
+      t.path.record = [];
+      t.client.send(framed(icmpEcho({ from: '10.0.0.3', to: '10.0.0.2' })));
+      t.runtime.advance('4s');
+      attacker.samples = t.path.record.filter((m) => m.length < 400);
+      t.path.record = null;
+      const before = t.net.report();
+      const used = before.memory.livePackets;
+      for (let round = 0; round < 100; round++) {
+        attacker.left = 10_000;
+        attacker.wake();
+        t.runtime.advance('100ms');
+        t.server.received.length = 0;
+        t.client.received.length = 0;
+      }
+      const report = t.net.report();
+      expect(attacker.sent).toBe(1_000_000);
+      expect(report.memory.livePackets).toBe(used);
+      const dropped = Object.values(totalDrops(report)).reduce((x, y) => x + y, 0);
+      expect(dropped).toBeGreaterThan(900_000);
+      // The session that was there is there still, and works.
+      expect(t.events.filter((e) => e.event.type === 'gone')).toHaveLength(0);
+      t.client.send(framed(toServer()));
+      t.runtime.advance('10ms');
+      expect(t.server.received.some((r) => r.bytes.length === framed(toServer()).length)).toBe(true);
+      await t.net.close();
     });
-    t.path.record = [];
-    t.client.send(icmpEcho({ from: '10.0.0.3', to: '10.0.0.2' }));
-    t.runtime.advance('4s');
-    attacker.samples = t.path.record.filter((m) => m.length < 400);
-    t.path.record = null;
-    const before = t.net.report();
-    const used = before.memory.livePackets;
-    for (let round = 0; round < 100; round++) {
-      attacker.left = 10_000;
-      attacker.wake();
-      t.runtime.advance('100ms');
-      t.server.received.length = 0;
-      t.client.received.length = 0;
-    }
-    const report = t.net.report();
-    expect(attacker.sent).toBe(1_000_000);
-    expect(report.memory.livePackets).toBe(used);
-    const dropped = Object.values(totalDrops(report)).reduce((x, y) => x + y, 0);
-    expect(dropped).toBeGreaterThan(900_000);
-    // The session that was there is there still, and works.
-    expect(t.events.filter((e) => e.event.type === 'gone')).toHaveLength(0);
-    t.client.send(toServer());
-    t.runtime.advance('10ms');
-    expect(t.server.received.some((r) => r.bytes.length === 100)).toBe(true);
-    await t.net.close();
-  });
+  }
 });
 
 class JoinTwo implements App {
