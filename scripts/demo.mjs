@@ -58,7 +58,10 @@ async function demo(scratch) {
   ]);
   rows.push(['took', `${((performance.now() - started) / 1000).toFixed(1)} s`]);
   const { default: Table } = await import('cli-table3');
-  const table = new Table({ style: { head: [], border: [] } });
+  const table = new Table({
+    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
+    style: { head: [], border: [] },
+  });
   table.push(...rows);
   console.log(table.toString());
   if (keep) console.log(`the capture is in ${keep}; look at it with: tshark -r ${keep}`);

@@ -6,6 +6,15 @@ import { usageError } from './exit.ts';
 import { flagsOf, OPTION_NAMES, type OptionName, parseOption, type Settings, specOf } from './options.ts';
 import { suggestion } from './suggest.ts';
 
+/** Headings of the help, each over the options from here to the next. */
+const GROUPS: Partial<Record<OptionName, string>> = {
+  mode: 'The ends:',
+  format: 'What passes:',
+  route: 'Where it goes:',
+  listen: 'Who may come:',
+  config: 'The command:',
+};
+
 /** Commander names the key of `--max-clients` maxClients, and stores `--no-gso` as gso: false. */
 function attributeOf(name: OptionName): string {
   return name.replace(/^no-/, '').replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
@@ -13,12 +22,14 @@ function attributeOf(name: OptionName): string {
 
 /** Adds the options of the tunnel to a command. */
 export function addTunnelOptions(command: Command): Command {
+  let group = 'Options:';
   for (const name of OPTION_NAMES) {
+    group = GROUPS[name] ?? group;
     const { short, value, list, help, default: usual } = specOf(name);
     const flags = `${short ? `-${short}, ` : ''}--${name}${value ? ` <${value}>` : ''}`;
     const option = new Option(flags, usual ? `${help} (default: ${usual})` : help);
     if (list) option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text]);
-    command.addOption(option);
+    command.addOption(option.helpGroup(group));
   }
   return command;
 }

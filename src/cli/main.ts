@@ -64,6 +64,7 @@ async function run(argv: readonly string[]): Promise<number> {
 /** By name. Each tells its exit code when it is done. */
 export function allCommands(done: (code: number) => void): Map<string, Command> {
   const tunnel = addTunnelOptions(new Command('tunconnector'))
+    .optionsGroup('The command:')
     .version(version(), '--version', 'show the version')
     .helpOption('-h, --help', 'show this help')
     .description('Connects TUN or TAP interfaces of two or more hosts through UDP or TCP.')

@@ -214,6 +214,16 @@ export const OPTIONS = {
     help: 'MTU of the interface; found out and followed when not given',
     parse: (text: string) => integer(text, 68, 65_535),
   },
+  keepalive: {
+    value: 'TIME',
+    help: 'how often each end says that it is there; after three silent intervals a peer counts as silent',
+    default: '1s',
+    formats: ['udp'],
+    parse: keepalive,
+  },
+  'no-gso': { help: 'one datagram per system call when sending', formats: ['udp', 'raw'], parse: on },
+  'no-gro': { help: 'one datagram at a time when receiving', formats: ['udp', 'raw'], parse: on },
+  'no-vnet-hdr': { help: 'no superframes and no checksum offload between kernel and interface', parse: on },
   route: {
     value: 'PREFIX',
     list: true,
@@ -262,13 +272,6 @@ export const OPTIONS = {
     formats: ['udp'],
     parse: (text: string) => integer(text, 1, 2048),
   },
-  keepalive: {
-    value: 'TIME',
-    help: 'how often each end says that it is there; after three silent intervals a peer counts as silent',
-    default: '1s',
-    formats: ['udp'],
-    parse: keepalive,
-  },
   config: {
     value: 'FILE',
     help: 'YAML or JSON with these long names as keys; the command line wins over it',
@@ -299,9 +302,6 @@ export const OPTIONS = {
     formats: ['udp', 'raw'],
     parse: on,
   },
-  'no-gso': { help: 'one datagram per system call when sending', formats: ['udp', 'raw'], parse: on },
-  'no-gro': { help: 'one datagram at a time when receiving', formats: ['udp', 'raw'], parse: on },
-  'no-vnet-hdr': { help: 'no superframes and no checksum offload between kernel and interface', parse: on },
   verbose: { help: 'say more about what happens, on standard error', parse: on },
 } as const satisfies Record<string, OptionSpec>;
 

@@ -128,7 +128,7 @@ export class TextOutput implements Output {
       this.#before.set(end.interface, end);
       const way = (arrow: string, rate: Rates['sent']) =>
         `${arrow} ${formatBitRate(rate.bitsPerSecond).padStart(12)} ${formatPacketRate(rate.packetsPerSecond).padStart(12)}`;
-      const peers = end.side === 'server' ? `  ${end.peers.length} peers` : '';
+      const peers = end.side === 'server' ? `  peers ${end.peers.length}` : '';
       return `${end.interface}  ${way('out', sent)}  ${way('in', received)}  dropped ${grouped(dropped)}${peers}`;
     });
     const text = parts.join(' | ');
