@@ -15,6 +15,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { TunconnectorError } from '../errors.ts';
 import {
   type CommandOptions,
@@ -113,6 +114,7 @@ export class World implements AsyncDisposable {
     const right = { host: b, name: b.claimInterface(options.names?.b) };
     await a.ip([this.#veth(left.name, right.name, b, options.mtu), ...addressAndRaise(left.name, options.a)]);
     await b.ip(addressAndRaise(right.name, options.b));
+    await Promise.all([a.carrier(left.name), b.carrier(right.name)]);
     return new Wire(left, right);
   }
 
@@ -135,7 +137,12 @@ export class World implements AsyncDisposable {
       ]),
       'link set br0 up',
     ]);
-    await Promise.all(ends.map((end) => end.host.ip(addressAndRaise(end.name, end.addresses))));
+    await Promise.all(
+      ends.map(async ({ host, name, addresses }) => {
+        await host.ip(addressAndRaise(name, addresses));
+        await host.carrier(name);
+      }),
+    );
     return bridge;
   }
 
@@ -294,6 +301,21 @@ export class Host {
       'ERR_COMMAND',
       `ip ${line ? batch[Number(line[1]) - 1] : batch.join('; ')} on ${this.name}: ${why}`,
     );
+  }
+
+  /**
+   * Waits until an interface has its carrier, and with it its link-local address: on a busy machine that can take
+   * a while after both ends are up. Gives up after 3 s, for an interface that has none.
+   */
+  async carrier(name: string): Promise<void> {
+    const end = Date.now() + 3000;
+    while (Date.now() < end) {
+      const [link] = JSON.parse(
+        (await this.exec(['ip', '-json', 'link', 'show', 'dev', name], { check: true })).stdout,
+      );
+      if (link.operstate === 'UP') return;
+      await sleep(5);
+    }
   }
 
   /** The state of this namespace as text; see `snapshotSystem`. */

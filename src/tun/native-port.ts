@@ -84,7 +84,7 @@ export abstract class NativePort implements App {
   pull({ output }: Ports, room: number): boolean {
     const watch = this.#watch!;
     if (!watch.readable) return false;
-    const n = this.#native().receive(this.#port, room < BURST ? room : BURST);
+    const n = this.#native().receive(this.#port, Math.min(room, BURST));
     if (n > 0) {
       output.out.putBurst(this.#batch, n);
       return true;
