@@ -24,6 +24,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   ERR_REFUSED: Exit.peer,
   ERR_RESOLVE: Exit.peer,
   ERR_TUN_OPEN: Exit.machine,
+  ERR_INTERFACE: Exit.machine,
   ERR_PORT_IN_USE: Exit.machine,
   ERR_SOCKET: Exit.machine,
   ERR_NATIVE: Exit.machine,

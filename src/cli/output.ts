@@ -123,20 +123,16 @@ export class TextOutput implements Output {
   mtu(): void {}
 
   stats(ends: readonly EndReport[]): void {
-    const parts = ends.map((end) => {
-      const { sent, received, dropped } = ratesOf(end, this.#before.get(end.interface));
-      this.#before.set(end.interface, end);
-      const way = (arrow: string, rate: Rates['sent']) =>
-        `${arrow} ${formatBitRate(rate.bitsPerSecond).padStart(12)} ${formatPacketRate(rate.packetsPerSecond).padStart(12)}`;
-      const peers = end.side === 'server' ? `  peers ${end.peers.length}` : '';
-      return `${end.interface}  ${way('out', sent)}  ${way('in', received)}  dropped ${grouped(dropped)}${peers}`;
-    });
-    const text = parts.join(' | ');
+    const rates = ends.map((end) => ratesOf(end, this.#before.get(end.interface)));
+    for (const end of ends) this.#before.set(end.interface, end);
+    const line = (brief: boolean) => ends.map((end, i) => statsText(end, rates[i]!, brief)).join(' | ');
     if (!this.#screen.isTTY) {
-      this.#screen.write(`${text}\n`);
+      this.#screen.write(`${line(false)}\n`);
       return;
     }
-    this.#screen.write(`\r${text.slice(0, (this.#screen.columns ?? 80) - 1)}\x1b[K`);
+    const room = (this.#screen.columns ?? 80) - 1;
+    const text = line(line(false).length > room);
+    this.#screen.write(`\r${text.slice(0, room)}\x1b[K`);
     this.#refreshing = true;
   }
 
@@ -160,6 +156,16 @@ export class TextOutput implements Output {
     if (this.#refreshing) this.#screen.write('\r\x1b[K');
     this.#refreshing = false;
   }
+}
+
+/** @param brief without packet rates, for narrow terminals */
+function statsText(end: EndReport, { sent, received, dropped }: Rates, brief: boolean): string {
+  const way = (arrow: string, { bitsPerSecond, packetsPerSecond }: Rates['sent']) => {
+    const bits = formatBitRate(bitsPerSecond).padStart(12);
+    return `${arrow} ${bits}${brief ? '' : ` ${formatPacketRate(packetsPerSecond).padStart(12)}`}`;
+  };
+  const peers = end.side === 'server' ? `  peers ${end.peers.length}` : '';
+  return `${end.interface}  ${way('out', sent)}  ${way('in', received)}  dropped ${grouped(dropped)}${peers}`;
 }
 
 /** The table at the end. */

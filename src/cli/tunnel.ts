@@ -5,7 +5,7 @@ import { captureToFile } from '../tun/live-capture-file.ts';
 import type { Outside } from '../tunnel/live-outside.ts';
 import { TunConnector } from '../tunnel/tunconnector.ts';
 import { ControlSockets } from './control.ts';
-import { exitCodeOf, reportError, usageError } from './exit.ts';
+import { Exit, reportError, usageError } from './exit.ts';
 import type { OptionName, Settings } from './options.ts';
 import { JsonOutput, type Output, TextOutput } from './output.ts';
 import { type Account, becomeUser, findAccount, MtuHelper } from './privileges.ts';
@@ -59,13 +59,13 @@ class TunnelCommand {
         timer = setInterval(() => this.#output.stats(this.#tunnel.report().ends), stats * 1000);
       }
       await ended.promise;
-      return 0;
+      return Exit.ok;
     } catch (error) {
       if (!this.#wasUp) throw error;
       // It ran: the figures are worth seeing, whatever ended it.
       this.#output.error(error);
       reportError(error, { verbose: this.#settings.verbose ?? false });
-      return exitCodeOf(error);
+      return Exit.failure;
     } finally {
       clearInterval(timer);
       await this.#finish();

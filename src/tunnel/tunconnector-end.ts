@@ -178,24 +178,22 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
 
   async #configure(): Promise<void> {
     const client = this.#client;
-    const { layer } = this.#all;
     const routes = this.#end.routes.filter((route) => route !== 'default');
+    if (client && this.#outside.shared && this.#isInside(this.#remote)) {
+      // Before there is a route that would take its packets into the tunnel.
+      await this.#system.pinPeer(this.#remote, { avoid: [this.#name] });
+      await this.#system.watchRoutes();
+      this.#pinned = true;
+    }
     await configureInterface({
       name: this.#name,
       addresses: this.#end.addresses,
       mtu: this.#mtu,
       up: true,
       // On a TAP neighbour discovery needs a link-local address.
-      addressGeneration: layer === 'L3' ? 'none' : undefined,
+      addressGeneration: this.#all.layer === 'L3' ? 'none' : undefined,
+      routes: routes.map((prefix) => ({ prefix })),
     });
-    if (client && this.#outside.shared && this.#isInside(this.#remote)) {
-      await this.#system.pinPeer(this.#remote, { avoid: [this.#name] });
-      await this.#system.watchRoutes();
-      this.#pinned = true;
-    }
-    if (routes.length > 0) {
-      await configureInterface({ name: this.#name, routes: routes.map((prefix) => ({ prefix })) });
-    }
     const families = familiesOf(this.#end.addresses);
     if (client?.routes.includes('default')) await this.#system.routeDefault(this.#name, families);
     const forwards = this.#all.forward || (this.#all.server && this.#all.client);
@@ -304,7 +302,8 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
     if (this.#ended) return this.#ended;
     return {
       ...this.about(),
-      connected: this.#peers.connected,
+      // `raw` never knows, and a server needs nobody.
+      connected: this.side === 'server' || this.#all.format === 'raw' || this.#peers.connected,
       duration: this.#started === 0 ? 0 : liveRuntime().now() - this.#started,
       ...trafficOf(this.#network),
       peers: this.#peers.list(),

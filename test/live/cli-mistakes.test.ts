@@ -82,7 +82,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'root', 'setpriv'))('a mistake', () 
     ['-m server tun0', 2, /unexpected "tun0"; options begin with "-"/],
     [
       '-m client -c 10.0.0.3 -r 192.168.6.9 --route 10.0.0.0/24',
-      1,
+      5,
       /ip route add 10\.0\.0\.0\/24 dev tun0: File exists/,
     ],
   ])('"%s" ends with %i and one line', async (words, code, line) => {
