@@ -40,7 +40,7 @@ const BY_ERRNO: Record<string, Explanation> = {
 
 const NO_DEVICE: Explanation = {
   code: 'ERR_TUN_OPEN',
-  what: 'cannot be made: there is no /dev/net/tun',
+  what: 'cannot be made: /dev/net/tun is missing',
   remedy: 'load the module (modprobe tun); in a container, pass --device /dev/net/tun',
 };
 
@@ -51,7 +51,7 @@ const NO_DEVICE: Explanation = {
 export function systemError(error: unknown, subject: string): unknown {
   if (error instanceof TunconnectorError || !isSystemError(error)) return error;
   const details = { cause: error, errno: error.code, syscall: error.syscall };
-  const isTun = error.syscall?.includes('/dev/net/tun') ?? false;
+  const isTun = error.message.includes('/dev/net/tun');
   const found =
     isTun && (error.code === 'ENOENT' || error.code === 'ENODEV') ? NO_DEVICE : BY_ERRNO[error.code];
   if (!found) return new TunconnectorError('ERR_SOCKET', `${subject}: ${error.message}`, details);

@@ -338,11 +338,6 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
         remedy,
       });
     }
-    if (syscall === 'open' && error.remedy === undefined && error.message.includes('/dev/net/tun')) {
-      const what = `${this.#name} cannot be made: /dev/net/tun is missing (${errno})`;
-      const remedy = 'load the module (modprobe tun); in a container, pass --device /dev/net/tun';
-      return new TunconnectorError('ERR_TUN_OPEN', what, { ...details, remedy });
-    }
     return error;
   }
 }
