@@ -1,5 +1,6 @@
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
+import { OPTION_NAMES, specOf } from '../../src/cli/options.ts';
 import type { TunconnectorError } from '../../src/errors.ts';
 import * as everything from '../../src/index.ts';
 import { PortCounter } from '../../src/native/binding.ts';
@@ -83,6 +84,16 @@ describe('the option tables', () => {
   it('of memory ports have every option and no other', () => {
     const table = [...optionTable(section('docs/ports.md', 'Memory')).keys()];
     expect(table.sort()).toEqual(members('src/tun/memory.ts', 'MemoryPortOptions').sort());
+  });
+});
+
+describe('the README', () => {
+  it('names only options that the command has', () => {
+    const found = [...read('README.md').matchAll(/(?<=[ `])--?([a-z][a-z-]*)/g)].map((option) => option[1]!);
+    const ofTunconnector = new Set([...OPTION_NAMES, ...OPTION_NAMES.map((name) => specOf(name).short)]);
+    const ofOthers = ['global', 'ignore-scripts', 'minutes', 'c', 'W', 'INT'];
+    expect(found.length).toBeGreaterThan(20);
+    expect(found.filter((name) => !ofTunconnector.has(name) && !ofOthers.includes(name))).toEqual([]);
   });
 });
 
