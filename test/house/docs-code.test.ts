@@ -80,7 +80,7 @@ describe('the code of the pages', () => {
   });
 
   it('of the README’s test passes', async () => {
-    const test = blocksOf('README.md', 'js').find((text) => text.includes('VirtualRuntime'))!;
+    const test = blocksOf('README.md', 'js').find((text) => text.includes('testNetwork'))!;
     expect(await run(elsewhere(test))).toBe('');
     expect(await run(elsewhere(test).replace('length, 2', 'length, 3'))).toContain('AssertionError');
   });
