@@ -17,9 +17,25 @@ export { Join, join, Sink, sink, Tee, tee } from './basic.ts';
 export type { NetworkConfig } from './config.ts';
 export { diffConfig, formatConfig, parseConfig } from './config-text.ts';
 export { LINK_CAPACITY, type Link } from './link.ts';
-export { LiveRuntime, liveRuntime } from './live-runtime.ts';
+export { type LiveOptions, LiveRuntime, liveRuntime } from './live-runtime.ts';
 export { Network, type NetworkOptions } from './network.ts';
 export { checkOptions } from './options.ts';
+export type {
+  Channel,
+  ChannelHandlers,
+  ChannelOptions,
+  ConnectOptions,
+  DatagramCounters,
+  DatagramHandlers,
+  DatagramOptions,
+  DatagramSocket,
+  Listener,
+  ListenHandlers,
+  ListenOptions,
+  Outside,
+  Storage,
+  StorageDone,
+} from './outside.ts';
 export { Pool } from './pool.ts';
 export { type RandomStream, randomStream } from './random.ts';
 export { Reason, reason, reasonName } from './reasons.ts';
@@ -33,4 +49,11 @@ export {
 export type { Driven, Driver, Runtime, Watch } from './runtime.ts';
 export { slice } from './slice.ts';
 export { duration, MICROSECOND, MILLISECOND, SECOND } from './units.ts';
-export { VirtualRuntime } from './virtual-runtime.ts';
+export type { Hosts, VirtualFaults, VirtualOutside } from './virtual-outside.ts';
+export { type VirtualOptions, VirtualRuntime } from './virtual-runtime.ts';
+export type {
+  DiskOperation,
+  VirtualDisk,
+  VirtualDiskFailure,
+  VirtualDiskOptions,
+} from './virtual-storage.ts';

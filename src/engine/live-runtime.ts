@@ -5,6 +5,20 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { PollEvent } from '../native/binding.ts';
 import { native } from '../native/load.ts';
+import { LiveDatagrams, LiveListener, liveConnect } from './live-outside.ts';
+import { LiveDisk } from './live-storage.ts';
+import type {
+  Channel,
+  ChannelHandlers,
+  ConnectOptions,
+  DatagramHandlers,
+  DatagramOptions,
+  DatagramSocket,
+  Listener,
+  ListenHandlers,
+  ListenOptions,
+  Storage,
+} from './outside.ts';
 import { type RandomStream, randomStream } from './random.ts';
 import type { Driven, Driver, Runtime, Watch } from './runtime.ts';
 import { MILLISECOND } from './units.ts';
@@ -17,6 +31,8 @@ const TURN = MILLISECOND;
 export interface LiveOptions {
   /** Seed of the random streams; drawn when left out, and readable as `runtime.seed`. Secrets never depend on it. */
   seed?: number;
+  /** Folder that holds what `storage` keeps; made when it is first used, for one program at a time. */
+  storage?: string;
 }
 
 export class LiveRuntime implements Runtime {
@@ -26,8 +42,11 @@ export class LiveRuntime implements Runtime {
   readonly epoch = Number(process.hrtime.bigint());
   readonly startOfTime = BigInt(Date.now()) * 1_000_000n;
 
+  readonly #disk: LiveDisk;
+
   constructor(options: LiveOptions = {}) {
     this.seed = options.seed ?? randomInt(2 ** 32);
+    this.#disk = new LiveDisk(options.storage);
   }
 
   now(): number {
@@ -55,6 +74,22 @@ export class LiveRuntime implements Runtime {
     return () => clearTimeout(timeout);
   }
 
+  datagrams(bind: string, handlers: DatagramHandlers, options?: DatagramOptions): DatagramSocket {
+    return new LiveDatagrams(bind, handlers, options);
+  }
+
+  listen(bind: string, handlers: ListenHandlers, options?: ListenOptions): Listener {
+    return new LiveListener(bind, handlers, options);
+  }
+
+  connect(to: string, handlers: ChannelHandlers, options?: ConnectOptions): Channel {
+    return liveConnect(to, handlers, options);
+  }
+
+  storage(name: string): Storage {
+    return this.#disk.storage(name);
+  }
+
   drive(network: Driven): Driver {
     return new LiveDriver(this, network);
   }
@@ -78,6 +113,8 @@ class LiveDriver implements Driver {
   readonly #watches = new Map<number, LiveWatch>();
   #nextKey = 1;
   #immediate: NodeJS.Immediate | undefined;
+  /** When the poller is set to wake this thread. A deadline that has passed was followed by a turn. */
+  #deadline = Number.POSITIVE_INFINITY;
   #turning = false;
   /** Somebody called `wake` during the turn: one more breath, for this one may be past what it was about. */
   #woken = false;
@@ -138,6 +175,8 @@ class LiveDriver implements Driver {
       return;
     }
     const deadline = network.nextDeadline();
+    if (deadline === this.#deadline) return;
+    this.#deadline = deadline;
     this.#native.pollerDeadline(this.#poller, deadline + this.#runtime.epoch);
   }
 

@@ -2,6 +2,7 @@
  * Everything that is not a packet: time, randomness, secrets, and being woken up. The same network runs on the
  * machine's (`LiveRuntime`) and on a heap of events and a seed (`VirtualRuntime`).
  */
+import type { Outside } from './outside.ts';
 import type { RandomStream } from './random.ts';
 
 /** What a runtime runs: a network. */
@@ -34,7 +35,7 @@ export interface Watch {
   close(): void;
 }
 
-export interface Runtime {
+export interface Runtime extends Outside {
   /** Whether there is a machine behind it: descriptors can be watched, and time passes by itself. */
   readonly live: boolean;
   /** Integer nanoseconds since the runtime was made. */

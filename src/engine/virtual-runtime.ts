@@ -4,17 +4,41 @@
  */
 import { TunconnectorError } from '../errors.ts';
 import { DeadlineHeap } from './deadlines.ts';
+import type {
+  Channel,
+  ChannelHandlers,
+  ConnectOptions,
+  DatagramHandlers,
+  DatagramOptions,
+  DatagramSocket,
+  Listener,
+  ListenHandlers,
+  ListenOptions,
+  Storage,
+} from './outside.ts';
 import { type RandomStream, randomStream } from './random.ts';
 import type { Driven, Driver, Runtime, Watch } from './runtime.ts';
 import { duration } from './units.ts';
+import { type VirtualFaults, VirtualOutside } from './virtual-outside.ts';
+import { VirtualDisk, type VirtualDiskOptions } from './virtual-storage.ts';
 
 /** Rounds without the clock moving, after which a network is said never to settle. */
 const ROUNDS_AT_ONE_INSTANT = 100_000;
+/** Timers without the clock moving, after which they are said to set each other for ever. */
+const TIMERS_AT_ONE_INSTANT = 1_000_000;
 /** 2001-09-09T01:46:40Z: captures of virtual time carry a plausible and constant date. */
 const START = 1_000_000_000_000_000_000n;
 
 interface Timer {
   callback: () => void;
+}
+
+export interface VirtualOptions {
+  /** Of everything that is drawn; default 1. */
+  seed?: number;
+  /** What the way between sockets does to messages. */
+  outside?: VirtualFaults;
+  disk?: VirtualDiskOptions;
 }
 
 export class VirtualRuntime implements Runtime {
@@ -27,10 +51,16 @@ export class VirtualRuntime implements Runtime {
   #nextTimer = 0;
   readonly #drivers = new Set<VirtualDriver>();
   readonly #secrets: RandomStream;
+  /** What is between the sockets of this runtime: faults, cuts, breaks. */
+  readonly outside: VirtualOutside;
+  /** What is under its storages: crashes, failures, a capacity. */
+  readonly disk: VirtualDisk;
 
-  constructor(options: { seed?: number } = {}) {
+  constructor(options: VirtualOptions = {}) {
     this.seed = options.seed ?? 1;
     this.#secrets = randomStream(this.seed, 'secrets');
+    this.outside = new VirtualOutside(this, options.outside);
+    this.disk = new VirtualDisk(this, options.disk);
   }
 
   now(): number {
@@ -55,6 +85,22 @@ export class VirtualRuntime implements Runtime {
       this.#timers.delete(id);
       this.#heap.remove(id);
     };
+  }
+
+  datagrams(bind: string, handlers: DatagramHandlers, options?: DatagramOptions): DatagramSocket {
+    return this.outside.datagrams(bind, handlers, options);
+  }
+
+  listen(bind: string, handlers: ListenHandlers, options?: ListenOptions): Listener {
+    return this.outside.listen(bind, handlers, options);
+  }
+
+  connect(to: string, handlers: ChannelHandlers, options?: ConnectOptions): Channel {
+    return this.outside.connect(to, handlers, options);
+  }
+
+  storage(name: string): Storage {
+    return this.disk.storage(name);
   }
 
   drive(network: Driven): Driver {
@@ -83,7 +129,16 @@ export class VirtualRuntime implements Runtime {
   }
 
   #fireTimers(): void {
-    while (this.#heap.first() <= this.#now) {
+    for (let fired = 0; this.#heap.first() <= this.#now; fired++) {
+      if (fired === TIMERS_AT_ONE_INSTANT) {
+        throw new TunconnectorError(
+          'ERR_LOOP',
+          `${fired} timers fired at ${this.#now} ns, and there are more`,
+          {
+            remedy: 'look for messages that answer each other without a delay',
+          },
+        );
+      }
       const id = this.#heap.pop();
       const timer = this.#timers.get(id);
       this.#timers.delete(id);
