@@ -81,6 +81,19 @@ describe('the option tables', () => {
     }
   });
 
+  it('of openTun have every option and no other', async () => {
+    const { openTun } = everything;
+    const refused = await openTun({ 'no such option': 1 } as never).catch((error: Error) => error.message);
+    const keys = /expected one of (.*)$/.exec(String(refused))![1]!.split(', ');
+    const table = [...optionTable(section('docs/open-tun.md', 'Options')).keys()];
+    expect(table.sort()).toEqual(keys.sort());
+  });
+
+  it('of the stream format’s page have every option and no other', () => {
+    const table = optionTable(section('docs/stream-format.md', 'In a network of your own'));
+    expect([...table.keys()].sort()).toEqual(keysOf(streamTunnel, {}).sort());
+  });
+
   it('of memory ports have every option and no other', () => {
     const table = [...optionTable(section('docs/ports.md', 'Memory')).keys()];
     expect(table.sort()).toEqual(members('src/tun/memory.ts', 'MemoryPortOptions').sort());
@@ -91,7 +104,7 @@ describe('the README', () => {
   it('names only options that the command has', () => {
     const found = [...read('README.md').matchAll(/(?<=[ `])--?([a-z][a-z-]*)/g)].map((option) => option[1]!);
     const ofTunconnector = new Set([...OPTION_NAMES, ...OPTION_NAMES.map((name) => specOf(name).short)]);
-    const ofOthers = ['global', 'ignore-scripts', 'minutes', 'c', 'W', 'INT'];
+    const ofOthers = ['global', 'ignore-scripts', 'minutes', 'test', 'c', 'W', 'INT'];
     expect(found.length).toBeGreaterThan(20);
     expect(found.filter((name) => !ofTunconnector.has(name) && !ofOthers.includes(name))).toEqual([]);
   });
