@@ -113,7 +113,7 @@ class LiveDriver implements Driver {
   readonly #watches = new Map<number, LiveWatch>();
   #nextKey = 1;
   #immediate: NodeJS.Immediate | undefined;
-  /** When the poller is set to wake this thread. A deadline that has passed was followed by a turn. */
+  /** When the poller is set to wake this thread. */
   #deadline = Number.POSITIVE_INFINITY;
   #turning = false;
   /** Somebody called `wake` during the turn: one more breath, for this one may be past what it was about. */
@@ -170,11 +170,11 @@ class LiveDriver implements Driver {
     }
     this.#turning = false;
     if (this.#stopped) return;
-    if (more) {
+    const deadline = network.nextDeadline();
+    if (more || deadline <= this.#runtime.now()) {
       this.wake();
       return;
     }
-    const deadline = network.nextDeadline();
     if (deadline === this.#deadline) return;
     this.#deadline = deadline;
     this.#native.pollerDeadline(this.#poller, deadline + this.#runtime.epoch);
