@@ -8,7 +8,12 @@ export {
 } from './capture.ts';
 export { captureToFile, type StreamOutputOptions, streamOutput } from './live-capture-file.ts';
 export { type Control, serveControl } from './live-control.ts';
-export { type ControlClient, connectControl, listNetworks, type RunningNetwork } from './live-control-client.ts';
+export {
+  type ControlClient,
+  connectControl,
+  listNetworks,
+  type RunningNetwork,
+} from './live-control-client.ts';
 export { configureInterface, type InterfaceConfiguration, type RouteSpec } from './live-ip.ts';
 export { SystemChanges } from './live-system.ts';
 export { MemoryPort, type MemoryPortOptions, type ReceivedPacket } from './memory.ts';
