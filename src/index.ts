@@ -26,8 +26,8 @@ export type { Runtime } from './engine/runtime.ts';
 export { duration } from './engine/units.ts';
 export { VirtualRuntime } from './engine/virtual-runtime.ts';
 export { type ErrorCode, type ErrorDetails, TunconnectorError } from './errors.ts';
-export type { CaptureOptions, CaptureSummary, LinkCapture } from './tun/capture.ts';
-export { captureToFile } from './tun/live-capture-file.ts';
+export type { CaptureOptions, CaptureSummary, LinkCapture } from './tun/capture/capture.ts';
+export { captureToFile } from './tun/capture/live-file.ts';
 export { MemoryPort, type MemoryPortOptions, type ReceivedPacket } from './tun/memory.ts';
 export { type OpenTunOptions, openTun, type Tun, type TunStats } from './tun/open-tun.ts';
 export { type PacketSocketOptions, packetSocket } from './tun/packet-socket.ts';
@@ -35,17 +35,17 @@ export { type ReplayOptions, replay } from './tun/replay.ts';
 export { type TunOptions, tun } from './tun/tun.ts';
 export { type UdpOptions, udp } from './tun/udp.ts';
 export { type TunnelClientOptions, tunnelClient } from './tunnel/client.ts';
-export type { TunnelNotice } from './tunnel/control-link.ts';
-export { type RawTunnelOptions, rawTunnel } from './tunnel/raw.ts';
-export { type TunnelServerOptions, tunnelServer } from './tunnel/server.ts';
-export { type StreamTunnelOptions, streamTunnel } from './tunnel/stream.ts';
+export type { TunnelOptions } from './tunnel/connector/options.ts';
+export type { PeerChange } from './tunnel/connector/peers.ts';
+export type { EndReport, EndUp, PeerReport, Traffic } from './tunnel/connector/report.ts';
 export {
   type RunningTunnel,
   startTunnel,
   TunConnector,
   type TunConnectorEvents,
   type TunnelReport,
-} from './tunnel/tunconnector.ts';
-export type { TunnelOptions } from './tunnel/tunconnector-options.ts';
-export type { PeerChange } from './tunnel/tunconnector-peers.ts';
-export type { EndReport, EndUp, PeerReport, Traffic } from './tunnel/tunconnector-report.ts';
+} from './tunnel/connector/tunconnector.ts';
+export type { TunnelNotice } from './tunnel/control-link.ts';
+export { type RawTunnelOptions, rawTunnel } from './tunnel/raw.ts';
+export { type TunnelServerOptions, tunnelServer } from './tunnel/server.ts';
+export { type StreamTunnelOptions, streamTunnel } from './tunnel/stream/stream.ts';

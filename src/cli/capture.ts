@@ -11,13 +11,13 @@ import { duration, MILLISECOND } from '../engine/units.ts';
 import { TunconnectorError } from '../errors.ts';
 import { LinkType } from '../packet/capture.ts';
 import { CaptureReader } from '../packet/capture-reader.ts';
-import { type CaptureSummary, captureLink } from '../tun/capture.ts';
-import { streamOutput, writeError } from '../tun/live-capture-file.ts';
-import { runCommand } from '../tun/live-command.ts';
-import type { ControlLink } from '../tun/live-control.ts';
-import { connectControl, listNetworks } from '../tun/live-control-client.ts';
-import { interfaceName } from '../tun/live-ip.ts';
+import { type CaptureSummary, captureLink } from '../tun/capture/capture.ts';
+import { streamOutput, writeError } from '../tun/capture/live-file.ts';
+import { connectControl, listNetworks } from '../tun/control/live-client.ts';
+import type { ControlLink } from '../tun/control/live-server.ts';
 import { packetSocket } from '../tun/packet-socket.ts';
+import { runCommand } from '../tun/system/live-command.ts';
+import { interfaceName } from '../tun/system/live-ip.ts';
 import { Exit, usageError } from './exit.ts';
 
 /** How long a network may take to complete a capture that was ended, ms. */

@@ -1,9 +1,9 @@
 /** Control sockets of running ends, so that `tunconnector capture tun0` finds them, and their removal whatever happens. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { TunconnectorError } from '../errors.ts';
-import { systemEnvironment } from '../tun/live-command.ts';
-import { type Control, serveControl } from '../tun/live-control.ts';
-import type { TunnelEnd } from '../tunnel/tunconnector-end.ts';
+import { type Control, serveControl } from '../tun/control/live-server.ts';
+import { systemEnvironment } from '../tun/system/live-command.ts';
+import type { TunnelEnd } from '../tunnel/connector/end.ts';
 import { errorLine } from './exit.ts';
 
 /** Reads to the end of its input, which comes with the end of who started it, also by kill -9. */

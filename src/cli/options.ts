@@ -6,7 +6,7 @@ import { duration, MILLISECOND } from '../engine/units.ts';
 import { TunconnectorError } from '../errors.ts';
 import { formatIp, isIp, parseIp } from '../packet/address.ts';
 import { formatPrefix, parsePrefix } from '../packet/prefix.ts';
-import { interfaceAddress } from '../tunnel/tunconnector-options.ts';
+import { interfaceAddress } from '../tunnel/connector/options.ts';
 
 export type Format = 'udp' | 'raw' | 'stream';
 export type Mode = 'client' | 'server' | 'both';

@@ -1,8 +1,8 @@
 /** What a running tunnel says: a line for people when something happens, or one JSON object per line. */
 import Table from 'cli-table3';
 import { TunconnectorError } from '../errors.ts';
-import type { PeerChange } from '../tunnel/tunconnector-peers.ts';
-import type { EndReport, EndUp, Traffic } from '../tunnel/tunconnector-report.ts';
+import type { PeerChange } from '../tunnel/connector/peers.ts';
+import type { EndReport, EndUp, Traffic } from '../tunnel/connector/report.ts';
 import { errorLine } from './exit.ts';
 import { formatBitRate, formatBytes, formatDuration, formatPacketRate, grouped } from './format.ts';
 import type { Format } from './options.ts';

@@ -6,8 +6,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TunconnectorError } from '../errors.ts';
-import { runCommand, systemEnvironment } from '../tun/live-command.ts';
-import { interfaceName, readInterface } from '../tun/live-ip.ts';
+import { runCommand, systemEnvironment } from '../tun/system/live-command.ts';
+import { interfaceName, readInterface } from '../tun/system/live-ip.ts';
 import { usageError } from './exit.ts';
 
 export interface Account {

@@ -12,11 +12,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { TunconnectorError } from '../errors.ts';
 import { native } from '../native/load.ts';
 import { parseEndpoint } from '../packet/prefix.ts';
-import { runCommand, systemEnvironment } from '../tun/live-command.ts';
+import { runCommand, systemEnvironment } from '../tun/system/live-command.ts';
 import { systemError } from '../tun/system-error.ts';
-import { type InheritedSocket, InheritedUdp } from '../tunnel/live-inherited-udp.ts';
-import { liveOutside, type Outside } from '../tunnel/live-outside.ts';
-import { checkTunnelOptions, type TunnelOptions } from '../tunnel/tunconnector-options.ts';
+import { type InheritedSocket, InheritedUdp } from '../tunnel/connector/live-inherited-udp.ts';
+import { liveOutside, type Outside } from '../tunnel/connector/live-outside.ts';
+import { checkTunnelOptions, type TunnelOptions } from '../tunnel/connector/options.ts';
 
 /** Tells the child which descriptors it inherited. */
 const VARIABLE = 'TUNCONNECTOR_OUTSIDE';

@@ -1,5 +1,5 @@
 /** From the options that were given to what the tunnel is asked to be. Whatever would have no effect is refused. */
-import { MIN_IPV6_MTU, type TunnelOptions } from '../tunnel/tunconnector-options.ts';
+import { MIN_IPV6_MTU, type TunnelOptions } from '../tunnel/connector/options.ts';
 import { usageError } from './exit.ts';
 import { flagsOf, OPTION_NAMES, OPTIONS, type OptionName, type Settings, specOf } from './options.ts';
 

@@ -1,9 +1,9 @@
 /** `tunconnector tunnel`: sets up, says what happens, and takes everything back at the end. */
 import type { TunconnectorError } from '../errors.ts';
-import type { LinkCapture } from '../tun/capture.ts';
-import { captureToFile } from '../tun/live-capture-file.ts';
-import type { Outside } from '../tunnel/live-outside.ts';
-import { TunConnector } from '../tunnel/tunconnector.ts';
+import type { LinkCapture } from '../tun/capture/capture.ts';
+import { captureToFile } from '../tun/capture/live-file.ts';
+import type { Outside } from '../tunnel/connector/live-outside.ts';
+import { TunConnector } from '../tunnel/connector/tunconnector.ts';
 import { ControlSockets } from './control.ts';
 import { Exit, reportError, usageError } from './exit.ts';
 import type { OptionName, Settings } from './options.ts';

@@ -24,8 +24,8 @@ import { VirtualDisk, type VirtualDiskOptions } from './virtual-storage.ts';
 
 /** Rounds without the clock moving, after which a network is said never to settle. */
 const ROUNDS_AT_ONE_INSTANT = 100_000;
-/** Timers without the clock moving, after which they are said to set each other for ever. */
-const TIMERS_AT_ONE_INSTANT = 1_000_000;
+/** Timers set and fired without the clock moving, after which they are said to set each other for ever. */
+const TIMERS_AT_ONE_INSTANT = 100_000;
 /** 2001-09-09T01:46:40Z: captures of virtual time carry a plausible and constant date. */
 const START = 1_000_000_000_000_000_000n;
 

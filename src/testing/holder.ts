@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { TunconnectorError } from '../errors.ts';
-import { killGroup, missingCommand, systemEnvironment } from '../tun/live-command.ts';
+import { killGroup, missingCommand, systemEnvironment } from '../tun/system/live-command.ts';
 
 /** A holder needs a few milliseconds to start; this is the limit on a machine that is busy. */
 const START_LIMIT_MS = 10_000;

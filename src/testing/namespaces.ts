@@ -22,7 +22,7 @@ import {
   type CommandResult,
   runCommand,
   systemEnvironment,
-} from '../tun/live-command.ts';
+} from '../tun/system/live-command.ts';
 import { HOLD_NETWORK, HOLD_USER, type Holder, startHolder } from './holder.ts';
 import { HostProcess, type SpawnOptions } from './process.ts';
 import { snapshotSystem } from './snapshot.ts';

@@ -2,7 +2,7 @@
 
 import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { TunconnectorError } from '../errors.ts';
-import { killGroup, missingCommand } from '../tun/live-command.ts';
+import { killGroup, missingCommand } from '../tun/system/live-command.ts';
 
 export interface SpawnOptions {
   env?: NodeJS.ProcessEnv;

@@ -4,7 +4,7 @@
  */
 
 import { readdir } from 'node:fs/promises';
-import { type CommandOptions, type CommandResult, runCommand } from '../tun/live-command.ts';
+import { type CommandOptions, type CommandResult, runCommand } from '../tun/system/live-command.ts';
 
 export interface SnapshotOptions {
   /** Path of a network namespace. Default: the one this process is in. */

@@ -5,20 +5,20 @@ export {
   type CaptureSummary,
   captureLink,
   type LinkCapture,
-} from './capture.ts';
-export { captureToFile, type StreamOutputOptions, streamOutput } from './live-capture-file.ts';
-export { type Control, serveControl } from './live-control.ts';
+} from './capture/capture.ts';
+export { captureToFile, type StreamOutputOptions, streamOutput } from './capture/live-file.ts';
 export {
   type ControlClient,
   connectControl,
   listNetworks,
   type RunningNetwork,
-} from './live-control-client.ts';
-export { configureInterface, type InterfaceConfiguration, type RouteSpec } from './live-ip.ts';
-export { SystemChanges } from './live-system.ts';
+} from './control/live-client.ts';
+export { type Control, serveControl } from './control/live-server.ts';
 export { MemoryPort, type MemoryPortOptions, type ReceivedPacket } from './memory.ts';
 export { type OpenTunOptions, openTun, type Tun, type TunStats } from './open-tun.ts';
 export { type PacketSocketOptions, PacketSocketPort, packetSocket } from './packet-socket.ts';
 export { type ReplayOptions, ReplayPort, replay } from './replay.ts';
+export { configureInterface, type InterfaceConfiguration, type RouteSpec } from './system/live-ip.ts';
+export { SystemChanges } from './system/live-system.ts';
 export { type TunOptions, TunPort, tun } from './tun.ts';
 export { type UdpOptions, UdpPort, udp } from './udp.ts';

@@ -12,9 +12,9 @@ import { Network } from '../engine/network.ts';
 import { checkOptions } from '../engine/options.ts';
 import { TunconnectorError } from '../errors.ts';
 import { native } from '../native/load.ts';
-import { runCommand } from './live-command.ts';
-import { configureInterface, type RouteSpec } from './live-ip.ts';
 import { ProgramPort } from './open-tun-app.ts';
+import { runCommand } from './system/live-command.ts';
+import { configureInterface, type RouteSpec } from './system/live-ip.ts';
 import { type TunPort, tun as tunSpec } from './tun.ts';
 
 /** Enough for what is on its way in both directions, whatever `queue` is. */

@@ -8,7 +8,7 @@ import { parse } from 'yaml';
 import { addTunnelOptions, quiet, settingsOf } from '../../src/cli/command-line.ts';
 import { readConfigFile } from '../../src/cli/config-file.ts';
 import { tunnelOptions } from '../../src/cli/settings.ts';
-import { checkTunnelOptions } from '../../src/tunnel/tunconnector-options.ts';
+import { checkTunnelOptions } from '../../src/tunnel/connector/options.ts';
 import { read } from '../house/sources.ts';
 import { needs } from '../needs.ts';
 

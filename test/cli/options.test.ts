@@ -3,7 +3,7 @@ import { parseConfig } from '../../src/cli/config-file.ts';
 import { OPTION_NAMES, type OptionName, parseOption, type Settings, specOf } from '../../src/cli/options.ts';
 import { tunnelOptions } from '../../src/cli/settings.ts';
 import { editDistance, suggestion } from '../../src/cli/suggest.ts';
-import { checkTunnelOptions } from '../../src/tunnel/tunconnector-options.ts';
+import { checkTunnelOptions } from '../../src/tunnel/connector/options.ts';
 import { read } from '../house/sources.ts';
 
 const parse = (name: OptionName, ...texts: string[]) => parseOption(name, texts, `--${name}`);

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { formatBitRate, formatBytes, formatDuration, grouped } from '../../src/cli/format.ts';
 import { JsonOutput, peerLine, ratesOf, reportText, TextOutput, upLine } from '../../src/cli/output.ts';
 import { TunconnectorError } from '../../src/errors.ts';
-import type { PeerChange } from '../../src/tunnel/tunconnector-peers.ts';
-import type { EndReport } from '../../src/tunnel/tunconnector-report.ts';
+import type { PeerChange } from '../../src/tunnel/connector/peers.ts';
+import type { EndReport } from '../../src/tunnel/connector/report.ts';
 
 const memory = { smallSlots: 0, smallUsed: 0, largeSlots: 0, largeUsed: 0, livePackets: 0 };
 const end: EndReport = {

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import { read, root } from './sources.ts';
 
@@ -83,6 +84,15 @@ describe('the code of the pages', () => {
     const test = blocksOf('README.md', 'js').find((text) => text.includes('testNetwork'))!;
     expect(await run(elsewhere(test))).toBe('');
     expect(await run(elsewhere(test).replace('length, 2', 'length, 3'))).toContain('AssertionError');
+  });
+
+  const inVirtualTime = blocksOf('docs/engine.md', 'ts').filter((text) => text.includes('VirtualRuntime'));
+  it.each(inVirtualTime)('of the page about the engine prints what it says (%#)', async (text) => {
+    const said = [...text.matchAll(/^\/\/ (.*\n)/gm)].map((line) => line[1]).join('');
+    const { target, module } = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext };
+    const { outputText } = ts.transpileModule(text, { compilerOptions: { target, module } });
+    expect(said).not.toBe('');
+    expect(await run(outputText)).toBe(said);
   });
 
   it('would not if it called what there is not', { timeout: 60_000 }, async () => {

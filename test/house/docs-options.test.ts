@@ -6,7 +6,7 @@ import * as everything from '../../src/index.ts';
 import { PortCounter } from '../../src/native/binding.ts';
 import { ControlDrop } from '../../src/tunnel/control/session.ts';
 import { TunnelDrop } from '../../src/tunnel/reasons.ts';
-import { StreamDrop } from '../../src/tunnel/stream-reasons.ts';
+import { StreamDrop } from '../../src/tunnel/stream/reasons.ts';
 import { filesUnder, parse, read } from './sources.ts';
 
 const { packetSocket, Reason, reasonName, replay, streamTunnel, tun, udp } = everything;

@@ -7,10 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { liveRuntime, Network } from '../../src/engine/index.ts';
 import type { Host } from '../../src/testing/namespaces.ts';
 import type { HostProcess } from '../../src/testing/process.ts';
-import { runCommand } from '../../src/tun/live-command.ts';
-import { configureInterface } from '../../src/tun/live-ip.ts';
+import { runCommand } from '../../src/tun/system/live-command.ts';
+import { configureInterface } from '../../src/tun/system/live-ip.ts';
 import { tun } from '../../src/tun/tun.ts';
-import { type StreamNotice, type StreamTunnelOptions, streamTunnel } from '../../src/tunnel/stream.ts';
+import { type StreamNotice, type StreamTunnelOptions, streamTunnel } from '../../src/tunnel/stream/stream.ts';
 
 export class StreamEnd implements AsyncDisposable {
   readonly net = new Network(liveRuntime(), { memory: 48 << 20 });

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createWorld, type Host, type Wire, type World } from '../../src/testing/namespaces.ts';
 import { MemoryPort } from '../../src/tun/memory.ts';
-import { streamTunnel } from '../../src/tunnel/stream.ts';
+import { streamTunnel } from '../../src/tunnel/stream/stream.ts';
 import { needs } from '../needs.ts';
 import { PeerProgram, StreamEnd, transfer } from './stream-end.ts';
 import { ping, untilPing } from './tunnel-end.ts';

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AppSpec, liveRuntime, Network } from '../../src/engine/index.ts';
 import type { Host } from '../../src/testing/namespaces.ts';
-import { configureInterface, type RouteSpec } from '../../src/tun/live-ip.ts';
+import { configureInterface, type RouteSpec } from '../../src/tun/system/live-ip.ts';
 import { tun } from '../../src/tun/tun.ts';
 import { udp } from '../../src/tun/udp.ts';
 import { type TunnelClientOptions, tunnelClient } from '../../src/tunnel/client.ts';

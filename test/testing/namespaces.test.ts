@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { createWorld, snapshotSystem } from '../../src/testing/index.ts';
-import { runCommand } from '../../src/tun/live-command.ts';
+import { runCommand } from '../../src/tun/system/live-command.ts';
 import { needs, unmet } from '../needs.ts';
 
 const alive = (pid: number) => {

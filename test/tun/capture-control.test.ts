@@ -8,8 +8,8 @@ import type { App, Ports } from '../../src/engine/app.ts';
 import { Network } from '../../src/engine/network.ts';
 import { reason } from '../../src/engine/reasons.ts';
 import { VirtualRuntime } from '../../src/engine/virtual-runtime.ts';
-import { serveControl } from '../../src/tun/live-control.ts';
-import { connectControl, listNetworks } from '../../src/tun/live-control-client.ts';
+import { connectControl, listNetworks } from '../../src/tun/control/live-client.ts';
+import { serveControl } from '../../src/tun/control/live-server.ts';
 import { MemoryPort } from '../../src/tun/memory.ts';
 import { join, readAll } from '../packet/pcap-helpers.ts';
 

@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createWorld, type Host, type World } from '../../src/testing/index.ts';
-import { readRecords } from '../../src/tun/live-records.ts';
-import { doctorClean, resolvePeerRoute, SystemChanges } from '../../src/tun/live-system.ts';
+import { readRecords } from '../../src/tun/system/live-records.ts';
+import { doctorClean, resolvePeerRoute, SystemChanges } from '../../src/tun/system/live-system.ts';
 import { needs } from '../needs.ts';
 
 /** client 10.1.0.1 - gateway 10.1.0.254 | 10.2.0.254 - server 10.2.0.1; a second way over 10.3.0.0/24. */

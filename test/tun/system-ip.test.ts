@@ -7,7 +7,7 @@ import {
   readRoutes,
   routeTo,
   setGsoMaxSize,
-} from '../../src/tun/live-ip.ts';
+} from '../../src/tun/system/live-ip.ts';
 import { needs } from '../needs.ts';
 
 async function twoHosts() {
@@ -133,7 +133,7 @@ describe.skipIf(needs('netns', 'userns', 'ip', 'sysctl'))('interfaces through ip
       );
       await using world = await createWorld({ rootless: true });
       const a = await world.host('a');
-      const module = new URL('../../dist/tun/live-ip.js', import.meta.url);
+      const module = new URL('../../dist/tun/system/live-ip.js', import.meta.url);
       const script = `import { configureInterface } from '${module}';
       await configureInterface({ name: 'lo', netns: '/proc/1/ns/net', mtu: 1400 }).catch(
         ({ code, message }) => console.log(code, message));`;

@@ -10,7 +10,7 @@ import {
   PREFIX,
   RecordReader,
   RecordWriter,
-} from '../../src/tunnel/stream-framing.ts';
+} from '../../src/tunnel/stream/framing.ts';
 
 const MAC = { source: '02:00:00:00:00:01', destination: '02:00:00:00:00:02' };
 /** The span lies somewhere in the array, as in a pool's slab. */

@@ -4,7 +4,7 @@ import { encodeRow } from '../../src/engine/address-book.ts';
 import type { Driven, Driver, Watch } from '../../src/engine/runtime.ts';
 import { VirtualRuntime } from '../../src/engine/virtual-runtime.ts';
 import type { TcpOptions } from '../../src/native/binding.ts';
-import type { StreamSockets } from '../../src/tunnel/stream-connection.ts';
+import type { StreamSockets } from '../../src/tunnel/stream/connection.ts';
 
 const { EAGAIN, ECONNREFUSED, ECONNRESET, ENETUNREACH, EMFILE } = constants.errno;
 

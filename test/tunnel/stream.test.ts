@@ -10,7 +10,7 @@ import {
   StreamTunnel,
   type StreamTunnelOptions,
   streamTunnel,
-} from '../../src/tunnel/stream.ts';
+} from '../../src/tunnel/stream/stream.ts';
 import { SocketRuntime, type TestPeer } from './stream-world.ts';
 
 const LISTEN = { listen: '0.0.0.0:5555' };

@@ -6,7 +6,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { TunconnectorError } from '../errors.ts';
+import { TunconnectorError } from '../../errors.ts';
 import { systemEnvironment } from './live-command.ts';
 import type { JanitorReply, JanitorRequest } from './live-janitor.ts';
 import { Ledger } from './live-ledger.ts';

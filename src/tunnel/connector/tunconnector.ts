@@ -8,11 +8,11 @@
  *     await tunnel.close();
  */
 import { EventEmitter } from 'node:events';
+import { TunnelEnd } from './end.ts';
 import { liveOutside, type Outside } from './live-outside.ts';
-import { TunnelEnd } from './tunconnector-end.ts';
-import { type CheckedTunnelOptions, checkTunnelOptions, type TunnelOptions } from './tunconnector-options.ts';
-import type { PeerChange } from './tunconnector-peers.ts';
-import type { EndReport, EndUp, Side } from './tunconnector-report.ts';
+import { type CheckedTunnelOptions, checkTunnelOptions, type TunnelOptions } from './options.ts';
+import type { PeerChange } from './peers.ts';
+import type { EndReport, EndUp, Side } from './report.ts';
 
 export interface TunConnectorEvents {
   /** An end is ready: a server listens; a client has been welcomed, for the first time. */

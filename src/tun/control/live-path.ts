@@ -2,7 +2,7 @@
 import { lstatSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import path from 'node:path';
-import { TunconnectorError } from '../errors.ts';
+import { TunconnectorError } from '../../errors.ts';
 
 const DIRECTORY = 'tunconnector';
 export const SUFFIX = '.sock';

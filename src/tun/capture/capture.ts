@@ -7,17 +7,17 @@
  *   4. while the output has more waiting than the limit, packets are missed and counted. A capture never holds up
  *      what it looks at.
  */
-import type { Layer } from '../engine/app.ts';
-import { configError } from '../engine/config.ts';
-import type { Link } from '../engine/link.ts';
-import type { Network } from '../engine/network.ts';
-import { reasonName } from '../engine/reasons.ts';
-import { MILLISECOND } from '../engine/units.ts';
-import type { TunconnectorError } from '../errors.ts';
-import { LinkType, SNAP_LENGTH } from '../packet/capture.ts';
-import { PcapngWriter } from '../packet/pcapng.ts';
-import { type LinkSelector, linkMatcher } from './capture-select.ts';
-import { addWitness } from './capture-witness.ts';
+import type { Layer } from '../../engine/app.ts';
+import { configError } from '../../engine/config.ts';
+import type { Link } from '../../engine/link.ts';
+import type { Network } from '../../engine/network.ts';
+import { reasonName } from '../../engine/reasons.ts';
+import { MILLISECOND } from '../../engine/units.ts';
+import type { TunconnectorError } from '../../errors.ts';
+import { LinkType, SNAP_LENGTH } from '../../packet/capture.ts';
+import { PcapngWriter } from '../../packet/pcapng.ts';
+import { type LinkSelector, linkMatcher } from './select.ts';
+import { addWitness } from './witness.ts';
 
 /** Where a capture's bytes go. */
 export interface CaptureOutput {

@@ -1,9 +1,9 @@
 /** TCP connections of the `stream` format: how they are opened, how they end, and when a client tries again. */
 import { getSystemErrorName } from 'node:util';
-import type { Watch } from '../engine/runtime.ts';
-import { MILLISECOND, SECOND } from '../engine/units.ts';
-import type { Native } from '../native/binding.ts';
-import type { RecordReader } from './stream-framing.ts';
+import type { Watch } from '../../engine/runtime.ts';
+import { MILLISECOND, SECOND } from '../../engine/units.ts';
+import type { Native } from '../../native/binding.ts';
+import type { RecordReader } from './framing.ts';
 
 /** The addon's calls for TCP. Tests put a network of their own here. */
 export type StreamSockets = Pick<

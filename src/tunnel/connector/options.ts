@@ -1,11 +1,11 @@
 /** What a tunnel is asked to be: options of both ends, checked and completed before anything on the machine changes. */
 import { z } from 'zod';
-import { configError } from '../engine/config.ts';
-import { checkOptions } from '../engine/options.ts';
-import { TunconnectorError } from '../errors.ts';
-import { formatIp, parseIp } from '../packet/address.ts';
-import { formatPrefix, networkOf, parsePrefix } from '../packet/prefix.ts';
-import { checkInterfaceName } from '../tun/tun.ts';
+import { configError } from '../../engine/config.ts';
+import { checkOptions } from '../../engine/options.ts';
+import { TunconnectorError } from '../../errors.ts';
+import { formatIp, parseIp } from '../../packet/address.ts';
+import { formatPrefix, networkOf, parsePrefix } from '../../packet/prefix.ts';
+import { checkInterfaceName } from '../../tun/tun.ts';
 
 export const DEFAULT_SERVER_PORT = 55_556;
 export const DEFAULT_CLIENT_PORT = 55_555;

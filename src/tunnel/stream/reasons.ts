@@ -1,6 +1,6 @@
 /** Why the `stream` format drops packets, beside the reasons that all tunnels have. */
-import { reason } from '../engine/reasons.ts';
-import { TunnelDrop } from './reasons.ts';
+import { reason } from '../../engine/reasons.ts';
+import { TunnelDrop } from '../reasons.ts';
 
 export const StreamDrop = {
   /** A record of length 0, or shorter than the header of what it should hold. */

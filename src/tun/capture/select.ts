@@ -1,5 +1,5 @@
 /** Which links a capture looks at: by name, as people write them. */
-import { configError } from '../engine/config.ts';
+import { configError } from '../../engine/config.ts';
 
 /**
  * One pattern or several: `all`; a link as `tun0.out -> delay.in`, in which `*` stands for anything; `tun0.out`, either

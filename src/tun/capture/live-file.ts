@@ -2,10 +2,10 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
-import type { Network } from '../engine/network.ts';
-import { TunconnectorError } from '../errors.ts';
+import type { Network } from '../../engine/network.ts';
+import { TunconnectorError } from '../../errors.ts';
 import { type CaptureOptions, type CaptureOutput, captureLink, type LinkCapture } from './capture.ts';
-import type { LinkSelector } from './capture-select.ts';
+import type { LinkSelector } from './select.ts';
 
 /** Captures show what people do: for their owner alone. */
 const MODE = 0o600;

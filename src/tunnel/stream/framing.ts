@@ -6,12 +6,12 @@
  * where its length says. A length that was wrong once makes every later one wrong, and nothing in the format lets a
  * receiver find the rhythm again. Then records are no packets at all, one after the other: `Found.Lost`.
  */
-import * as ethernet from '../packet/ethernet.ts';
-import * as ip from '../packet/ip.ts';
-import { Problem } from '../packet/problem.ts';
-import { EtherType } from '../packet/protocol.ts';
-import { get16, put16 } from '../packet/word.ts';
-import { StreamDrop } from './stream-reasons.ts';
+import * as ethernet from '../../packet/ethernet.ts';
+import * as ip from '../../packet/ip.ts';
+import { Problem } from '../../packet/problem.ts';
+import { EtherType } from '../../packet/protocol.ts';
+import { get16, put16 } from '../../packet/word.ts';
+import { StreamDrop } from './reasons.ts';
 
 /** Bytes in front of each packet. */
 export const PREFIX = 2;

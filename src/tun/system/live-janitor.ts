@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { type ErrorCode, TunconnectorError } from '../errors.ts';
+import { type ErrorCode, TunconnectorError } from '../../errors.ts';
 import { killGroup, missingCommand, systemEnvironment } from './live-command.ts';
 import type { RouteSpec } from './live-ip.ts';
 
@@ -33,7 +33,7 @@ const ANSWER_LIMIT_MS = 15_000;
 /** Node runs no TypeScript before version 22, so from the sources the compiled child is used. */
 const CHILD = fileURLToPath(
   import.meta.url.endsWith('.ts')
-    ? new URL('../../dist/tun/live-janitor-child.js', import.meta.url)
+    ? new URL('../../../dist/tun/system/live-janitor-child.js', import.meta.url)
     : new URL('./live-janitor-child.js', import.meta.url),
 );
 

@@ -4,7 +4,7 @@
  */
 
 import { isIP } from 'node:net';
-import { TunconnectorError } from '../errors.ts';
+import { TunconnectorError } from '../../errors.ts';
 import { type CommandResult, runCommand } from './live-command.ts';
 
 export interface RouteSpec {

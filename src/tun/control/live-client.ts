@@ -2,10 +2,10 @@
 
 import type { Socket } from 'node:net';
 import path from 'node:path';
-import type { NetworkReport } from '../engine/report.ts';
-import { type ErrorCode, TunconnectorError } from '../errors.ts';
-import type { CaptureRequest, ControlLink } from './live-control.ts';
-import { directories, filesIn, SUFFIX, socketPath, tryConnect } from './live-control-path.ts';
+import type { NetworkReport } from '../../engine/report.ts';
+import { type ErrorCode, TunconnectorError } from '../../errors.ts';
+import { directories, filesIn, SUFFIX, socketPath, tryConnect } from './live-path.ts';
+import type { CaptureRequest, ControlLink } from './live-server.ts';
 
 export interface ControlClient extends AsyncDisposable {
   readonly name: string;

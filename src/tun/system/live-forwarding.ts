@@ -4,7 +4,7 @@
  */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { TunconnectorError } from '../errors.ts';
+import { TunconnectorError } from '../../errors.ts';
 
 const ROOT = '/proc/sys/net';
 

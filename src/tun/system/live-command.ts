@@ -4,7 +4,7 @@
  */
 
 import { spawn } from 'node:child_process';
-import { TunconnectorError } from '../errors.ts';
+import { TunconnectorError } from '../../errors.ts';
 
 export interface CommandOptions {
   /** Text for its standard input. */

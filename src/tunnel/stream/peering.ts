@@ -8,12 +8,12 @@
  * A client connects, and again when the connection is gone or nobody answers (`Redial`).
  */
 import { constants } from 'node:os';
-import { ADDRESS_ROW, describeRow } from '../engine/address-book.ts';
-import type { AppContext } from '../engine/app.ts';
-import type { Watch } from '../engine/runtime.ts';
-import { MILLISECOND } from '../engine/units.ts';
-import { type Endpoint, formatEndpoint } from '../packet/prefix.ts';
-import { scopeOf } from '../tun/scope.ts';
+import { ADDRESS_ROW, describeRow } from '../../engine/address-book.ts';
+import type { AppContext } from '../../engine/app.ts';
+import type { Watch } from '../../engine/runtime.ts';
+import { MILLISECOND } from '../../engine/units.ts';
+import { type Endpoint, formatEndpoint } from '../../packet/prefix.ts';
+import { scopeOf } from '../../tun/scope.ts';
 import {
   type Connection,
   DEAD_AFTER,
@@ -23,9 +23,9 @@ import {
   Redial,
   type StreamSockets,
   UNSENT,
-} from './stream-connection.ts';
-import { Found, type RecordReader } from './stream-framing.ts';
-import { type CheckedStreamOptions, endpointOf, type StreamNotice } from './stream-options.ts';
+} from './connection.ts';
+import { Found, type RecordReader } from './framing.ts';
+import { type CheckedStreamOptions, endpointOf, type StreamNotice } from './options.ts';
 
 const { EAGAIN, ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, ETIMEDOUT } = constants.errno;
 /** Reads per round and connection, so that records without packets cannot keep the thread. */

@@ -10,7 +10,7 @@
 
 import { readdirSync, statSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { TunconnectorError } from '../errors.ts';
+import { TunconnectorError } from '../../errors.ts';
 import {
   interfaceName,
   type Path,

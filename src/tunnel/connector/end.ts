@@ -9,24 +9,24 @@
  * Whatever fails takes back what was done before it.
  */
 import { EventEmitter } from 'node:events';
-import type { AppEvent, AppSpec } from '../engine/app.ts';
-import { liveRuntime } from '../engine/live-runtime.ts';
-import { Network } from '../engine/network.ts';
-import { TunconnectorError } from '../errors.ts';
-import { isIp } from '../packet/address.ts';
-import { contains, parsePrefix } from '../packet/prefix.ts';
-import { configureInterface } from '../tun/live-ip.ts';
-import { SystemChanges } from '../tun/live-system.ts';
-import { type TunPort, tun } from '../tun/tun.ts';
-import { tunnelClient } from './client.ts';
+import type { AppEvent, AppSpec } from '../../engine/app.ts';
+import { liveRuntime } from '../../engine/live-runtime.ts';
+import { Network } from '../../engine/network.ts';
+import { TunconnectorError } from '../../errors.ts';
+import { isIp } from '../../packet/address.ts';
+import { contains, parsePrefix } from '../../packet/prefix.ts';
+import { configureInterface } from '../../tun/system/live-ip.ts';
+import { SystemChanges } from '../../tun/system/live-system.ts';
+import { type TunPort, tun } from '../../tun/tun.ts';
+import { tunnelClient } from '../client.ts';
+import { MAX_DATAGRAM } from '../options.ts';
+import { rawTunnel } from '../raw.ts';
+import { tunnelServer } from '../server.ts';
+import { streamTunnel } from '../stream/stream.ts';
 import type { Outside } from './live-outside.ts';
-import { MAX_DATAGRAM } from './options.ts';
-import { rawTunnel } from './raw.ts';
-import { tunnelServer } from './server.ts';
-import { streamTunnel } from './stream.ts';
-import { type CheckedTunnelOptions, familiesOf, MIN_IPV6_MTU, onLink } from './tunconnector-options.ts';
-import { type AnyNotice, PeerBook, type PeerChange } from './tunconnector-peers.ts';
-import { type EndReport, type EndUp, type Side, trafficOf } from './tunconnector-report.ts';
+import { type CheckedTunnelOptions, familiesOf, MIN_IPV6_MTU, onLink } from './options.ts';
+import { type AnyNotice, PeerBook, type PeerChange } from './peers.ts';
+import { type EndReport, type EndUp, type Side, trafficOf } from './report.ts';
 
 type ServerEnd = NonNullable<CheckedTunnelOptions['server']>;
 type ClientEnd = NonNullable<CheckedTunnelOptions['client']>;

@@ -2,12 +2,18 @@
  * What is about to leave through a connection: packets from a link become records in one buffer, written to the
  * socket in one call. A superframe is cut on its way into the buffer; one that does not fit whole goes on in the next.
  */
-import type { Link } from '../engine/link.ts';
-import type { Pool } from '../engine/pool.ts';
-import { completeChecksum, emitSegment, PLAN_CELLS, planSegments, segmentLength } from '../packet/segment.ts';
-import { copyBytes } from '../packet/word.ts';
-import { RecordWriter } from './stream-framing.ts';
-import { StreamDrop } from './stream-reasons.ts';
+import type { Link } from '../../engine/link.ts';
+import type { Pool } from '../../engine/pool.ts';
+import {
+  completeChecksum,
+  emitSegment,
+  PLAN_CELLS,
+  planSegments,
+  segmentLength,
+} from '../../packet/segment.ts';
+import { copyBytes } from '../../packet/word.ts';
+import { RecordWriter } from './framing.ts';
+import { StreamDrop } from './reasons.ts';
 
 export class Outbox {
   readonly writer: RecordWriter;

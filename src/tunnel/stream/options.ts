@@ -1,10 +1,10 @@
 /** What a stream tunnel is told, and what it tells. */
 import { z } from 'zod';
-import type { AppEvent } from '../engine/app.ts';
-import { configError } from '../engine/config.ts';
-import { checkOptions } from '../engine/options.ts';
-import { type Endpoint, parseEndpoint } from '../packet/prefix.ts';
-import { MAX_RECORD } from './stream-framing.ts';
+import type { AppEvent } from '../../engine/app.ts';
+import { configError } from '../../engine/config.ts';
+import { checkOptions } from '../../engine/options.ts';
+import { type Endpoint, parseEndpoint } from '../../packet/prefix.ts';
+import { MAX_RECORD } from './framing.ts';
 
 const schema = z.strictObject({
   layer: z.enum(['L3', 'L2']).default('L3'),

@@ -16,20 +16,13 @@ import { chmodSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import path from 'node:path';
 import { z } from 'zod';
-import type { Layer } from '../engine/app.ts';
-import type { Network } from '../engine/network.ts';
-import { checkOptions } from '../engine/options.ts';
-import { TunconnectorError } from '../errors.ts';
-import { captureLink, type LinkCapture, writtenLinks } from './capture.ts';
-import { streamOutput } from './live-capture-file.ts';
-import {
-  firstDirectory,
-  removeDirectory,
-  SUFFIX,
-  socketError,
-  socketPath,
-  tryConnect,
-} from './live-control-path.ts';
+import type { Layer } from '../../engine/app.ts';
+import type { Network } from '../../engine/network.ts';
+import { checkOptions } from '../../engine/options.ts';
+import { TunconnectorError } from '../../errors.ts';
+import { captureLink, type LinkCapture, writtenLinks } from '../capture/capture.ts';
+import { streamOutput } from '../capture/live-file.ts';
+import { firstDirectory, removeDirectory, SUFFIX, socketError, socketPath, tryConnect } from './live-path.ts';
 
 /** Bytes of a request, newline not counted. */
 const MAX_LINE = 64 << 10;

@@ -1,6 +1,6 @@
 /** Who is at the other end of a tunnel's end, kept from what its tunnel app tells. */
-import type { TunnelNotice } from './control-link.ts';
-import type { PeerReport, Side } from './tunconnector-report.ts';
+import type { TunnelNotice } from '../control-link.ts';
+import type { PeerReport, Side } from './report.ts';
 
 /** A peer of this end came, went or changed; `waiting` is a client's: nobody answered its first hellos. */
 export interface PeerChange {

@@ -16,28 +16,28 @@ import {
   defineApp,
   type Layer,
   type Ports,
-} from '../engine/app.ts';
-import type { Link } from '../engine/link.ts';
-import type { Pool } from '../engine/pool.ts';
-import { TunconnectorError } from '../errors.ts';
-import { HEADROOM, LARGE_SLOT } from '../native/binding.ts';
-import { native } from '../native/load.ts';
-import { formatEndpoint } from '../packet/prefix.ts';
-import { systemError } from '../tun/system-error.ts';
-import { decapsulateRaw } from './decapsulate.ts';
-import { CLOSED, type Connection, endingOf, OUT_OF_STEP, type StreamSockets } from './stream-connection.ts';
-import { Found, RecordReader } from './stream-framing.ts';
+} from '../../engine/app.ts';
+import type { Link } from '../../engine/link.ts';
+import type { Pool } from '../../engine/pool.ts';
+import { TunconnectorError } from '../../errors.ts';
+import { HEADROOM, LARGE_SLOT } from '../../native/binding.ts';
+import { native } from '../../native/load.ts';
+import { formatEndpoint } from '../../packet/prefix.ts';
+import { systemError } from '../../tun/system-error.ts';
+import { decapsulateRaw } from '../decapsulate.ts';
+import { CLOSED, type Connection, endingOf, OUT_OF_STEP, type StreamSockets } from './connection.ts';
+import { Found, RecordReader } from './framing.ts';
 import {
   type CheckedStreamOptions,
   checkStreamOptions,
   endpointOf,
   type StreamTunnelOptions,
-} from './stream-options.ts';
-import { Outbox } from './stream-outbox.ts';
-import { Peering, READS } from './stream-peering.ts';
-import { StreamDrop } from './stream-reasons.ts';
+} from './options.ts';
+import { Outbox } from './outbox.ts';
+import { Peering, READS } from './peering.ts';
+import { StreamDrop } from './reasons.ts';
 
-export type { StreamNotice, StreamTunnelOptions } from './stream-options.ts';
+export type { StreamNotice, StreamTunnelOptions } from './options.ts';
 
 const { EAGAIN } = constants.errno;
 

@@ -2,9 +2,9 @@
  * A UDP socket that another process opened and this one inherited: it stays in the network namespace it was made in,
  * while this process and its TUN are in another.
  */
-import type { AppContext, AppReport, Layer } from '../engine/app.ts';
-import { native } from '../native/load.ts';
-import { NativePort, type PortMemory } from '../tun/native-port.ts';
+import type { AppContext, AppReport, Layer } from '../../engine/app.ts';
+import { native } from '../../native/load.ts';
+import { NativePort, type PortMemory } from '../../tun/native-port.ts';
 
 export interface InheritedSocket {
   fd: number;

@@ -5,11 +5,11 @@
 import { lookup } from 'node:dns/promises';
 import { existsSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
-import type { App, AppSpec } from '../engine/app.ts';
-import { TunconnectorError } from '../errors.ts';
-import { isIp } from '../packet/address.ts';
-import { readInterface, routeTo } from '../tun/live-ip.ts';
-import { type UdpOptions, udp } from '../tun/udp.ts';
+import type { App, AppSpec } from '../../engine/app.ts';
+import { TunconnectorError } from '../../errors.ts';
+import { isIp } from '../../packet/address.ts';
+import { readInterface, routeTo } from '../../tun/system/live-ip.ts';
+import { type UdpOptions, udp } from '../../tun/udp.ts';
 
 export interface Outside {
   /** Whether peers are reached through the same routing table as what goes into the tunnel. */

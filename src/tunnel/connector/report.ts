@@ -1,6 +1,6 @@
 /** What one end of a tunnel is, who is at its other end, and what passed: plain data. */
-import type { Network } from '../engine/network.ts';
-import { type NetworkReport, totalDrops } from '../engine/report.ts';
+import type { Network } from '../../engine/network.ts';
+import { type NetworkReport, totalDrops } from '../../engine/report.ts';
 
 export type Side = 'server' | 'client';
 
