@@ -11,7 +11,7 @@ import { successors } from './order.ts';
 import { MAX_ACCOUNTS, type Pool, type PoolSize } from './pool.ts';
 
 /** Packets that one source may have on links and in bursts. Twice a link's ring, so that a full link is not yet the end. */
-const ON_THE_WAY = { small: 2048, large: 64 };
+const ON_THE_WAY = { small: 2048, large: 32 };
 /** Control messages and copies of shared packets. */
 const COMMON = { small: 1024, large: 16 };
 

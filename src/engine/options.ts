@@ -8,7 +8,7 @@ export function checkOptions<T>(schema: z.ZodType<T>, options: unknown): T {
   const issue = result.error.issues[0];
   const path = issue.path.join('.');
   if (issue.code === 'unrecognized_keys') {
-    const known = 'shape' in schema ? Object.keys((schema as { shape: object }).shape) : [];
+    const known = keysAt(schema, issue.path);
     const where = path ? `${path}: ` : '';
     throw configError(
       `${where}found the unknown key "${issue.keys[0]}"${known.length > 0 ? `, expected one of ${known.join(', ')}` : ''}`,
@@ -17,4 +17,18 @@ export function checkOptions<T>(schema: z.ZodType<T>, options: unknown): T {
   let found: unknown = options;
   for (const key of issue.path) found = (found as Record<PropertyKey, unknown> | undefined)?.[key];
   throw configError(`${path || 'options'}: found ${JSON.stringify(found)}, ${issue.message.toLowerCase()}`);
+}
+
+/** The keys that the schema knows at a path, or none when that is no object. */
+function keysAt(schema: unknown, path: readonly PropertyKey[]): string[] {
+  let at = schema as
+    | { shape?: Record<PropertyKey, unknown>; unwrap?: () => unknown; element?: unknown }
+    | undefined;
+  for (let step = 0; at; ) {
+    // Defaults and optional values hide what they wrap.
+    if (at.shape === undefined && at.element === undefined && at.unwrap) at = at.unwrap() as typeof at;
+    else if (step === path.length) return Object.keys(at.shape ?? {});
+    else at = (at.shape?.[path[step++]] ?? at.element) as typeof at;
+  }
+  return [];
 }

@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { ADDRESS_ROW, AddressBook } from '../../src/engine/address-book.ts';
 import { DeadlineHeap } from '../../src/engine/deadlines.ts';
 import { LiveRuntime } from '../../src/engine/live-runtime.ts';
+import { checkOptions } from '../../src/engine/options.ts';
 import { randomStream } from '../../src/engine/random.ts';
 import { duration } from '../../src/engine/units.ts';
 import { VirtualRuntime } from '../../src/engine/virtual-runtime.ts';
@@ -158,5 +160,23 @@ describe('the address book', () => {
     leave();
     book.unpin(other);
     expect(log).toEqual([`+${row}`, `+${other}`, `-${row}`]);
+  });
+});
+
+describe('options', () => {
+  const schema = z.strictObject({
+    a: z.number().default(1),
+    deep: z.strictObject({ b: z.string() }).optional(),
+  });
+
+  it('are refused with path, what was found and what was expected', () => {
+    expect(checkOptions(schema, {})).toEqual({ a: 1 });
+    expect(() => checkOptions(schema, { c: 1 })).toThrow(
+      'found the unknown key "c", expected one of a, deep',
+    );
+    expect(() => checkOptions(schema, { deep: { b: 'x', d: 1 } })).toThrow(
+      'deep: found the unknown key "d", expected one of b',
+    );
+    expect(() => checkOptions(schema, { deep: { b: 5 } })).toThrow(/^deep\.b: found 5, .*expected string/);
   });
 });

@@ -9,8 +9,8 @@ import { runInWorker, type WorkerNetwork } from '../../src/engine/live-worker.ts
 import { LinkType } from '../../src/packet/capture.ts';
 import { PcapngWriter } from '../../src/packet/pcapng.ts';
 import { createWorld } from '../../src/testing/index.ts';
-import { configureInterface } from '../../src/tun/system/live-ip.ts';
 import { type ReplayOptions, replay } from '../../src/tun/replay.ts';
+import { configureInterface } from '../../src/tun/system/live-ip.ts';
 import { tun } from '../../src/tun/tun.ts';
 import { needs } from '../needs.ts';
 import { collect } from '../packet/pcap-helpers.ts';

@@ -68,11 +68,18 @@ describe('the runtime rule', () => {
       const files = [
         'engine/live-runtime.ts',
         'tun/live-udp.ts',
+        'tun/system/live-ip.ts',
         'native/load.ts',
         'cli/a/b.ts',
         'testing/x.ts',
       ];
-      const caught = ['engine/link.ts', 'engine/deep/live-x.ts', 'packet/ip.ts', 'native/binding.ts'];
+      const caught = [
+        'engine/link.ts',
+        'engine/deep/er/live-x.ts',
+        'packet/live-ip.ts',
+        'packet/ip.ts',
+        'native/binding.ts',
+      ];
       for (const file of [...files, ...caught]) {
         mkdirSync(path.dirname(path.join(directory, file)), { recursive: true });
         writeFileSync(path.join(directory, file), 'Date.now();\n');

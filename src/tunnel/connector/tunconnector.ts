@@ -8,6 +8,7 @@
  *     await tunnel.close();
  */
 import { EventEmitter } from 'node:events';
+import { liveRuntime } from '../../engine/live-runtime.ts';
 import { TunnelEnd } from './end.ts';
 import { liveOutside, type Outside } from './live-outside.ts';
 import { type CheckedTunnelOptions, checkTunnelOptions, type TunnelOptions } from './options.ts';
@@ -69,9 +70,13 @@ export class TunConnector extends EventEmitter<TunConnectorEvents> implements As
       await this.close();
       throw error;
     }
-    const early = this.#early ?? [];
-    this.#early = undefined;
-    for (const tell of early) tell();
+    // After whoever waits for `start` had the time to listen.
+    const runtime = liveRuntime();
+    runtime.timer(runtime.now(), () => {
+      const early = this.#early ?? [];
+      this.#early = undefined;
+      for (const tell of early) tell();
+    });
   }
 
   report(): TunnelReport {
@@ -103,10 +108,7 @@ export class TunConnector extends EventEmitter<TunConnectorEvents> implements As
 
 export type RunningTunnel = TunConnector;
 
-/**
- * A tunnel that runs when the promise resolves. For events of the set-up itself make a `TunConnector`, listen, and
- * call `start`.
- */
+/** A tunnel that runs when the promise resolves. Events of the set-up are told right after that. */
 export async function startTunnel(
   options: TunnelOptions,
   settings: TunConnectorSettings = {},
