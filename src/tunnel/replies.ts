@@ -14,6 +14,10 @@ const BURST = 50;
 /** RFC 4443: the longest error packet. */
 const LONGEST = 1280;
 const MAC = 6;
+/** Ethernet header with a VLAN tag. */
+const ETHERNET = 18;
+
+const Kind = { TooBig: 0, TimeExceeded: 1, NoRoute: 2 } as const;
 
 export class IcmpReplies {
   readonly #source4: Uint8Array | undefined;
@@ -35,60 +39,38 @@ export class IcmpReplies {
 
   /** A reply that the packet needs to be at most `mtu` bytes (of IP), or -1 when none may be sent. */
   tooBig(pool: Pool, packet: number, mtu: number, now: number): number {
-    const reply = this.#begin(pool, now);
-    if (reply < 0) return -1;
-    const slab = pool.slab;
-    const at = pool.offset[packet] + pool.l3Offset[packet];
-    const end = pool.offset[packet] + pool.length[packet];
-    const source = this.#source(pool, at);
-    const into = pool.offset[reply] + pool.l3Offset[packet];
-    const length = source
-      ? tooBig(slab, at, end, mtu, source, 0, slab, into)
-      : tooBig(slab, at, end, mtu, slab, ip.destinationAt(slab, at), slab, into);
-    return this.#finish(pool, packet, reply, length);
+    return this.#reply(pool, packet, Kind.TooBig, mtu, now);
   }
 
   timeExceeded(pool: Pool, packet: number, now: number): number {
-    const reply = this.#begin(pool, now);
-    if (reply < 0) return -1;
-    const slab = pool.slab;
-    const at = pool.offset[packet] + pool.l3Offset[packet];
-    const end = pool.offset[packet] + pool.length[packet];
-    const source = this.#source(pool, at);
-    const into = pool.offset[reply] + pool.l3Offset[packet];
-    const length = source
-      ? timeExceeded(slab, at, end, source, 0, slab, into)
-      : timeExceeded(slab, at, end, slab, ip.destinationAt(slab, at), slab, into);
-    return this.#finish(pool, packet, reply, length);
+    return this.#reply(pool, packet, Kind.TimeExceeded, 0, now);
   }
 
   noRoute(pool: Pool, packet: number, now: number): number {
-    const reply = this.#begin(pool, now);
-    if (reply < 0) return -1;
-    const slab = pool.slab;
-    const at = pool.offset[packet] + pool.l3Offset[packet];
-    const end = pool.offset[packet] + pool.length[packet];
-    const source = this.#source(pool, at);
-    const into = pool.offset[reply] + pool.l3Offset[packet];
-    const why = UnreachableReason.Host;
-    const length = source
-      ? unreachable(slab, at, end, why, source, 0, slab, into)
-      : unreachable(slab, at, end, why, slab, ip.destinationAt(slab, at), slab, into);
-    return this.#finish(pool, packet, reply, length);
+    return this.#reply(pool, packet, Kind.NoRoute, 0, now);
   }
 
-  #source(pool: Pool, at: number): Uint8Array | undefined {
-    return ip.version(pool.slab, at) === 4 ? this.#source4 : this.#source6;
-  }
-
-  #begin(pool: Pool, now: number): number {
+  #reply(pool: Pool, packet: number, kind: number, mtu: number, now: number): number {
     this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#refilled) * PER_SECOND) / SECOND);
     this.#refilled = now;
     if (this.#tokens < 1) {
       this.suppressed++;
       return -1;
     }
-    return pool.allocFor(LONGEST + 18, COMMON_ACCOUNT);
+    const reply = pool.allocFor(LONGEST + ETHERNET, COMMON_ACCOUNT);
+    if (reply < 0) return -1;
+    const { slab } = pool;
+    const at = pool.offset[packet] + pool.l3Offset[packet];
+    const end = pool.offset[packet] + pool.length[packet];
+    const into = pool.offset[reply] + pool.l3Offset[packet];
+    const own = ip.version(slab, at) === 4 ? this.#source4 : this.#source6;
+    const source = own ?? slab;
+    const sourceAt = own ? 0 : ip.destinationAt(slab, at);
+    let length: number;
+    if (kind === Kind.TooBig) length = tooBig(slab, at, end, mtu, source, sourceAt, slab, into);
+    else if (kind === Kind.TimeExceeded) length = timeExceeded(slab, at, end, source, sourceAt, slab, into);
+    else length = unreachable(slab, at, end, UnreachableReason.Host, source, sourceAt, slab, into);
+    return this.#finish(pool, packet, reply, length);
   }
 
   #finish(pool: Pool, packet: number, reply: number, length: number): number {
