@@ -216,8 +216,9 @@ export const OPTIONS = {
   },
   keepalive: {
     value: 'TIME',
-    help: 'how often each end says that it is there; after three silent intervals a peer counts as silent',
+    help: 'how often the client says that it is there; after three silent intervals either end counts as silent',
     default: '1s',
+    side: 'client',
     formats: ['udp'],
     parse: keepalive,
   },

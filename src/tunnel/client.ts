@@ -33,6 +33,8 @@ const schema = z.strictObject({
   ...tunnelSchema,
   /** Where the server is: `192.168.6.9:55555`. */
   server: z.string(),
+  /** Milliseconds between keepalives. The server goes by what its clients tell it. */
+  keepalive: z.number().int().min(100).max(30_000).default(1000),
   /** Networks behind this end that the server should route here. */
   announce: z.array(z.string()).default([]),
 });

@@ -12,8 +12,6 @@ export const tunnelSchema = {
   layer: z.enum(['L3', 'L2']).default('L3'),
   /** This end's inner addresses with the length of their network, as the interface has them. */
   addresses: z.array(z.string()).default([]),
-  /** Milliseconds between keepalives. */
-  keepalive: z.number().int().min(100).max(30_000).default(1000),
   /** Largest inner packet in bytes (of IP; on layer 2, of the frame); found out when left out. */
   mtu: z.number().int().min(68).max(65_535).optional(),
   /** Largest datagram (UDP payload, bytes) that this end sends and takes. */

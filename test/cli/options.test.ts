@@ -126,7 +126,7 @@ describe('what is asked of the tunnel', () => {
 describe('a configuration file', () => {
   it('has the long options as keys, in YAML and in JSON', () => {
     const yaml = [
-      'mode: server',
+      'mode: both',
       'serverip: [10.0.0.2, fd00::2]',
       'inport: 55555',
       'keepalive: 500ms',
@@ -134,7 +134,7 @@ describe('a configuration file', () => {
       'json: false',
     ].join('\n');
     const settings = {
-      mode: 'server',
+      mode: 'both',
       serverip: ['10.0.0.2/24', 'fd00::2/64'],
       inport: 55555,
       keepalive: 500,

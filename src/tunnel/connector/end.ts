@@ -142,7 +142,7 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
   }
 
   #tunnelApp(): AppSpec {
-    const { format, layer, keepalive, mtu } = this.#all;
+    const { format, layer, mtu } = this.#all;
     const { addresses } = this.#end;
     const server = this.#server;
     const outer = this.#outer();
@@ -154,8 +154,11 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
       return rawTunnel({ layer, mtu: this.#mtu + frame, ...peer });
     }
     const fixed = mtu === undefined ? {} : { mtu: mtu + frame };
-    const both = { layer, addresses, keepalive, maxDatagram: this.#maxDatagram, ...fixed };
-    if (!server) return tunnelClient({ ...both, server: outer, announce: this.#client!.announce });
+    const both = { layer, addresses, maxDatagram: this.#maxDatagram, ...fixed };
+    if (!server) {
+      const { announce, keepalive } = this.#client!;
+      return tunnelClient({ ...both, server: outer, announce, keepalive });
+    }
     const { routes, allow, maxClients } = server;
     return tunnelServer({ ...both, routes, allow, ...(maxClients === undefined ? {} : { maxClients }) });
   }

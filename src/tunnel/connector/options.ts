@@ -64,6 +64,8 @@ const clientSchema = z.strictObject({
   /** The server's address or host name. */
   remote: z.string().min(1),
   port: port.default(DEFAULT_CLIENT_PORT),
+  /** Milliseconds between keepalives (`udp`); the server goes by what its clients tell it. */
+  keepalive: z.number().int().min(100).max(30_000).default(1000),
   /** Networks behind this host, which the server shall reach through it. */
   announce: z.array(network).default([]),
   /** Networks to reach through the tunnel; `default` for everything, the way to the server excepted. */
@@ -79,8 +81,6 @@ const schema = z.strictObject({
   layer: z.enum(['L3', 'L2']).default('L3'),
   /** MTU of the interfaces, bytes; found out and followed when left out. */
   mtu: z.number().int().min(68).max(65_535).optional(),
-  /** Milliseconds between keepalives (`udp`). */
-  keepalive: z.number().int().min(100).max(30_000).default(1000),
   /** Turns IP forwarding on while the tunnel is there. Implied by `nat`, `announce`, and by both ends in one. */
   forward: z.boolean().default(false),
   gso: z.boolean().default(true),
