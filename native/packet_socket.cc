@@ -397,7 +397,7 @@ bool PacketPort::addSegments(int32_t at, const Superframe& frame, uint32_t* segm
 
 void PacketPort::release(const PacketMessage& message) {
   if (!message.ends) return;
-  pool->free(batch[message.first]);
+  pool->freeOnce(batch[message.first]);
   done_ = message.first + 1;
 }
 

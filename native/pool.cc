@@ -84,6 +84,7 @@ int32_t Pool::describe(int32_t s, int32_t account) {
 
 int32_t Pool::allocate(int32_t size, int32_t account) {
   bool small = size <= kSmallRoom;
+  if (size > kLargeRoom) return -1;
   if (small ? roomSmall(account) == 0 : roomLarge(account) == 0) return -1;
   int32_t s = small ? takeSmall() : takeLarge();
   if (s < 0) return -1;
@@ -267,6 +268,8 @@ napi_value completeChecksumOf(napi_env env, napi_callback_info info) {
 int32_t segmentInto(Pool* pool, int32_t handle, int32_t* out, size_t capacity) {
   Superframe frame;
   if (!frame.parse(pool, handle)) return -EINVAL;
+  // A frame that begins in its slot's headroom may have segments longer than a fresh slot takes.
+  if (frame.segmentLength(0) > static_cast<uint32_t>(kLargeRoom)) return -EINVAL;
   if (frame.segments > capacity) return -ERANGE;
   int32_t account = pool->owner[pool->slot[handle]];
   if (account >= pool->accounts) return -EINVAL;

@@ -80,9 +80,15 @@ struct Pool {
 
   // A fresh descriptor over a raw slot, charged to the account, every column reset. -1 without a free descriptor.
   int32_t describe(int32_t slot, int32_t account);
-  // The two steps in one, for a packet of `bytes`; -1 when the account or the pool has no room.
+  // The two steps in one, for a packet of `bytes`; -1 when the account or the pool has no room,
+  // or no slot is that long.
   int32_t allocate(int32_t bytes, int32_t account);
   void free(int32_t handle);
+
+  // For a batch that was checked before the first of it was freed: a handle that stands in it twice is freed once.
+  void freeOnce(int32_t handle) {
+    if (valid(handle)) free(handle);
+  }
 
   // Whether a handle from JavaScript names a live row whose bytes (and prefix) lie inside its slot.
   bool valid(int32_t handle) const;

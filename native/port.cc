@@ -77,6 +77,10 @@ bool preparePort(Port* port, Environment* self, napi_value pool, napi_value fd, 
     throwFailure(env, failure);
     return false;
   }
+  // From here on the port is a user of the pool: reading the options may run getters, and one may detach it.
+  port->self = self;
+  port->pool = memory;
+  memory->users++;
   if (!readInteger(env, fd, "fd", 0, INT32_MAX, &descriptor)) return false;
   if (!fieldTypedArray(env, options, "batch", napi_int32_array, &batch, &batchLength)) return false;
   if (!fieldTypedArray(env, options, "counters", napi_float64_array, &counters, &counterLength)) return false;
@@ -87,14 +91,11 @@ bool preparePort(Port* port, Environment* self, napi_value pool, napi_value fd, 
   if (!fieldInteger(env, options, "account", 0, memory->accounts - 1, &account)) return false;
   if (!fieldNumber(env, options, "epoch", &port->epoch)) return false;
 
-  port->self = self;
-  port->pool = memory;
   port->fd = static_cast<int>(descriptor);
   port->account = static_cast<int32_t>(account);
   port->batch = static_cast<int32_t*>(batch);
   port->batchLength = static_cast<int32_t>(batchLength < INT32_MAX ? batchLength : INT32_MAX);
   port->counters = static_cast<double*>(counters);
-  memory->users++;
 
   napi_value array;
   napi_get_named_property(env, options, "batch", &array);

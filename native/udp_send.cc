@@ -376,7 +376,7 @@ void UdpSender::fail(const Message& message, Counter why) {
 }
 
 void UdpSender::release(const Message& message) {
-  for (int32_t i = 0; i < message.handles; i++) port->pool->free(port->batch[message.first + i]);
+  for (int32_t i = 0; i < message.handles; i++) port->pool->freeOnce(port->batch[message.first + i]);
   done = message.first + message.handles;
 }
 

@@ -194,6 +194,18 @@ describe('pool memory', () => {
     expect(await b.collect(2)).toEqual([pattern(30, 6), pattern(31, 7)]);
   });
 
+  test('a handle that stands in a batch twice is freed once', async () => {
+    const pool = new TestPool({ smallSlots: 8, largeSlots: 1 });
+    const { a } = pair(pool);
+    const twice = a.to(0, pattern(30, 1));
+    expect(a.send([twice, twice, a.to(0, pattern(20, 2))])).toBe(3);
+    expect(pool.live).toBe(0);
+    expect(pool.memory.usedSmall[ACCOUNT]).toBe(0);
+    for (const stack of [pool.memory.freeDescriptors, pool.memory.freeSmall]) {
+      expect(new Set(stack.subarray(1)).size).toBe(stack.length - 1);
+    }
+  });
+
   test('a port outlives the detaching of its pool', () => {
     const pool = new TestPool();
     const { a, b } = pair(pool);
@@ -201,5 +213,32 @@ describe('pool memory', () => {
     a.send([a.to(0, pattern(10, 9))]);
     const [handle] = b.receive();
     expect(pool.bytes(handle!)).toEqual(pattern(10, 9));
+  });
+
+  test('also when an option is a getter that detaches it while the port is made', async () => {
+    const pool = new TestPool();
+    const { a, b } = pair(pool);
+    const other = new TestPool();
+    const options = {
+      ...a.common,
+      family: 4 as const,
+      gso: false,
+      gro: false,
+      addresses: a.addresses,
+      get batch() {
+        other.detach();
+        return a.batch;
+      },
+    };
+    const late = native().udpPort(other.id, a.fd, options);
+    const handle = other.put(pattern(10, 8));
+    other.memory.peer[handle] = 0;
+    a.batch[0] = handle;
+    expect(native().send(late, 1)).toBe(1);
+    native().portClose(late);
+    expect(await b.collect(1)).toEqual([pattern(10, 8)]);
+    expect(() => native().udpPort(other.id, a.fd, options)).toThrow(
+      expect.objectContaining({ code: 'EBADF' }),
+    );
   });
 });
