@@ -159,6 +159,8 @@ bool Transport::find(const uint8_t* bytes, uint32_t length, uint32_t l3) {
   if (version != 6 || length - l3 < 40) return false;
   protocol = bytes[l3 + 6];
   offset = l3 + 40;
+  destination = l3 + 24;
+  bool routed = false;
   while (true) {
     // Hop-by-hop, routing and destination options count in 8 bytes after the first 8 (RFC 8200 4).
     if (protocol != 0 && protocol != 43 && protocol != 60 && protocol != 44) return true;
@@ -166,10 +168,17 @@ bool Transport::find(const uint8_t* bytes, uint32_t length, uint32_t l3) {
     uint32_t size = 8;
     if (protocol == 44) {
       if ((read16(bytes + offset + 2) & 0xfff9) != 0) fragment = true;
+      routed = true;  // what lies behind is not looked into
     } else {
       size = (bytes[offset + 1] + 1u) * 8;
     }
     if (size > length - offset) return false;
+    if (protocol == 43 && !routed && bytes[offset + 3] > 0 && size >= 24) {
+      // Types 0 and 2 (RFC 6275) end with the final destination; the list of type 4 (RFC 8754) runs backwards.
+      uint8_t type = bytes[offset + 2];
+      routed = type == 0 || type == 2 || type == 4;
+      if (routed) destination = offset + 8 + (type == 4 ? 0 : ((size - 8) / 16 - 1) * 16);
+    }
     protocol = bytes[offset];
     offset += size;
   }
@@ -197,6 +206,7 @@ bool Superframe::parse(const uint8_t* frame, int64_t length, uint32_t l3Offset, 
   bytes = frame;
   l3 = l3Offset;
   l4 = transport.offset;
+  destination = transport.destination;
   headers = l4 + header;
   payload = end - headers;
   segmentSize = static_cast<uint32_t>(size);
@@ -225,7 +235,7 @@ uint32_t Superframe::write(uint32_t index, uint8_t* out) const {
   uint64_t pseudo = transportLength + uint64_t{tcp ? kProtocolTcp : kProtocolUdp};
   if (ipv6) {
     write16(ip + 4, total - l3 - 40);
-    pseudo += checksum(ip + 8, 32, 0);
+    pseudo += uint64_t{checksum(ip + 8, 16, 0)} + checksum(out + destination, 16, 0);
   } else {
     write16(ip + 2, total - l3);
     write16(ip + 4, read16(ip + 4) + index);

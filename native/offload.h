@@ -36,6 +36,9 @@ struct Transport {
   uint8_t protocol = 0;
   bool fragment = false;
   uint32_t offset = 0;
+  // Of the IPv6 address that checksums are made over: the header's destination, or the last one of a routing header
+  // that has segments left (RFC 8200 8.1).
+  uint32_t destination = 0;
   // False when the headers do not fit into `length`.
   bool find(const uint8_t* bytes, uint32_t length, uint32_t l3);
 };
@@ -45,7 +48,8 @@ struct Superframe {
   const uint8_t* bytes = nullptr;
   uint32_t l3 = 0;
   uint32_t l4 = 0;
-  uint32_t headers = 0;  // everything in front of the payload
+  uint32_t destination = 0;  // see Transport
+  uint32_t headers = 0;      // everything in front of the payload
   uint32_t payload = 0;
   uint32_t segmentSize = 0;
   uint32_t segments = 0;

@@ -29,7 +29,8 @@ void checkSegment(const Superframe& frame, uint32_t index, const uint8_t* packet
   uint64_t pseudo = transport + (frame.tcp ? 6u : 17u);
   if (frame.ipv6) {
     require(at16(ip + 4) == length - frame.l3 - 40, "the payload length is right");
-    pseudo += checksumScalar(ip + 8, 32, 0);
+    require(frame.destination + 16 <= frame.l4, "the destination lies in the headers");
+    pseudo += uint64_t{checksumScalar(ip + 8, 16, 0)} + checksumScalar(packet + frame.destination, 16, 0);
   } else {
     require(at16(ip + 2) == length - frame.l3, "the total length is right");
     require(checksumScalar(ip, frame.l4 - frame.l3, 0) == 0xffff, "the IP checksum is right");

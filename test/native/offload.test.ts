@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { HEADROOM, LARGE_SLOT } from '../../src/native/binding.ts';
 import { native } from '../../src/native/load.ts';
 import { sum } from '../../src/packet/checksum.ts';
 import { emitSegment, PLAN_CELLS, planSegments, segmentLength } from '../../src/packet/segment.ts';
@@ -108,6 +109,53 @@ describe('segment', () => {
     );
   });
 
+  test('with a routing header that has segments left the checksum is over the final destination', () => {
+    const pool = new TestPool();
+    const out = new Int32Array(8);
+    const plan = new Int32Array(PLAN_CELLS);
+    // Type, segments left, bytes of the header, where the final destination lies in it (-1: not in it).
+    for (const [type, left, size, final] of [
+      [0, 1, 40, 24],
+      [0, 2, 48, 24], // a length that is no whole number of addresses
+      [2, 1, 24, 8],
+      [4, 1, 40, 8],
+      [4, 1, 8, -1],
+      [0, 0, 40, -1],
+      [1, 1, 40, -1],
+    ] as const) {
+      for (const protocol of ['tcp', 'udp'] as const) {
+        const frame = superframe({
+          version: 6,
+          protocol,
+          payload: pattern(3000, type),
+          segmentSize: 1000,
+          link: pattern(14, 1),
+          ipOptions: size,
+        });
+        const header = frame.l3 + 40;
+        frame.bytes[frame.l3 + 6] = 43;
+        frame.bytes.set(pattern(size - 4, left + 7), header + 4);
+        frame.bytes.set([protocol === 'tcp' ? 6 : 17, size / 8 - 1, type, left], header);
+        const handle = putFrame(pool, frame);
+        expect(native().segment(pool.id, handle, out)).toBe(3);
+        planSegments(frame.bytes, 0, frame.bytes.length, frame.l3, frame.gsoType, 1000, plan);
+        for (let i = 0; i < 3; i++) {
+          const made = pool.bytes(out[i]!);
+          const twin = new Uint8Array(segmentLength(plan, i));
+          emitSegment(frame.bytes, 0, plan, i, twin, 0);
+          expectSame([made], [twin]);
+          const at = final < 0 ? frame.l3 + 24 : header + final;
+          const addresses = [...made.subarray(frame.l3 + 8, frame.l3 + 24), ...made.subarray(at, at + 16)];
+          const covered = made.subarray(frame.l4);
+          const pseudo = slowSum(Uint8Array.from(addresses), covered.length + (protocol === 'tcp' ? 6 : 17));
+          expect(slowSum(covered, pseudo)).toBe(0xffff);
+          pool.free(out[i]!);
+        }
+        pool.free(handle);
+      }
+    }
+  });
+
   test('segments inherit what belongs to the packet, and the prefix in front of it', () => {
     const pool = new TestPool();
     const m = pool.memory;
@@ -158,6 +206,32 @@ describe('segment', () => {
     expect(pool.memory.usedSmall[ACCOUNT]).toBe(0);
     expect(pool.live).toBe(1);
     expect(native().segment(pool.id, handle, new Int32Array(3))).toBe(-constants.errno.ERANGE);
+  });
+
+  test('segments longer than a fresh slot has room for are refused, and nothing is written behind one', () => {
+    const pool = new TestPool({ smallSlots: 4, largeSlots: 3 });
+    const m = pool.memory;
+    // The frame fills its slot from the very start, headroom and all: with 4200 bytes in front of its IP header one
+    // segment is longer than what is left of a slot behind the headroom.
+    const frame = superframe({
+      version: 4,
+      protocol: 'tcp',
+      payload: pattern(LARGE_SLOT - HEADROOM - 4240, 1),
+      segmentSize: 65_300,
+      link: pattern(4200, 2),
+    });
+    const handle = putFrame(pool, frame);
+    m.slab.copyWithin(
+      m.offset[handle]! - HEADROOM,
+      m.offset[handle]!,
+      m.offset[handle]! + frame.bytes.length,
+    );
+    m.offset[handle]! -= HEADROOM;
+    m.length[handle] = LARGE_SLOT;
+    const before = m.slab.slice();
+    expect(native().segment(pool.id, handle, new Int32Array(8))).toBe(-constants.errno.EINVAL);
+    expect(Buffer.compare(m.slab, before)).toBe(0);
+    expect(pool.live).toBe(1);
   });
 
   test('what is no superframe is refused', () => {
