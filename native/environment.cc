@@ -2,14 +2,22 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <mutex>
 #include <unordered_map>
 
 namespace {
 
+struct Descriptor {
+  Environment* owner;
+  uint64_t serial;
+};
+
 struct Descriptors {
   std::mutex mutex;
-  std::unordered_map<int, Environment*> owners;
+  std::unordered_map<int, Descriptor> open;
+  uint64_t serials = 0;
+  std::atomic<uint32_t> closings{0};
 };
 
 // Never destroyed: workers may still run while the process' static objects go.
@@ -23,13 +31,23 @@ Descriptors& descriptors() {
 void descriptorOpened(Environment* owner, int fd) {
   Descriptors& all = descriptors();
   std::lock_guard<std::mutex> lock(all.mutex);
-  all.owners[fd] = owner;
+  all.open[fd] = {owner, ++all.serials};
 }
+
+uint64_t descriptorSerial(int fd) {
+  Descriptors& all = descriptors();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  auto found = all.open.find(fd);
+  return found == all.open.end() ? 0 : found->second.serial;
+}
+
+uint32_t descriptorClosings() { return descriptors().closings.load(std::memory_order_acquire); }
 
 bool descriptorClose(int fd) {
   Descriptors& all = descriptors();
   std::lock_guard<std::mutex> lock(all.mutex);
-  if (all.owners.erase(fd) == 0) return false;
+  if (all.open.erase(fd) == 0) return false;
+  all.closings.fetch_add(1, std::memory_order_release);
   close(fd);  // Linux frees the number whatever close returns
   return true;
 }
@@ -37,10 +55,12 @@ bool descriptorClose(int fd) {
 void descriptorsCloseAll(Environment* owner) {
   Descriptors& all = descriptors();
   std::lock_guard<std::mutex> lock(all.mutex);
-  for (auto entry = all.owners.begin(); entry != all.owners.end();) {
-    if (entry->second == owner) {
-      close(entry->first);
-      entry = all.owners.erase(entry);
+  for (auto entry = all.open.begin(); entry != all.open.end();) {
+    if (entry->second.owner == owner) {
+      int fd = entry->first;
+      entry = all.open.erase(entry);
+      all.closings.fetch_add(1, std::memory_order_release);
+      close(fd);
     } else {
       ++entry;
     }

@@ -71,6 +71,10 @@ struct Environment {
 // Descriptors that this addon opened, process-wide: one may be opened in one thread and closed in another. Those
 // that are still open when the environment that opened them ends are closed with it.
 void descriptorOpened(Environment* owner, int fd);
+// Tells the descriptors apart that have had one number; 0 for a number that none opened here has.
+uint64_t descriptorSerial(int fd);
+// Grows with every descriptor that is closed: as long as it stays, no number means something else than before.
+uint32_t descriptorClosings();
 bool descriptorClose(int fd);
 void descriptorsCloseAll(Environment* owner);
 

@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <mutex>
@@ -103,11 +104,12 @@ bool isFinite(double deadline) { return deadline < 9e18; }
 
 int waitFor(int epoll, epoll_event* events, int capacity, const timespec* timeout) {
 #ifdef SYS_epoll_pwait2
-  static bool missing = false;
-  if (!missing) {
+  static std::atomic<bool> missing{false};
+  if (!missing.load(std::memory_order_relaxed)) {
     long n = syscall(SYS_epoll_pwait2, epoll, events, capacity, timeout, nullptr, size_t{0});
-    if (n >= 0 || errno != ENOSYS) return static_cast<int>(n);
-    missing = true;  // before Linux 5.11
+    // EPERM is what a container's filter says that is older than the call.
+    if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(n);
+    missing.store(true, std::memory_order_relaxed);  // before Linux 5.11
   }
 #endif
   int64_t ms = -1;
@@ -306,6 +308,7 @@ napi_value pollerWait(napi_env env, napi_callback_info info) {
   if (poller == nullptr || napi_get_value_double(env, call.values[1], &deadline) != napi_ok) {
     return makeInteger(env, -EBADF);
   }
+  if (std::isnan(deadline)) return makeInteger(env, -EINVAL);  // or it would wait for ever
   return makeInteger(env, harvest(poller, deadline));
 }
 

@@ -33,6 +33,15 @@ Counter counterOfSendError(int error) {
   }
 }
 
+bool Port::usable() {
+  uint32_t now = descriptorClosings();
+  if (now != closings) {
+    closings = now;
+    if (serial != 0 && descriptorSerial(fd) != serial) fd = -1;
+  }
+  return fd >= 0;
+}
+
 void Port::drop(int32_t handle, Counter why) {
   // A handle that is no packet cannot be freed either: only counted.
   if (!pool->valid(handle)) {
@@ -92,6 +101,8 @@ bool preparePort(Port* port, Environment* self, napi_value pool, napi_value fd, 
   if (!fieldNumber(env, options, "epoch", &port->epoch)) return false;
 
   port->fd = static_cast<int>(descriptor);
+  port->closings = descriptorClosings();
+  port->serial = descriptorSerial(port->fd);
   port->account = static_cast<int32_t>(account);
   port->batch = static_cast<int32_t*>(batch);
   port->batchLength = static_cast<int32_t>(batchLength < INT32_MAX ? batchLength : INT32_MAX);
@@ -130,7 +141,7 @@ namespace {
 napi_value receive(napi_env env, napi_callback_info info) {
   Arguments<2> call(env, info);
   Port* port = call.self->ports.find(call.integer(0));
-  if (port == nullptr || port->fd < 0) return makeInteger(env, -EBADF);
+  if (port == nullptr || !port->usable()) return makeInteger(env, -EBADF);
   int32_t max = call.integer(1);
   if (max < 0) return makeInteger(env, -EINVAL);
   if (max > port->batchLength) max = port->batchLength;
@@ -147,7 +158,7 @@ napi_value receive(napi_env env, napi_callback_info info) {
 napi_value send(napi_env env, napi_callback_info info) {
   Arguments<2> call(env, info);
   Port* port = call.self->ports.find(call.integer(0));
-  if (port == nullptr || port->fd < 0) return makeInteger(env, -EBADF);
+  if (port == nullptr || !port->usable()) return makeInteger(env, -EBADF);
   int32_t n = call.integer(1);
   if (n < 0 || n > port->batchLength) return makeInteger(env, -EINVAL);
   if (n == 0) return makeInteger(env, 0);
@@ -158,7 +169,7 @@ napi_value send(napi_env env, napi_callback_info info) {
 napi_value portStatistics(napi_env env, napi_callback_info info) {
   Arguments<1> call(env, info);
   Port* port = call.self->ports.find(call.integer(0));
-  if (port != nullptr && port->fd >= 0) port->statistics();
+  if (port != nullptr && port->usable()) port->statistics();
   return nullptr;
 }
 
@@ -185,10 +196,6 @@ napi_value closeFd(napi_env env, napi_callback_info info) {
   Arguments<1> call(env, info);
   int64_t fd;
   if (!readInteger(env, call.values[0], "fd", 0, INT32_MAX, &fd)) return nullptr;
-  // A port left open on it must not read from whatever gets the number next.
-  call.self->ports.each([fd](Port* port) {
-    if (port->fd == fd) port->fd = -1;
-  });
   if (!descriptorClose(static_cast<int>(fd))) {
     Failure failure;
     failure.set(EBADF, "close");

@@ -43,6 +43,9 @@ struct Port {
   Environment* self = nullptr;
   Pool* pool = nullptr;
   int fd = -1;
+  // Which descriptor `fd` is, and how many had been closed when that was last made sure of.
+  uint64_t serial = 0;
+  uint32_t closings = 0;
   int32_t account = 0;
   double epoch = 0;
   int32_t* batch = nullptr;
@@ -58,6 +61,8 @@ struct Port {
   virtual bool pin(int32_t) { return false; }
   virtual bool unpin(int32_t) { return false; }
 
+  // False once the descriptor was closed, in this thread or in another: its number may be somebody else's by now.
+  bool usable();
   void count(Counter counter, double by = 1) { counters[counter] += by; }
   double arrivalNow() const { return monotonicNow() - epoch; }
   // Drops a packet of the batch for good.

@@ -1,10 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { PollEvent } from '../../src/native/binding.ts';
 import { native } from '../../src/native/load.ts';
+import { needs } from '../needs.ts';
 import { pattern, setRow, TestPool, UdpEnd } from './support.ts';
 
 const MS = 1e6;
@@ -64,6 +66,10 @@ describe('waiting', () => {
       native().pollerWait(id, start);
     }
     expect(native().now() - start).toBeLessThan(500 * MS);
+  });
+
+  test('a deadline that is no number is refused instead of waited for', () => {
+    expect(native().pollerWait(poller().id, Number.NaN)).toBe(-constants.errno.EINVAL);
   });
 
   test('tells which descriptor is ready for what, again and again until it is read', () => {
@@ -234,6 +240,27 @@ describe('watching', () => {
   });
 });
 
+describe.skipIf(needs('python3'))('where the system refuses epoll_pwait2', () => {
+  // A seccomp filter that answers it (441 on every processor) as container runtimes older than the call do.
+  const filter = `
+import ctypes, os, struct, sys
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, 441), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)]
+program = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *line) for line in code))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.c_char_p(struct.pack('@HP', len(code), ctypes.addressof(program))), 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])`;
+
+  test('waiting falls back to whole milliseconds, still never early', () => {
+    const script = `${prelude}
+      const p = addon.pollerOpen(new Int32Array(8));
+      const deadline = addon.now() + 3.3e6;
+      console.log(addon.pollerWait(p, 0), addon.pollerWait(p, deadline), addon.now() >= deadline);`;
+    const result = spawnSync('python3', ['-c', filter, process.execPath, '-e', script], { encoding: 'utf8' });
+    expect(result.stdout + result.stderr).toBe('0 0 true\n');
+  });
+});
+
 describe('workers', () => {
   const descriptors = () => readdirSync('/proc/self/fd').length;
 
@@ -263,6 +290,27 @@ describe('workers', () => {
     expect(descriptors()).toBeLessThanOrEqual(before + 3);
   });
 
+  test.each([
+    ['is terminated in its callback', 'for (;;);'],
+    ['ends the worker in its callback', 'process.exit(1);'],
+    ['closes its poller and ends the worker in its callback', 'addon.pollerClose(p); process.exit(1);'],
+    ['throws in its callback', "throw new Error('boom');"],
+  ])('a worker that %s takes nothing with it', async (_, callback) => {
+    const worker = new Worker(
+      `${prelude}
+      const { parentPort } = require('worker_threads');
+      const p = addon.pollerOpen(new Int32Array(16));
+      addon.pollerWatch(addon.pollerOpen(new Int32Array(16)), () => {});
+      addon.pollerWatch(p, () => { addon.pollerWait(p, 0); parentPort.postMessage('woken'); ${callback} });
+      addon.pollerWake(p);`,
+      { eval: true },
+    );
+    worker.on('error', () => {});
+    await new Promise((resolve) => worker.once('message', resolve));
+    expect(await worker.terminate()).toBe(1);
+    expect(native().pollerWait(poller().id, 0)).toBe(0);
+  });
+
   test('a descriptor opened here may be closed there', async () => {
     const { a } = pair();
     const extra = new UdpEnd(a.pool);
@@ -272,6 +320,16 @@ describe('workers', () => {
     );
     await new Promise((resolve) => worker.once('message', resolve));
     expect(() => native().close(extra.fd)).toThrow(expect.objectContaining({ code: 'EBADF' }));
+    // The number most likely goes to the next that is opened; what is left of the old port must not touch it.
+    const next = new UdpEnd(a.pool);
+    ends.push(next);
+    setRow(a.addresses, 0, '127.0.0.1', next.handle.port);
+    a.send([a.to(0, pattern(10, 1))]);
+    expect(native().receive(extra.id, 1)).toBe(-constants.errno.EBADF);
+    extra.batch[0] = extra.to(0, pattern(10, 2));
+    expect(native().send(extra.id, 1)).toBe(-constants.errno.EBADF);
+    expect(await next.collect(1)).toEqual([pattern(10, 1)]);
+    native().portClose(extra.id);
     await worker.terminate();
   });
 });
