@@ -47,6 +47,8 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   readonly #freeAccounts: number[] = [];
   #committing: Promise<void> = Promise.resolve();
   #closed = false;
+  /** Apps that are done will be closed as soon as no commit is under way. */
+  #ending = false;
   #failure: unknown;
   /** Drops of apps that are gone, so that totals never shrink. */
   readonly #pastDrops = new Float64Array(MAX_REASONS);
@@ -132,7 +134,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   }
 
   async #apply(draft: Map<string, App | AppSpec>, draftLinks: LinkConfig[]): Promise<void> {
-    const plan = await planChange(this.#nodes, draft, draftLinks, this.pool);
+    const plan = await planChange(this.#nodes, this.#lingering, draft, draftLinks, this.pool);
     const nodes = await this.#open(plan, draft);
 
     // The change itself: nothing from here on can fail, and nothing waits.
@@ -140,8 +142,11 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
       node.app.reconfigure!(options);
       node.spec = spec;
     }
-    for (const [name, node] of this.#nodes) {
-      if (plan.kept.get(name) === node) continue;
+    // One that is added again before it has left comes back with what it holds.
+    this.#lingering = this.#lingering.filter((node) => plan.kept.get(node.name) !== node);
+    for (const node of plan.kept.values()) node.lingering = false;
+    const leaving = [...this.#nodes].filter(([name, node]) => plan.kept.get(name) !== node);
+    for (const [, node] of leaving.sort(([, a], [, b]) => a.order - b.order)) {
       node.lingering = true;
       this.#lingering.push(node);
     }
@@ -151,7 +156,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     this.#layers = wiring.layers;
     this.#arrange(wiring.order);
     this.#driver?.wake();
-    await this.#endEmpty();
+    await this.#endDone();
   }
 
   /** Opens what is new. When something does not open, what did is closed again and nothing has changed. */
@@ -189,16 +194,21 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     }
   }
 
-  /** Quotas of apps that are about to leave stay until they are gone. */
+  /**
+   * Quotas of apps that are about to leave stay until they are gone, and those of apps that are gone until their last
+   * packet is: a superframe that still waits somewhere is cut into packets of its account.
+   */
   #withLeavers(accounts: Map<number, Quota>, kept: ReadonlyMap<string, AppNode>): Map<number, Quota> {
+    const { quotaSmall, quotaLarge, usedSmall, usedLarge } = this.pool;
     const all = new Map(accounts);
+    const stay = (account: number) => {
+      if (account === COMMON_ACCOUNT || all.has(account)) return;
+      all.set(account, { small: quotaSmall[account], large: quotaLarge[account] });
+    };
     for (const node of [...this.#nodes.values(), ...this.#lingering]) {
-      if (node.account === COMMON_ACCOUNT || kept.get(node.name) === node || all.has(node.account)) continue;
-      all.set(node.account, {
-        small: this.pool.quotaSmall[node.account],
-        large: this.pool.quotaLarge[node.account],
-      });
+      if (kept.get(node.name) !== node) stay(node.account);
     }
+    for (const account of this.#freeAccounts) if (usedSmall[account] + usedLarge[account] > 0) stay(account);
     return all;
   }
 
@@ -251,12 +261,25 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     this.#scheduler.arrange([...this.#lingering, ...order]);
   }
 
-  /** Ends lingering apps that have nothing left. */
-  async #endEmpty(): Promise<void> {
-    const done = this.#lingering.filter((n) => n.empty);
+  /** Lingering apps that are done: they hold nothing, and none that leaves before them will send them anything. */
+  #done(): AppNode[] {
+    const staying = this.#lingering.filter((n) => !n.empty);
+    for (const node of staying) {
+      for (const next of this.#lingering) {
+        if (!staying.includes(next) && next.inputs.some((link) => node.outputs.includes(link)))
+          staying.push(next);
+      }
+    }
+    return this.#lingering.filter((n) => !staying.includes(n));
+  }
+
+  async #endDone(): Promise<void> {
+    const done = this.#done();
     if (done.length === 0) return;
-    this.#lingering = this.#lingering.filter((n) => !n.empty);
+    this.#lingering = this.#lingering.filter((n) => !done.includes(n));
     this.#arrange(runOrder(this.#nodes, this.#links).order);
+    // Deadlines are asked for anew: without a breath nobody would know of them.
+    this.#driver?.wake();
     for (const node of done) await this.#closeNode(node);
   }
 
@@ -278,11 +301,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
       this.pool.drops[row + r] = 0;
     }
     this.#freeActors.push(node.actor);
-    if (node.account !== COMMON_ACCOUNT) {
-      this.pool.quotaSmall[node.account] = 0;
-      this.pool.quotaLarge[node.account] = 0;
-      this.#freeAccounts.push(node.account);
-    }
+    if (node.account !== COMMON_ACCOUNT) this.#freeAccounts.push(node.account);
   }
 
   // ── Running.
@@ -317,8 +336,14 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
 
   breathe(): boolean {
     const more = this.#scheduler.breathe(this.runtime.now());
-    if (this.#lingering.length > 0 && this.#lingering.some((n) => n.empty)) {
-      this.#committing = this.#committing.catch(() => {}).then(() => this.#endEmpty());
+    if (this.#lingering.length > 0 && !this.#closed && !this.#ending && this.#done().length > 0) {
+      this.#ending = true;
+      this.#committing = this.#committing
+        .catch(() => {})
+        .then(() => {
+          this.#ending = false;
+          return this.#closed ? undefined : this.#endDone();
+        });
     }
     return more;
   }
@@ -359,7 +384,8 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
 
   /** Lets every app say its last words, and those leave. */
   #finish(): void {
-    for (const node of this.#nodes.values()) {
+    const nodes = [...this.#nodes.values()].sort((a, b) => a.order - b.order);
+    for (const node of nodes) {
       this.pool.actor = node.actor;
       node.app.finish?.(node.ports);
       this.#scheduler.wake(node);

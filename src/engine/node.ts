@@ -73,6 +73,14 @@ export class AppNode {
     return room;
   }
 
+  /** Whether an output has no room: what it holds may wait for that. */
+  get full(): boolean {
+    for (let i = 0; i < this.outputs.length; i++) {
+      if (!this.outputs[i].feedback && this.outputs[i].room === 0) return true;
+    }
+    return false;
+  }
+
   get empty(): boolean {
     for (const link of this.inputs) if (link.count > 0) return false;
     return (this.app.held?.() ?? 0) === 0;

@@ -26,10 +26,12 @@ export interface Plan {
 
 /**
  * @param nodes what runs now
+ * @param lingering what was removed and still holds packets
  * @param draft the configuration wanted
  */
 export async function planChange(
   nodes: ReadonlyMap<string, AppNode>,
+  lingering: readonly AppNode[],
   draft: ReadonlyMap<string, App | AppSpec>,
   draftLinks: readonly LinkConfig[],
   pool: PoolSize,
@@ -37,10 +39,21 @@ export async function planChange(
   const apps = new Map<string, App>();
   const kept = new Map<string, AppNode>();
   const retold: Plan['retold'] = [];
+  const running = new Map([...lingering, ...nodes.values()].map((node) => [node.app, node]));
+  const names = new Map<App, string>();
   for (const [name, wanted] of draft) {
     const node = nodes.get(name);
     if (!isSpec(wanted)) {
-      if (node?.app === wanted) kept.set(name, node);
+      const same = running.get(wanted);
+      const taken = names.get(wanted) ?? same?.name ?? name;
+      if (taken !== name) {
+        throw configError(
+          `apps.${name}: this instance is already in the network as "${taken}"`,
+          'make another',
+        );
+      }
+      names.set(wanted, name);
+      if (same) kept.set(name, same);
       apps.set(name, wanted);
       continue;
     }

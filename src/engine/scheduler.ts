@@ -148,7 +148,11 @@ export class Scheduler {
       let before = 0;
       for (let i = 0; i < inputs.length; i++) before += inputs[i].count;
       this.#pool.actor = node.actor;
+      const free = this.#pool.freeHandles;
       app.push(node.ports);
+      // A source that found no memory waits for this, and so may the app itself, which held all it may hold.
+      const freed = this.#pool.freeHandles > free;
+      if (freed) this.#progress = true;
       let waiting = false;
       let left = 0;
       for (let i = 0; i < inputs.length; i++) {
@@ -161,10 +165,10 @@ export class Scheduler {
         node.moved += taken;
         node.breaths++;
         this.#progress = true;
-        if (waiting) this.#setReady(node.order);
         this.#wakeProducers(node);
       }
-      if (left > 0) this.#blocked[node.order] = 1;
+      if (waiting && (taken > 0 || freed)) this.#setReady(node.order);
+      if (left > 0 || (app.held && node.full && app.held() > 0)) this.#blocked[node.order] = 1;
       this.#wakeConsumers(node);
     }
     this.#askDeadline(node);

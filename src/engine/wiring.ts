@@ -35,7 +35,8 @@ export function wire(
   const { order, feedback } = runOrder(nodes, links);
   const found = new Map<Link, Layer | undefined>();
   const inputs = new Map<AppNode, Record<string, Link>>();
-  for (const node of nodes.values()) inputs.set(node, leftovers(node));
+  const fed = new Set(lingering.flatMap((node) => node.outputs));
+  for (const node of nodes.values()) inputs.set(node, leftovers(node, fed));
 
   for (const node of nodes.values()) node.ports.output = {};
   for (const [i, config] of links.entries()) {
@@ -51,6 +52,8 @@ export function wire(
   for (const node of nodes.values()) {
     node.ports.input = inputs.get(node)!;
     fillUnlinked(node, pool);
+    node.ports.input = byName(node.ports.input);
+    node.ports.output = byName(node.ports.output);
   }
 
   // A lingering app still puts on the queues it knew, as long as their owners are there.
@@ -72,9 +75,16 @@ export function runOrder(nodes: ReadonlyMap<string, AppNode>, links: readonly Li
   return { order: order.map((name) => nodes.get(name)!), feedback };
 }
 
-/** Inputs that lose their producer are kept until they are empty. */
-function leftovers(node: AppNode): Record<string, Link> {
-  return Object.fromEntries(Object.entries(node.ports.input).filter(([, link]) => link.count > 0));
+/** Inputs that lose their producer are kept until they are empty and no app that leaves will put more on them. */
+function leftovers(node: AppNode, fed: ReadonlySet<Link>): Record<string, Link> {
+  return Object.fromEntries(
+    Object.entries(node.ports.input).filter(([, link]) => link.count > 0 || fed.has(link)),
+  );
+}
+
+/** Apps go over their links in this order: it must not be the order in which somebody wrote them down. */
+function byName(links: Record<string, Link>): Record<string, Link> {
+  return Object.fromEntries(Object.entries(links).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** An app may count on the inputs and outputs it names: one that is not linked is empty, or leads nowhere. */
