@@ -120,12 +120,13 @@ async function capture(name: string, file: string | undefined, options: Options)
         : '';
   if (!isNetwork && forNetworks)
     throw usageError(`${forNetworks} is for networks, and "${name}" is an interface`);
-  const stream = toStdout ? process.stdout : await createFile(file);
+  // Made when there is something to write: what is there already outlives a capture that cannot begin.
+  const openOutput = async () => (toStdout ? process.stdout : createFile(file));
   const stop = stopper(length);
   try {
     const result = isNetwork
-      ? await captureNetwork(wanted, stream, file ?? '-', stop)
-      : await captureInterface(wanted, frameType!, stream, file ?? '-', stop);
+      ? await captureNetwork(wanted, openOutput, file ?? '-', stop)
+      : await captureInterface(wanted, frameType!, openOutput, file ?? '-', stop);
     process.stderr.write(`tunconnector: ${summaryLine(result)}\n`);
     return Exit.ok;
   } finally {
@@ -135,7 +136,12 @@ async function capture(name: string, file: string | undefined, options: Options)
 
 // ── A network in another process, through its control socket.
 
-async function captureNetwork(wanted: Wanted, stream: Writable, file: string, stop: Stop): Promise<Result> {
+async function captureNetwork(
+  wanted: Wanted,
+  openOutput: () => Promise<Writable>,
+  file: string,
+  stop: Stop,
+): Promise<Result> {
   await using client = await connectControl(wanted.name);
   const { bytes, end } = await client.capture({
     links: wanted.link ?? 'all',
@@ -145,6 +151,7 @@ async function captureNetwork(wanted: Wanted, stream: Writable, file: string, st
     drops: wanted.drops,
     count: wanted.count,
   });
+  const stream = await openOutput();
   let limit: NodeJS.Timeout | undefined;
   void stop.asked.then(() => {
     end();
@@ -175,7 +182,7 @@ function mainLayer(links: readonly ControlLink[]): Layer | undefined {
 async function captureInterface(
   wanted: Wanted,
   frameType: number,
-  stream: Writable,
+  openOutput: () => Promise<Writable>,
   file: string,
   stop: Stop,
 ): Promise<Result> {
@@ -195,7 +202,10 @@ async function captureInterface(
   });
   try {
     // Committed and not started: nothing flows before the capture looks.
-    await network.commit();
+    await network.commit().catch((error: unknown) => {
+      throw explained(error, wanted.name);
+    });
+    const stream = await openOutput();
     const output = streamOutput(stream, {
       name: file,
       keepOpen: stream === process.stdout,
@@ -218,6 +228,15 @@ async function captureInterface(
   } finally {
     await network.close();
   }
+}
+
+/** Who captures needs less than who makes interfaces, and has no `--rootless`. */
+function explained(error: unknown, name: string): unknown {
+  if (!(error instanceof TunconnectorError) || error.code !== 'ERR_PERMISSION') return error;
+  const { errno, syscall } = error;
+  const remedy = 'run it as root, or give it CAP_NET_RAW';
+  const message = `capturing "${name}" is not permitted (${errno}, ${syscall})`;
+  return new TunconnectorError('ERR_PERMISSION', message, { errno, syscall, remedy, cause: error });
 }
 
 /** What a packet socket gives of this interface, as a link type. Throws when there is no such interface. */

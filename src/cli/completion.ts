@@ -76,6 +76,10 @@ _tunconnector() {
     COMPREPLY=($(compgen -W "${SHELLS.join(' ')}" -- "$current"))
     return
   fi
+  if [[ \${COMP_WORDS[1]} == capture && $COMP_CWORD -ge 2 && $current != -* ]]; then
+    [[ $COMP_CWORD -eq 2 ]] && ${generator('interface')} || ${generator('file')}
+    return
+  fi
   case $previous in
 ${values.join('\n')}
   esac
@@ -109,8 +113,12 @@ function zsh(names: string[], words: Map<string, Word[]>): string {
   const perCommand = [...words]
     .filter(([name]) => name !== 'tunnel')
     .map(([name, list]) => {
-      const shells = name === 'completion' ? ` \\\n    '1:shell:(${SHELLS.join(' ')})'` : '';
-      return `  ${name}) shift words; ((CURRENT--)); _arguments \\\n${argumentsOf(list)}${shells} ;;`;
+      const operands =
+        name === 'completion'
+          ? [`'1:shell:(${SHELLS.join(' ')})'`]
+          : ["'1:name:_net_interfaces'", "'2:file:_files'"];
+      const all = [argumentsOf(list), ...operands.map((each) => `    ${each}`)].join(' \\\n');
+      return `  ${name}) shift words; ((CURRENT--)); _arguments \\\n${all} ;;`;
     });
   return `#compdef tunconnector
 case $words[2] in
@@ -144,6 +152,7 @@ function fish(names: string[], words: Map<string, Word[]>): string {
 complete -c tunconnector -f
 complete -c tunconnector -n __fish_use_subcommand -a ${quoted(names.join(' '))}
 complete -c tunconnector -n '__fish_seen_subcommand_from completion' -a ${quoted(SHELLS.join(' '))}
+complete -c tunconnector -n '__fish_seen_subcommand_from capture' -F -a '(ls /sys/class/net)'
 ${lines.join('\n')}
 `;
 }

@@ -1,6 +1,9 @@
 /** Control sockets of running ends, so that `tunconnector capture tun0` finds them, and their removal whatever happens. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { statSync, unlinkSync } from 'node:fs';
+import path from 'node:path';
 import { TunconnectorError } from '../errors.ts';
+import { filesIn, SUFFIX, tryConnect } from '../tun/control/live-path.ts';
 import { type Control, serveControl } from '../tun/control/live-server.ts';
 import { systemEnvironment } from '../tun/system/live-command.ts';
 import type { TunnelEnd } from '../tunnel/connector/end.ts';
@@ -9,6 +12,24 @@ import { errorLine } from './exit.ts';
 /** Reads to the end of its input, which comes with the end of who started it, also by kill -9. */
 const REMOVE_AT_END =
   'while read -r line; do :; done; rm -f -- "$1"; rmdir -- "$(dirname -- "$1")" 2>/dev/null';
+
+/** A socket that was made this recently may not listen yet, ms. */
+const YOUNG = 10_000;
+
+/** Removes sockets whose tunnel and remover were killed together, as the end of a container or a namespace does. */
+export async function removeDead(directory: string): Promise<void> {
+  const files = filesIn(directory).filter((each) => each.endsWith(SUFFIX));
+  for (const file of files.map((each) => path.join(directory, each))) {
+    try {
+      if (Date.now() - statSync(file).mtimeMs < YOUNG) continue;
+      const socket = await tryConnect(file);
+      if (socket) socket.destroy();
+      else unlinkSync(file);
+    } catch {
+      // Another's, or gone by now.
+    }
+  }
+}
 
 export class ControlSockets {
   readonly #controls: Control[] = [];
@@ -29,6 +50,7 @@ export class ControlSockets {
         return serveControl(end.network, `${name}-${process.pid}`);
       });
       this.#controls.push(control);
+      await removeDead(path.dirname(control.path));
       const remover = spawn('sh', ['-c', REMOVE_AT_END, 'sh', control.path], {
         stdio: ['pipe', 'ignore', 'ignore'],
         env: systemEnvironment(),

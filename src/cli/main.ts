@@ -11,7 +11,7 @@ import { runTunnelCommand } from './tunnel.ts';
 const AFTER_HELP = `
 Commands:
   tunnel                 the above, and what runs when no command is named
-  capture NAME [FILE]    packets of a running tunnel, or of any interface, as pcapng
+  capture NAME [FILE]    packets of a running tunnel or any interface, as pcapng
   completion SHELL       completion for bash, zsh or fish
   COMMAND --help         more about one of them
 
@@ -19,9 +19,11 @@ Examples:
   tunconnector -p tun0 -s 10.0.0.2 -i 55555 -m server
   tunconnector -n tun0 -c 10.0.0.3 -o 55555 -r 192.168.6.9 -m client
 
-The formats udp, raw and stream are neither encrypted nor authenticated: use them on networks you trust.
-Exit codes: 0 ended as asked, 1 failed while it ran, 2 usage or configuration, 3 no permission,
-4 the peer refused or its name does not resolve, 5 something is taken or missing on this machine.`;
+The formats udp, raw and stream are neither encrypted nor authenticated: use them
+on networks you trust.
+Exit codes: 0 ended as asked, 1 failed while it ran, 2 usage or configuration,
+3 no permission, 4 the server refused or its name does not resolve,
+5 something is taken or missing on this machine.`;
 
 /** Runs one command line to its end. Sets the process's exit code. */
 export async function main(argv: readonly string[]): Promise<void> {

@@ -52,6 +52,7 @@ function portNotHost(text: string): number {
 }
 
 function interfaceName(text: string): string {
+  if (text === '') throw expected('an interface name');
   if (Buffer.byteLength(text) > 15) throw expected('an interface name of at most 15 bytes');
   if (!/^[^\s/:%"'#\\-][^\s/:"'#\\]*$/.test(text) || text === '.' || text === '..') {
     throw expected('an interface name without spaces, quotes, "/" and ":"');

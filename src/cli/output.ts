@@ -27,6 +27,8 @@ export interface CaptureLine {
   file: string;
   packets: number;
   missed: number;
+  /** It ended early, because the file could not be written any more. */
+  failed: boolean;
 }
 
 /** The standard output, as far as this file is concerned. */
@@ -61,7 +63,7 @@ export function upLine(up: EndUp, { format, inside }: UpDetails): string {
 export function peerLine(change: PeerChange): string {
   const { interface: name, outer, networks, reason, text } = change;
   const who = change.side === 'client' ? outer : nameOf(change);
-  const because = reason ? ` (${reason})` : '';
+  const because = reason && reason !== change.change ? ` (${reason})` : '';
   const from = who === outer ? '' : ` from ${outer}`;
   const behind = networks.length > 0 ? `, with ${networks.join(', ')} behind it` : '';
   const sentences: Record<PeerChange['change'], string> = {
@@ -125,21 +127,24 @@ export class TextOutput implements Output {
   stats(ends: readonly EndReport[]): void {
     const rates = ends.map((end) => ratesOf(end, this.#before.get(end.interface)));
     for (const end of ends) this.#before.set(end.interface, end);
-    const line = (brief: boolean) => ends.map((end, i) => statsText(end, rates[i]!, brief)).join(' | ');
+    const line = (detail: Detail) => ends.map((end, i) => statsText(end, rates[i]!, detail)).join(' | ');
     if (!this.#screen.isTTY) {
-      this.#screen.write(`${line(false)}\n`);
+      this.#screen.write(`${line('full')}\n`);
       return;
     }
-    const room = (this.#screen.columns ?? 80) - 1;
-    const text = line(line(false).length > room);
+    // The terminal's own "^C" shall not wrap: what it pushes to the next line would stay.
+    const room = (this.#screen.columns ?? 80) - 3;
+    const text = line((['full', 'brief'] as const).find((each) => line(each).length <= room) ?? 'least');
     this.#screen.write(`\r${text.slice(0, room)}\x1b[K`);
     this.#refreshing = true;
   }
 
   report(ends: readonly EndReport[], captures: readonly CaptureLine[], format: Format): void {
     for (const end of ends) this.#line(reportText(end, format));
-    for (const { file, packets, missed } of captures) {
-      this.#line(`${file}: ${grouped(packets)} packets${missed > 0 ? `, ${grouped(missed)} missed` : ''}`);
+    for (const { file, packets, missed, failed } of captures) {
+      this.#line(
+        `${file}: ${grouped(packets)} packets${missed > 0 ? `, ${grouped(missed)} missed` : ''}${failed ? ', and no more: it could not be written' : ''}`,
+      );
     }
   }
 
@@ -158,11 +163,17 @@ export class TextOutput implements Output {
   }
 }
 
-/** @param brief without packet rates, for narrow terminals */
-function statsText(end: EndReport, { sent, received, dropped }: Rates, brief: boolean): string {
+/** For narrow terminals: `brief` is without packet rates, `least` has bit rates alone, and drops where there are any. */
+type Detail = 'full' | 'brief' | 'least';
+
+function statsText(end: EndReport, { sent, received, dropped }: Rates, detail: Detail): string {
+  if (detail === 'least') {
+    const [out, into] = [sent, received].map(({ bitsPerSecond }) => formatBitRate(bitsPerSecond));
+    return `${end.interface} out ${out} in ${into}${dropped > 0 ? ` dropped ${grouped(dropped)}` : ''}`;
+  }
   const way = (arrow: string, { bitsPerSecond, packetsPerSecond }: Rates['sent']) => {
     const bits = formatBitRate(bitsPerSecond).padStart(12);
-    return `${arrow} ${bits}${brief ? '' : ` ${formatPacketRate(packetsPerSecond).padStart(12)}`}`;
+    return `${arrow} ${bits}${detail === 'brief' ? '' : ` ${formatPacketRate(packetsPerSecond).padStart(12)}`}`;
   };
   const peers = end.side === 'server' ? `  peers ${end.peers.length}` : '';
   return `${end.interface}  ${way('out', sent)}  ${way('in', received)}  dropped ${grouped(dropped)}${peers}`;
@@ -190,7 +201,11 @@ export function reportText(end: EndReport, format: Format): string {
     const inner = nameOf(peer);
     return `${inner}${inner === peer.outer ? '' : ` from ${peer.outer}`}${peer.silent ? ', silent' : ''}`;
   });
-  const lines = [`${end.interface}: ${role}, up for ${formatDuration(end.duration)}`, table.toString()];
+  const silent = end.connected ? '' : ', not connected at the end';
+  const lines = [
+    `${end.interface}: ${role}, up for ${formatDuration(end.duration)}${silent}`,
+    table.toString(),
+  ];
   if (end.side === 'server')
     lines.push(peers.length > 0 ? `peers at the end: ${peers.join('; ')}` : 'no peers at the end');
   return lines.join('\n');

@@ -3,6 +3,7 @@ import type { TunconnectorError } from '../errors.ts';
 import type { LinkCapture } from '../tun/capture/capture.ts';
 import { captureToFile } from '../tun/capture/live-file.ts';
 import type { Outside } from '../tunnel/connector/live-outside.ts';
+import type { Side } from '../tunnel/connector/report.ts';
 import { TunConnector } from '../tunnel/connector/tunconnector.ts';
 import { ControlSockets } from './control.ts';
 import { Exit, reportError, usageError } from './exit.ts';
@@ -39,7 +40,9 @@ class TunnelCommand {
   #helper: MtuHelper | undefined;
   /** What happened before everything was set up is told when it is. */
   #held: (() => void)[] | undefined = [];
-  #wasUp = false;
+  readonly #up = new Set<Side>();
+  /** It ran, and what it did is worth a report. */
+  #ran = false;
 
   constructor(settings: Settings, tunnel: TunConnector, output: Output) {
     this.#settings = settings;
@@ -59,13 +62,16 @@ class TunnelCommand {
         timer = setInterval(() => this.#output.stats(this.#tunnel.report().ends), stats * 1000);
       }
       await ended.promise;
+      this.#ran = true;
       return Exit.ok;
     } catch (error) {
-      if (!this.#wasUp) throw error;
+      if (this.#up.size === 0) throw error;
       // It ran: the figures are worth seeing, whatever ended it.
+      this.#ran = true;
       this.#output.error(error);
-      reportError(error, { verbose: this.#settings.verbose ?? false });
-      return Exit.failure;
+      const code = reportError(error, { verbose: this.#settings.verbose ?? false });
+      // Beside a server that is up, a client is refused for the first time as well.
+      return code === Exit.peer ? code : Exit.failure;
     } finally {
       clearInterval(timer);
       await this.#finish();
@@ -92,14 +98,16 @@ class TunnelCommand {
     const inside = outside ? process.pid : undefined;
     this.#tunnel.on('up', (up) =>
       this.#tell(() => {
-        this.#wasUp = true;
+        this.#up.add(up.side);
         this.#output.up(up, { format, inside });
       }),
     );
     this.#tunnel.on('peer', (change) => {
-      // Told as the error that ends the command.
-      if (change.side === 'client' && change.change === 'refused' && !this.#wasUp) return;
-      this.#tell(() => this.#output.peer(change));
+      this.#tell(() => {
+        // A client that never was up: told as the error that ends the command.
+        if (change.side === 'client' && change.change === 'refused' && !this.#up.has('client')) return;
+        this.#output.peer(change);
+      });
     });
     this.#tunnel.on('mtu', (change) =>
       this.#tell(() => {
@@ -152,7 +160,9 @@ class TunnelCommand {
     for (const end of this.#tunnel.ends) {
       const file = several ? withSuffix(pcap, end.interface) : pcap;
       const onEnd = ({ error }: { error: TunconnectorError | undefined }) => {
-        if (error) reportError(error);
+        if (!error) return;
+        this.#output.error(error);
+        reportError(error);
       };
       const capture = await captureToFile(end.network, 'tun', file, { merge: end.interface, onEnd });
       this.#captures.push({ file, capture });
@@ -178,8 +188,8 @@ class TunnelCommand {
   async #finish(): Promise<void> {
     const summaries = await Promise.all(
       this.#captures.map(async ({ file, capture }) => {
-        const { packets, missed } = await capture.stop();
-        return { file, packets, missed };
+        const { packets, missed, error } = await capture.stop();
+        return { file, packets, missed, failed: error !== undefined };
       }),
     );
     const { ends } = this.#tunnel.report();
@@ -188,7 +198,7 @@ class TunnelCommand {
       await this.#tunnel.close();
     } finally {
       this.#helper?.close();
-      if (this.#wasUp) this.#output.report(ends, summaries, this.#tunnel.options.format);
+      if (this.#ran) this.#output.report(ends, summaries, this.#tunnel.options.format);
     }
   }
 

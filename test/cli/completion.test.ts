@@ -1,11 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
+import { captureCommand } from '../../src/cli/capture.ts';
 import { addTunnelOptions } from '../../src/cli/command-line.ts';
 import { completionCommand, completionScript } from '../../src/cli/completion.ts';
 import { OPTION_NAMES, specOf } from '../../src/cli/options.ts';
 
 const commands = new Map([['tunnel', addTunnelOptions(new Command('tunconnector'))]]);
+commands.set('capture', captureCommand());
 commands.set(
   'completion',
   completionCommand(() => commands),
@@ -38,6 +40,9 @@ describe('completion scripts', () => {
     expect(complete('tunconnector', 'completion', 'z')).toEqual(['zsh']);
     expect(complete('tunconnector', '--config', 'package.js')).toContain('package.json');
     expect(complete('tunconnector', '-p', 'l')).toContain('lo');
+    expect(complete('tunconnector', 'capture', 'l')).toContain('lo');
+    expect(complete('tunconnector', 'capture', 'lo', 'package.js')).toContain('package.json');
+    expect(complete('tunconnector', 'capture', '--sn')).toEqual(['--snaplen']);
   });
 
   it('quote what a shell would misread', () => {

@@ -26,6 +26,10 @@ describe('options', () => {
     ]);
   });
 
+  it('both addresses of the longest prefixes are hosts', () => {
+    expect(parse('serverip', '10.0.0.0/31', '10.0.0.1/31', '10.0.0.255/32', 'fd00::/127')).toHaveLength(4);
+  });
+
   it('an address given as the port is recognised as the remote address', () => {
     const expected = '--inport: found "192.168.6.9", expected a port; did you mean -r 192.168.6.9?';
     expect(messageOf(() => parse('inport', '192.168.6.9'))).toBe(expected);
@@ -44,6 +48,13 @@ describe('options', () => {
     ['inport', '055', 'a port, 1 to 65535'],
     ['serverip', '10.0.0.256', 'an address like 10.0.0.2 or fd00::2/64 (part 4'],
     ['serverip', '10.0.0.2/33', 'an address like'],
+    ['serverip', '10.0.0.0/24', '(it is the network 10.0.0.0/24 itself)'],
+    ['serverip', 'fd00::/64', '(it is the network fd00::/64 itself)'],
+    ['clientip', '10.0.0.255', '(it is the broadcast address of 10.0.0.0/24)'],
+    ['serverip', '0.0.0.0', '(it stands for no address at all)'],
+    ['serverip', '127.0.0.1', '(it is a loopback address)'],
+    ['clientip', 'ff02::1', '(it is a multicast address)'],
+    ['serverinterface', '', 'an interface name'],
     ['route', '10.0.0.1/8', 'it has host bits, the network is 10.0.0.0/8'],
     ['route', '10.0.0.0/8@a@b', 'a network and an interface like 10.0.0.0/8@tun1'],
     ['serverinterface', 'sixteen-bytes-xy', 'an interface name of at most 15 bytes'],

@@ -32,7 +32,7 @@ const change: PeerChange = {
 };
 
 function screen(isTTY: boolean) {
-  const shown = { text: '', isTTY, columns: 60, write: (text: string) => (shown.text += text) };
+  const shown = { text: '', isTTY, columns: 80, write: (text: string) => (shown.text += text) };
   return shown;
 }
 
@@ -65,6 +65,10 @@ describe('lines for people', () => {
       { side: 'client', change: 'silent', reason: 'goodbye' },
       'tun0: 192.168.6.8:4000 is silent (goodbye); still trying',
     ],
+    [
+      { side: 'client', change: 'silent', reason: 'silent' },
+      'tun0: 192.168.6.8:4000 is silent; still trying',
+    ],
     [{ side: 'client', change: 'waiting' }, 'tun0: no answer from 192.168.6.8:4000; still trying'],
     [{ side: 'client', change: 'back' }, 'tun0: 192.168.6.8:4000 is back'],
   ])('%j is told as a sentence', (part, line) => {
@@ -78,6 +82,19 @@ describe('lines for people', () => {
     expect(text).toMatch(/out of the tunnel\s+│\s+20 000 │\s+25.0 MB/);
     expect(text.indexOf('udp-too-long')).toBeLessThan(text.indexOf('no-owner'));
     expect(text).toContain('peers at the end: 10.0.0.3 from 192.168.6.8:4000, silent');
+  });
+
+  it('say of a client whose server does not answer that it is not connected', () => {
+    const text = reportText({ ...end, side: 'client', connected: false, outer: '192.168.6.9:55555' }, 'udp');
+    expect(text.split('\n')[0]).toBe(
+      'tun0: client of 192.168.6.9:55555, up for 2.0 s, not connected at the end',
+    );
+  });
+
+  it('say of a capture when it is not complete', () => {
+    const shown = screen(false);
+    new TextOutput(shown).report([], [{ file: 'a', packets: 70, missed: 2, failed: true }], 'udp');
+    expect(shown.text).toBe('a: 70 packets, 2 missed, and no more: it could not be written\n');
   });
 });
 
@@ -99,10 +116,19 @@ describe('rates', () => {
     output.stats([end]);
     output.peer(change);
     const [rates, again, line] = shown.text.split('\r').slice(1);
-    expect(rates!.length).toBeLessThanOrEqual(59 + '\x1b[K'.length);
+    expect(rates!.length).toBeLessThanOrEqual(77 + '\x1b[K'.length);
     expect(rates).toMatch(/^tun0 {2}out +1\.0 Mbit\/s {2}in +100 Mbit\/s {2}dropped/);
     expect(again!.endsWith('\x1b[K')).toBe(true);
     expect(line).toBe('\x1b[Ktun0: 10.0.0.3 came from 192.168.6.8:4000\n');
+  });
+
+  it('of both ends fit into 80 columns, with the ^C that a terminal adds', () => {
+    const shown = screen(true);
+    new TextOutput(shown).stats([
+      { ...end, interface: 'tun1', drops: {} },
+      { ...end, drops: {}, sent: { packets: 1, bytes: 437_500_000 } },
+    ]);
+    expect(shown.text).toBe('\rtun1 out 1.0 Mbit/s in 100 Mbit/s | tun0 out 1.8 Gbit/s in 100 Mbit/s\x1b[K');
   });
 
   it('are plain lines elsewhere', () => {
@@ -121,7 +147,7 @@ describe('JSON', () => {
     output.peer(change);
     output.mtu({ interface: 'tun0', mtu: 1400 });
     output.stats([end]);
-    output.report([end], [{ file: 'a', packets: 1, missed: 0 }], 'udp');
+    output.report([end], [{ file: 'a', packets: 1, missed: 0, failed: false }], 'udp');
     output.error(new TunconnectorError('ERR_REFUSED', 'no'));
     const events = shown.text
       .trimEnd()

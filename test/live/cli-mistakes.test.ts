@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Host } from '../../src/testing/index.ts';
 import { needs } from '../needs.ts';
@@ -78,6 +78,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'root', 'setpriv'))('a mistake', () 
     ['--config DIR/none.yaml', 2, /DIR\/none\.yaml: cannot be read \(ENOENT\); check the path of --config/],
     ['-m server --user no-such-user', 2, /--user: there is no user "no-such-user"; getent passwd lists them/],
     ['-m server --pcap DIR/none/x.pcapng', 5, /DIR\/none\/x\.pcapng cannot be written \(ENOENT\)/],
+    ['-m server -s 10.0.0.0/24', 2, /found "10\.0\.0\.0\/24", .* the network 10\.0\.0\.0\/24 itself/],
     ['completionn', 2, /unknown command "completionn"; did you mean completion\?/],
     ['-m server tun0', 2, /unexpected "tun0"; options begin with "-"/],
     [
@@ -125,6 +126,44 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'root', 'setpriv'))('a mistake', () 
     expect(stderr).toMatch(/^tunconnector: .*not permitted.*CAP_NET_ADMIN.*--rootless.*\n$/);
     expect(code).toBe(3);
     expect(await host.snapshot()).toBe(before);
+  });
+
+  it('a capture that is not permitted leaves the file as it was', async () => {
+    const file = `${directory.path}/kept.pcapng`;
+    await writeFile(file, 'kept');
+    const { code, stderr } = await host.exec([
+      ...['setpriv', '--bounding-set=-net_raw,-net_admin,-sys_admin', '--inh-caps=-all', '--'],
+      ...[process.execPath, BIN, 'capture', 'taken', file],
+    ]);
+    expect(stderr).toMatch(
+      /^tunconnector: capturing "taken" is not permitted .*; run it as root.*CAP_NET_RAW\n$/,
+    );
+    expect(code).toBe(3);
+    expect(await readFile(file, 'utf8')).toBe('kept');
+  });
+
+  it('a client that is refused beside a server of the same process ends it with 4', async () => {
+    await using server = tunconnector(hosts.server, '-m server -s 10.0.0.2 -i 55555');
+    await server.waitFor('is up');
+    const words = `-s 10.4.0.1 -c 192.168.0.2 -r ${SERVER}`;
+    const { code, stdout, stderr } = await runToEnd(host, words);
+    expect(stderr).toBe(
+      `tunconnector: the server ${SERVER}:55555 refused: 192.168.0.2 is outside of 10.0.0.0/24; ` +
+        "choose from the server's networks (-c, --announce), or give the server a --route for it\n",
+    );
+    expect(stdout).not.toContain('still trying');
+    expect(stdout).toContain('tun1: server on UDP port 55556');
+    expect(code).toBe(4);
+  });
+
+  it('a client that was never answered ends with its report too', async () => {
+    const client = tunconnector(host, '-m client -c 10.0.0.3 -r 192.168.6.77');
+    await client.waitFor('no answer from');
+    const { code } = await client.stop('SIGINT');
+    expect(client.stdout).toMatch(
+      /tun0: client of 192\.168\.6\.77:55555, up for .*, not connected at the end/,
+    );
+    expect(code).toBe(0);
   });
 
   it('a failure while it runs ends it with 1 and the report', async () => {

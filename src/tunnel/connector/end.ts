@@ -241,7 +241,7 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
     }
     if (this.side === 'server') return;
     if (!known && this.#peers.known && this.#all.format !== 'raw') this.emit('up', this.about());
-    if (notice.type === 'refused' && !known) this.emit('error', refusal(notice, this.#end.addresses));
+    if (notice.type === 'refused' && !known) this.emit('error', refusal(notice));
     if (notice.type === 'pmtu' && this.#all.mtu === undefined) this.#follow(notice.datagram!);
     if (notice.type === 'resolve') this.#changing(() => this.#resolveAgain());
   }
@@ -346,9 +346,12 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
 }
 
 /** Why the server does not want this client, as an error. */
-function refusal(notice: AnyNotice, addresses: readonly string[]): TunconnectorError {
+function refusal(notice: AnyNotice): TunconnectorError {
   const remedies: Record<string, string> = {
-    taken: `another client answers as ${addresses.join(' or ')}; choose another address (-c)`,
+    taken: 'choose another address (-c)',
+    invalid: 'choose another address (-c)',
+    outside: "choose from the server's networks (-c, --announce), or give the server a --route for it",
+    layer: 'use --tap at both ends or at neither',
     full: 'the server has as many clients as it takes; raise its --max-clients',
   };
   const why = notice.text || notice.reason;

@@ -3,8 +3,24 @@ import { z } from 'zod';
 import { configError } from '../../engine/config.ts';
 import { checkOptions } from '../../engine/options.ts';
 import { TunconnectorError } from '../../errors.ts';
-import { formatIp, parseIp } from '../../packet/address.ts';
-import { formatPrefix, networkOf, parsePrefix } from '../../packet/prefix.ts';
+import {
+  addressError,
+  equalIp,
+  formatIp,
+  isLimitedBroadcast,
+  isLoopback,
+  isMulticast,
+  isUnspecified,
+  parseIp,
+} from '../../packet/address.ts';
+import {
+  addressBits,
+  broadcastOf,
+  formatPrefix,
+  type IpPrefix,
+  networkOf,
+  parsePrefix,
+} from '../../packet/prefix.ts';
 import { checkInterfaceName } from '../../tun/tun.ts';
 
 export const DEFAULT_SERVER_PORT = 55_556;
@@ -97,7 +113,26 @@ export type ClientEndOptions = z.input<typeof clientSchema>;
 /** `10.0.0.2` is `10.0.0.2/24`, `fd00::2` is `fd00::2/64`. @throws ERR_ADDRESS */
 export function interfaceAddress(text: string): string {
   const length = text.includes(':') ? 64 : 24;
-  return formatPrefix(parsePrefix(text, { hostBits: true, length }));
+  const parsed = parsePrefix(text, { hostBits: true, length });
+  const why = notAHost(parsed);
+  if (why) throw addressError(text, "a host's address", why);
+  return formatPrefix(parsed);
+}
+
+/** The kernel takes these, and then nothing works: no server welcomes who has one, and no host is reached by it. */
+function notAHost(prefix: IpPrefix): string | undefined {
+  const { address, length } = prefix;
+  if (isUnspecified(address)) return 'it stands for no address at all';
+  if (isLoopback(address)) return 'it is a loopback address';
+  if (isMulticast(address)) return 'it is a multicast address';
+  if (isLimitedBroadcast(address)) return 'it is the broadcast address';
+  // RFC 3021, RFC 6164: in the longest prefixes every address is a host's.
+  if (length > addressBits(address.family) - 2) return undefined;
+  if (equalIp(networkOf(prefix).address, address)) return `it is the network ${formatPrefix(prefix)} itself`;
+  if (address.family === 4 && equalIp(broadcastOf(prefix), address)) {
+    return `it is the broadcast address of ${formatPrefix(networkOf(prefix))}`;
+  }
+  return undefined;
 }
 
 /** @throws ERR_CONFIG naming the option, what was found and what was expected */
