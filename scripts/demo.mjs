@@ -12,6 +12,8 @@ import { root, SetupError, withSetup } from './setup.mjs';
 
 const COMMAND = path.join(root, 'bin', 'tunconnector.js');
 const DOWNLOAD_MB = 48;
+/** For what takes a second on a machine that has nothing else to do, ms. */
+const PATIENCE = 30_000;
 const SERVER_WORDS = '-p tun0 -s 10.0.0.2 -i 55555 -m server';
 const CLIENT_WORDS = '-n tun0 -c 10.0.0.3 -o 55555 -r 192.168.6.9 -m client';
 
@@ -86,9 +88,9 @@ async function traffic(world, scratch) {
   say(`  client$ tunconnector ${CLIENT_WORDS} --pcap tunnel.pcapng`);
   const far = server.node(COMMAND, SERVER_WORDS.split(' '));
   const near = await step('the tunnel is up', async () => {
-    await far.waitFor('is up');
+    await far.waitFor('is up', PATIENCE);
     const near = client.node(COMMAND, [...CLIENT_WORDS.split(' '), '--json', '--pcap', capture]);
-    await near.waitFor('"event":"up"');
+    await near.waitFor('"event":"up"', PATIENCE);
     rows.push(['tunnel', far.stdout.trim().split('\n')[0]]);
     return near;
   });
@@ -113,7 +115,7 @@ async function traffic(world, scratch) {
 
   say(`  client$ tunconnector ${CLIENT_WORDS}`);
   const again = client.node(COMMAND, CLIENT_WORDS.split(' '));
-  await step('the client is back, without a capture', () => again.waitFor('is up'));
+  await step('the client is back, without a capture', () => again.waitFor('is up', PATIENCE));
   await step('TCP from client to server, 2 s', () => throughput(server, client, 'client to server'));
   await step('TCP from server to client, 2 s', () =>
     throughput(server, client, 'server to client', '--reverse'),
@@ -133,7 +135,7 @@ async function download(server, client, scratch) {
   }
   await file.close();
   const files = server.spawn([process.execPath, '-e', FILE_SERVER, source]);
-  await files.waitFor('ready');
+  await files.waitFor('ready', PATIENCE);
   const options = ['--silent', '--show-error', '--max-time', '20', '--output', copy];
   const fetch = ['curl', ...options, '--write-out', '%{speed_download}', 'http://10.0.0.2:8080/'];
   const { stdout } = await client.exec(fetch, { check: true });
