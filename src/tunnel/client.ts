@@ -22,7 +22,7 @@ import { ClientControl } from './control/client.ts';
 import type { TunnelEvent } from './control/session.ts';
 import { ControlLink } from './control-link.ts';
 import { decapsulate, Kind } from './decapsulate.ts';
-import { Encapsulator, ETHERIP_HEADER } from './encapsulate.ts';
+import { Encapsulator, ETHERIP_HEADER, roomForPieces } from './encapsulate.ts';
 import { prefixes, tunnelSchema } from './options.ts';
 import { PathState } from './path-state.ts';
 import { TunnelDrop } from './reasons.ts';
@@ -126,7 +126,7 @@ export class TunnelClient implements App {
     const { inside, outside } = output;
     const limit = this.#limit(control.mtu);
     const most = this.#path.settled(0, now) ? 0 : this.#limit(this.#options.maxDatagram);
-    for (let n = input.inside.waiting; n > 0; n--) {
+    for (let n = input.inside.waiting; n > 0 && roomForPieces(outside); n--) {
       const packet = input.inside.take();
       if (!control.established) {
         pool.drop(packet, TunnelDrop.NotConnected);
@@ -201,6 +201,12 @@ export class TunnelClient implements App {
   finish(ports: Ports): void {
     this.#link!.out = ports.output.outside;
     this.#control?.close(ports.now);
+  }
+
+  /** Gives the addresses back that it kept. The last words are said in `finish`. */
+  close(): void {
+    if (this.#link) this.#link.out = undefined;
+    this.#control?.close(0);
   }
 
   report(): AppReport {

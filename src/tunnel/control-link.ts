@@ -29,7 +29,7 @@ export interface TunnelNotice {
 
 export class ControlLink implements ControlOut {
   readonly #context: AppContext;
-  /** Where messages go; set before the control protocol runs. */
+  /** Where messages go; set before the control protocol runs. Without it nobody hears them. */
   out: Link | undefined;
 
   constructor(context: AppContext) {
@@ -38,8 +38,9 @@ export class ControlLink implements ControlOut {
 
   send(peer: number, bytes: Uint8Array, length: number, fragmentable: boolean): void {
     const { pool } = this.#context;
+    if (!this.out) return;
     const packet = pool.copyIn(bytes.subarray(0, length), 0, COMMON_ACCOUNT);
-    if (packet < 0 || !this.out) {
+    if (packet < 0) {
       pool.countDrops(TunnelDrop.NoMemory, 1);
       return;
     }

@@ -55,6 +55,11 @@ export function wireLength(pool: Pool, packet: number): number {
   return Math.min(length, plan[PlanCell.header] + size);
 }
 
+/** Whether all fragments or segments that one packet may leave in have room. A loop's link holds nobody up. */
+export function roomForPieces(out: Link): boolean {
+  return out.feedback || out.room >= MAX_SEGMENTS;
+}
+
 export class Encapsulator {
   readonly #etherIp: boolean;
   readonly #pieces = new Int32Array(MAX_SEGMENTS);
@@ -71,7 +76,7 @@ export class Encapsulator {
    * @param limit the largest datagram that passes, bytes of UDP payload
    * @param most what may still leave in fragments because the path is not known yet; at least `limit`
    * @param out towards the outside
-   * @param replies where the ICMP error is made
+   * @param replies where the ICMP error is made; null for none
    */
   send(
     pool: Pool,
@@ -81,7 +86,7 @@ export class Encapsulator {
     most: number,
     now: number,
     out: Link,
-    replies: IcmpReplies,
+    replies: IcmpReplies | null,
   ): number {
     const overhead = this.#etherIp && pool.layer[packet] === 2 ? ETHERIP_HEADER : 0;
     const room = limit - overhead;
@@ -118,7 +123,7 @@ export class Encapsulator {
       return -1;
     }
     const told = ip.version(slab, at) === 6 ? Math.max(mtu, ipv6.MINIMUM_MTU) : mtu;
-    const reply = replies.tooBig(pool, packet, told, now);
+    const reply = replies === null ? -1 : replies.tooBig(pool, packet, told, now);
     pool.drop(packet, TunnelDrop.TooBig);
     return reply;
   }

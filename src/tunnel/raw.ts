@@ -16,7 +16,7 @@ import { checkOptions } from '../engine/options.ts';
 import { type Endpoint, parseEndpoint } from '../packet/prefix.ts';
 import { scopeOf } from '../tun/scope.ts';
 import { decapsulateRaw } from './decapsulate.ts';
-import { Encapsulator } from './encapsulate.ts';
+import { Encapsulator, roomForPieces } from './encapsulate.ts';
 import { TunnelDrop } from './reasons.ts';
 import { IcmpReplies } from './replies.ts';
 
@@ -77,7 +77,7 @@ export class RawTunnel implements App {
       if (from !== this.#peer) this.#follow(from);
       output.inside.put(packet);
     }
-    for (let n = input.inside.waiting; n > 0; n--) {
+    for (let n = input.inside.waiting; n > 0 && roomForPieces(output.outside); n--) {
       const packet = input.inside.take();
       if (this.#peer < 0) {
         pool.drop(packet, TunnelDrop.NotConnected);
@@ -108,6 +108,11 @@ export class RawTunnel implements App {
     if (this.#peer >= 0) addresses.unpin(this.#peer);
     this.#peer = row;
     this.#context!.emit({ type: 'peer', outer: addresses.describe(row) });
+  }
+
+  close(): void {
+    if (this.#peer >= 0) this.#context!.pool.addresses.unpin(this.#peer);
+    this.#peer = -1;
   }
 
   report(): AppReport {

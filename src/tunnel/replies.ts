@@ -51,6 +51,13 @@ export class IcmpReplies {
   }
 
   #reply(pool: Pool, packet: number, kind: number, mtu: number, now: number): number {
+    const { slab } = pool;
+    const at = pool.offset[packet] + pool.l3Offset[packet];
+    const own = ip.version(slab, at) === 4 ? this.#source4 : this.#source6;
+    // RFC 1122, 3.2.2: nothing that came as a link-layer broadcast or multicast is answered.
+    if (pool.l3Offset[packet] > 0 && (slab[pool.offset[packet]] & 1) !== 0) return -1;
+    // RFC 4443, 2.2: a group is nobody's source address.
+    if (!own && ip.version(slab, at) === 6 && slab[ip.destinationAt(slab, at)] === 0xff) return -1;
     this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#refilled) * PER_SECOND) / SECOND);
     this.#refilled = now;
     if (this.#tokens < 1) {
@@ -59,11 +66,8 @@ export class IcmpReplies {
     }
     const reply = pool.allocFor(LONGEST + ETHERNET, COMMON_ACCOUNT);
     if (reply < 0) return -1;
-    const { slab } = pool;
-    const at = pool.offset[packet] + pool.l3Offset[packet];
     const end = pool.offset[packet] + pool.length[packet];
     const into = pool.offset[reply] + pool.l3Offset[packet];
-    const own = ip.version(slab, at) === 4 ? this.#source4 : this.#source6;
     const source = own ?? slab;
     const sourceAt = own ? 0 : ip.destinationAt(slab, at);
     let length: number;

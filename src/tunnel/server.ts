@@ -26,7 +26,7 @@ import { ServerControl } from './control/server.ts';
 import type { TunnelEvent } from './control/session.ts';
 import { ControlLink } from './control-link.ts';
 import { decapsulate, Kind } from './decapsulate.ts';
-import { Encapsulator, ETHERIP_HEADER } from './encapsulate.ts';
+import { Encapsulator, ETHERIP_HEADER, roomForPieces } from './encapsulate.ts';
 import { MacTable } from './mac-table.ts';
 import { prefixes, tunnelSchema } from './options.ts';
 import { PathState } from './path-state.ts';
@@ -209,7 +209,7 @@ export class TunnelServer implements App {
       if (session === from || control.peerOf[session] < 0) continue;
       const copy = pool.clone(packet);
       if (copy < 0) pool.countDrops(TunnelDrop.NoMemory, pool.segments[packet]);
-      else this.#toClient(ports, control, copy, session, from);
+      else this.#toClient(ports, control, copy, session, from, false);
     }
     if (from === INSIDE) pool.free(packet);
     else output.inside.put(packet);
@@ -217,7 +217,7 @@ export class TunnelServer implements App {
 
   #fromInside(ports: Ports, control: ServerControl): void {
     const { pool, input, output, now } = ports;
-    for (let n = input.inside.waiting; n > 0; n--) {
+    for (let n = input.inside.waiting; n > 0 && roomForPieces(output.outside); n--) {
       const packet = input.inside.take();
       if (this.#layer === 2) {
         this.#switch(ports, control, packet, INSIDE);
@@ -239,8 +239,18 @@ export class TunnelServer implements App {
     }
   }
 
-  /** @param from whom to tell when it does not fit: a session or INSIDE */
-  #toClient(ports: Ports, control: ServerControl, packet: number, to: number, from: number): void {
+  /**
+   * @param from whom to tell when it does not fit: a session or INSIDE
+   * @param answer not when it goes to many: it fits the way to the one whom it is meant for, or that one is not known
+   */
+  #toClient(
+    ports: Ports,
+    control: ServerControl,
+    packet: number,
+    to: number,
+    from: number,
+    answer = true,
+  ): void {
     const { pool, output, now } = ports;
     const { mtu: fixed, maxDatagram } = this.#options;
     const most =
@@ -250,7 +260,7 @@ export class TunnelServer implements App {
     const limit = Math.min(control.mtu[to], most);
     const search = this.#path.settled(to, now) ? 0 : most;
     const peer = control.peerOf[to];
-    const replies = from === INSIDE ? this.#toInside : this.#toClients;
+    const replies = answer ? (from === INSIDE ? this.#toInside : this.#toClients) : null;
     const reply = this.#encapsulator.send(pool, packet, peer, limit, search, now, output.outside, replies);
     if (reply >= 0) {
       if (from === INSIDE) output.inside.put(reply);
@@ -269,6 +279,12 @@ export class TunnelServer implements App {
   finish(ports: Ports): void {
     this.#link!.out = ports.output.outside;
     this.#control?.close(ports.now);
+  }
+
+  /** Gives the addresses back that it kept. The last words are said in `finish`. */
+  close(): void {
+    if (this.#link) this.#link.out = undefined;
+    this.#control?.close(0);
   }
 
   report(): AppReport {
