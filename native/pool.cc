@@ -14,16 +14,20 @@ static int32_t stackCount(const int32_t* stack, int32_t capacity) {
   return count > 0 && count <= capacity ? count : 0;
 }
 
+// What a quota leaves; both are JavaScript's numbers and may be anything.
+static int32_t left(int32_t quota, int32_t used) {
+  int64_t room = int64_t{quota} - used;
+  return room > INT32_MAX ? INT32_MAX : room < 0 ? 0 : static_cast<int32_t>(room);
+}
+
 int32_t Pool::roomSmall(int32_t account) const {
-  int32_t room = smaller(stackCount(freeSmall, smallSlots), quotaSmall[account] - usedSmall[account]);
-  room = smaller(room, stackCount(freeDescriptors, descriptorStack));
-  return room > 0 ? room : 0;
+  int32_t room = smaller(stackCount(freeSmall, smallSlots), left(quotaSmall[account], usedSmall[account]));
+  return smaller(room, stackCount(freeDescriptors, descriptorStack));
 }
 
 int32_t Pool::roomLarge(int32_t account) const {
-  int32_t room = smaller(stackCount(freeLarge, largeSlots), quotaLarge[account] - usedLarge[account]);
-  room = smaller(room, stackCount(freeDescriptors, descriptorStack));
-  return room > 0 ? room : 0;
+  int32_t room = smaller(stackCount(freeLarge, largeSlots), left(quotaLarge[account], usedLarge[account]));
+  return smaller(room, stackCount(freeDescriptors, descriptorStack));
 }
 
 int32_t Pool::takeSmall() {
