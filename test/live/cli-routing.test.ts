@@ -70,7 +70,11 @@ describe.skipIf(skip)('all traffic through the tunnel', () => {
   it('leaves nothing behind a second after kill -9', async () => {
     await using hosts = await withOutside();
     const before = await Promise.all([hosts.server.snapshot(), hosts.client.snapshot()]);
-    const server = tunconnector(hosts.server, '-m server -s 10.0.0.1,fd00::1 -i 55555 --nat --verbose');
+    // A name of its own: other tests' servers would take the socket's path as soon as it is free.
+    const server = tunconnector(
+      hosts.server,
+      `-m server -p k${process.pid} -s 10.0.0.1,fd00::1 -i 55555 --nat --verbose`,
+    );
     await server.waitFor('is up');
     const [, socket] = await server.waitFor(/control socket (\S+)/);
     expect(existsSync(socket!)).toBe(true);
