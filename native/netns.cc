@@ -19,7 +19,8 @@ struct Errand {
 
 void run(void* data) {
   Errand* errand = static_cast<Errand*>(data);
-  int fd = open(errand->path, O_RDONLY | O_CLOEXEC);
+  // A path that is a FIFO must not be waited on.
+  int fd = open(errand->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     errand->result = errand->failure->set(errno, "open", errand->path);
     return;

@@ -1,3 +1,7 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { COMMON_ACCOUNT, PacketFlag } from '../../src/native/binding.ts';
 import { native } from '../../src/native/load.ts';
@@ -261,7 +265,7 @@ describe('UDP on loopback', () => {
     expect(pool.live).toBe(0);
   });
 
-  test('a port that is taken says so with its address', () => {
+  test('a port that is taken says so with its address, and a namespace that is none with its path', () => {
     const a = end();
     expect(() => end({ port: a.handle.port })).toThrow(
       expect.objectContaining({
@@ -276,6 +280,14 @@ describe('UDP on loopback', () => {
     expect(() => end({ device: 'nosuch0' })).toThrow(
       /ENODEV: no such device, setsockopt\(SO_BINDTODEVICE\) "nosuch0"/,
     );
+    const directory = mkdtempSync(join(tmpdir(), 'native-udp-'));
+    try {
+      const netns = join(directory, 'fifo');
+      spawnSync('mkfifo', [netns]);
+      expect(() => end({ netns })).toThrow(`EINVAL: invalid argument, setns "${netns}"`);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
     expect(() => native().udpOpen({ ...end().handle, family: 5 } as never)).toThrow();
     expect(() => end({ address: '::1', port: 70000 })).toThrow(/port must be an integer from 0 to 65535/);
     expect(addressBytes('::1')[15]).toBe(1);
