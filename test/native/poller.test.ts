@@ -306,8 +306,10 @@ describe('workers', () => {
       { eval: true },
     );
     worker.on('error', () => {});
+    const exit = new Promise((resolve) => worker.once('exit', resolve));
     await new Promise((resolve) => worker.once('message', resolve));
-    expect(await worker.terminate()).toBe(1);
+    await worker.terminate();
+    expect(await exit).toBe(1);
     expect(native().pollerWait(poller().id, 0)).toBe(0);
   });
 
