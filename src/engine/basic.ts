@@ -35,11 +35,17 @@ export class Join implements App {
   readonly required = ['out'];
   readonly superframes = true;
   readonly #burst = new Int32Array(256);
+  /** Which input goes first: where there is little room, each gets it in its turn. */
+  #turn = 0;
 
   push({ input, output }: Ports): void {
-    for (const name in input) {
-      const n = input[name].takeBurst(this.#burst, this.#burst.length);
+    const links = Object.values(input);
+    const first = this.#turn;
+    for (let i = 0; i < links.length; i++) {
+      const place = (first + i) % links.length;
+      const n = links[place].takeBurst(this.#burst, this.#burst.length);
       output.out.putBurst(this.#burst, n);
+      if (n > 0 && place === first % links.length) this.#turn = (place + 1) % links.length;
     }
   }
 }

@@ -37,6 +37,8 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   readonly #scheduler: Scheduler;
   #draft = new Map<string, App | AppSpec>();
   #draftLinks: LinkConfig[] = [];
+  /** How often the draft was edited. */
+  #edits = 0;
   /** What runs: by name, and those that were removed and still hold packets. */
   #nodes = new Map<string, AppNode>();
   #lingering: AppNode[] = [];
@@ -71,12 +73,14 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
       throw configError(`apps: found the name "${name}", expected letters, digits, "_" and "-"`);
     }
     this.#draft.set(name, app);
+    this.#edits++;
     return this;
   }
 
   /** @param text `'tun0.out -> delay.in'` */
   link(text: string): this {
     this.#draftLinks.push(parseLink(text));
+    this.#edits++;
     return this;
   }
 
@@ -85,6 +89,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     const at = this.#draftLinks.findIndex((l) => formatLink(l) === wanted);
     if (at < 0) throw configError(`links: "${wanted}" is not there to be removed`);
     this.#draftLinks.splice(at, 1);
+    this.#edits++;
     return this;
   }
 
@@ -92,6 +97,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   remove(name: string): this {
     if (!this.#draft.delete(name)) throw configError(`apps.${name} is not there to be removed`);
     this.#draftLinks = this.#draftLinks.filter((l) => l.producer !== name && l.consumer !== name);
+    this.#edits++;
     return this;
   }
 
@@ -105,26 +111,33 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     const links = config.links.map(parseLink);
     this.#draft = new Map();
     this.#draftLinks = links;
+    this.#edits++;
     for (const [name, app] of Object.entries(config.apps)) this.app(name, app);
     await this.commit();
   }
 
   /**
-   * Makes the configuration real. When anything is wrong with it, or an app does not open, nothing has changed,
-   * the draft is again what runs, and the error says why. Commits take effect one after the other.
+   * Makes the configuration, as edited so far, real. When anything is wrong with it, or an app does not open, nothing
+   * has changed, the draft (if nobody has edited it since) is again what runs, and the error says why. Commits take
+   * effect one after the other.
    */
   commit(): Promise<void> {
     const previous = this.#committing;
-    const next = previous.catch(() => {}).then(() => this.#commit());
+    const draft = new Map(this.#draft);
+    const links = [...this.#draftLinks];
+    const edits = this.#edits;
+    const next = previous.catch(() => {}).then(() => this.#commit(draft, links, edits));
     this.#committing = next;
     return next;
   }
 
-  async #commit(): Promise<void> {
+  async #commit(draft: Map<string, App | AppSpec>, links: LinkConfig[], edits: number): Promise<void> {
     if (this.#closed) throw new TunconnectorError('ERR_CLOSED', 'the network is closed');
     try {
-      await this.#apply(new Map(this.#draft), [...this.#draftLinks]);
+      await this.#apply(draft, links);
     } catch (error) {
+      // What was edited since belongs to a later commit.
+      if (edits !== this.#edits) throw error;
       this.#draft = new Map(
         [...this.#nodes].filter(([name]) => !isCutter(name)).map(([name, n]) => [name, n.spec ?? n.app]),
       );

@@ -192,6 +192,73 @@ describe('an app that leaves', () => {
   });
 });
 
+describe('a commit that fails late', () => {
+  it('takes nothing of what was edited meanwhile with it', async () => {
+    const { runtime, net, a, b } = setup();
+    await net.link('a.out -> b.in').start();
+    const fails: App = {
+      async open() {
+        await new Promise((resolve) => setImmediate(resolve));
+        throw new Error('no device');
+      },
+    };
+    const first = net.app('fails', fails).commit();
+    await Promise.resolve();
+    const filter = new Forward();
+    const second = net.reconfigure({
+      apps: { a, b, filter },
+      links: ['a.out -> filter.in', 'filter.out -> b.in'],
+    });
+    await expect(first).rejects.toThrow('no device');
+    await second;
+    expect(net.config.links).toEqual(['a.out -> filter.in', 'filter.out -> b.in']);
+    a.send(packet(1));
+    runtime.advance(0);
+    expect(filter.passed).toBe(1);
+    await net.close();
+  });
+});
+
+describe('a join with little room behind it', () => {
+  it('lets every input through', async () => {
+    const { runtime, net, a, b } = setup();
+    let context: AppContext;
+    let ticks = 0;
+    const seen = [0, 0];
+    const slow: App = {
+      inputs: ['in'],
+      outputs: [],
+      superframes: true,
+      open(c) {
+        context = c;
+      },
+      push({ pool, input }) {
+        if (ticks === 0) return;
+        ticks--;
+        for (let n = Math.min(10, input.in.count); n > 0; n--) {
+          const p = input.in.take();
+          seen[pool.slab[pool.offset[p]]]++;
+          pool.free(p);
+        }
+      },
+    };
+    net.app('join', new Join()).app('slow', slow);
+    await net.link('a.out -> join.a').link('b.out -> join.b').link('join.out -> slow.in').start();
+    for (let i = 0; i < 5000; i++) {
+      a.send(packet(0));
+      b.send(packet(1));
+    }
+    for (let i = 0; i < 300; i++) {
+      ticks = 1;
+      context!.wake();
+      runtime.advance('1ms');
+    }
+    expect(seen[0] + seen[1]).toBe(3000);
+    expect(Math.min(...seen)).toBeGreaterThan(1000);
+    await net.close();
+  });
+});
+
 describe('one instance', () => {
   it('is refused under two names', async () => {
     const { net, a } = setup();
