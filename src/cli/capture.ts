@@ -81,8 +81,10 @@ export function captureCommand(
       'after',
       `
 Examples:
-  tunconnector capture tun0 tunnel.pcapng                  every link as an interface, for Wireshark
-  tunconnector capture tun0 --drops | tcpdump -n -r -      the IP packets (or else the frames) as one interface
+  # every link as an interface, for Wireshark
+  tunconnector capture tun0 tunnel.pcapng
+  # the IP packets (or else the frames) as one interface
+  tunconnector capture tun0 --drops | tcpdump -n -r -
   tunconnector capture tun0 --link "tun.*" --count 100 - | tshark -r -
   tunconnector capture eth0 --duration 10s eth0.pcapng`,
     )

@@ -21,9 +21,10 @@ export function completionCommand(commands: () => Map<string, Command>): Command
     .addHelpText(
       'after',
       `
-  bash:  tunconnector completion bash > ~/.local/share/bash-completion/completions/tunconnector
-  zsh:   tunconnector completion zsh > ~/.zfunc/_tunconnector   (with ~/.zfunc in $fpath)
-  fish:  tunconnector completion fish > ~/.config/fish/completions/tunconnector.fish`,
+Where the shells look for it (zsh with ~/.zfunc in $fpath):
+  bash  ~/.local/share/bash-completion/completions/tunconnector
+  zsh   ~/.zfunc/_tunconnector
+  fish  ~/.config/fish/completions/tunconnector.fish`,
     )
     .action((shell: string) => {
       const known = SHELLS.find((each) => each === shell);

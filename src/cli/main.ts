@@ -19,8 +19,8 @@ Examples:
   tunconnector -p tun0 -s 10.0.0.2 -i 55555 -m server
   tunconnector -n tun0 -c 10.0.0.3 -o 55555 -r 192.168.6.9 -m client
 
-The formats udp, raw and stream are neither encrypted nor authenticated: use them
-on networks you trust.
+The formats udp, raw and stream are neither encrypted nor authenticated:
+use them on networks you trust.
 Exit codes: 0 ended as asked, 1 failed while it ran, 2 usage or configuration,
 3 no permission, 4 the server refused or its name does not resolve,
 5 something is taken or missing on this machine.`;

@@ -1,12 +1,12 @@
 /** `tunconnector tunnel`: sets up, says what happens, and takes everything back at the end. */
-import type { TunconnectorError } from '../errors.ts';
+import { TunconnectorError } from '../errors.ts';
 import type { LinkCapture } from '../tun/capture/capture.ts';
 import { captureToFile } from '../tun/capture/live-file.ts';
 import type { Outside } from '../tunnel/connector/live-outside.ts';
 import type { Side } from '../tunnel/connector/report.ts';
 import { TunConnector } from '../tunnel/connector/tunconnector.ts';
 import { ControlSockets } from './control.ts';
-import { Exit, reportError, usageError } from './exit.ts';
+import { Exit, reportError } from './exit.ts';
 import type { OptionName, Settings } from './options.ts';
 import { JsonOutput, type Output, TextOutput } from './output.ts';
 import { type Account, becomeUser, findAccount, MtuHelper } from './privileges.ts';
@@ -180,7 +180,12 @@ class TunnelCommand {
     try {
       becomeUser(account);
     } catch (error) {
-      throw usageError(`--user: cannot become ${account.name} (${(error as NodeJS.ErrnoException).code})`);
+      const { code } = error as NodeJS.ErrnoException;
+      throw new TunconnectorError('ERR_PERMISSION', `--user: cannot become ${account.name} (${code})`, {
+        cause: error,
+        errno: code,
+        remedy: 'start it as root',
+      });
     }
     this.#note(`now running as ${account.name} (${account.uid})`);
   }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/cli/config-file.ts';
+import { allCommands } from '../../src/cli/main.ts';
 import { OPTION_NAMES, type OptionName, parseOption, type Settings, specOf } from '../../src/cli/options.ts';
 import { tunnelOptions } from '../../src/cli/settings.ts';
 import { editDistance, suggestion } from '../../src/cli/suggest.ts';
@@ -15,6 +16,18 @@ const messageOf = (work: () => unknown): string => {
   }
   return 'nothing was wrong';
 };
+
+describe('the help', () => {
+  it('fits into 80 columns', () => {
+    for (const command of allCommands(() => {}).values()) {
+      let text = '';
+      command.configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => 80 });
+      command.outputHelp();
+      expect(text).toContain('Usage: tunconnector');
+      expect(text.split('\n').filter((line) => line.length > 80)).toEqual([]);
+    }
+  });
+});
 
 describe('options', () => {
   it('an address without a prefix length means /24, and /64 for IPv6', () => {

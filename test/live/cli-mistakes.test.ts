@@ -128,6 +128,21 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'root', 'setpriv'))('a mistake', () 
     expect(await host.snapshot()).toBe(before);
   });
 
+  it('who cannot become another user is told to start as root', async () => {
+    const argv = [
+      'setpriv',
+      '--bounding-set=-setuid,-setgid',
+      '--inh-caps=-all',
+      '--',
+      process.execPath,
+      BIN,
+    ];
+    const { code, stderr } = await host.exec([...argv, '-m', 'server', '--user', 'nobody']);
+    expect(stderr).toBe('tunconnector: --user: cannot become nobody (EPERM); start it as root\n');
+    expect(code).toBe(3);
+    expect(await host.snapshot()).toBe(before);
+  });
+
   it('a capture that is not permitted leaves the file as it was', async () => {
     const file = `${directory.path}/kept.pcapng`;
     await writeFile(file, 'kept');

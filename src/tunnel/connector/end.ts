@@ -352,7 +352,8 @@ function refusal(notice: AnyNotice): TunconnectorError {
     invalid: 'choose another address (-c)',
     outside: "choose from the server's networks (-c, --announce), or give the server a --route for it",
     layer: 'use --tap at both ends or at neither',
-    full: 'the server has as many clients as it takes; raise its --max-clients',
+    full: "raise the server's --max-clients",
+    'not-allowed': "its --allow would have to cover this host's address",
   };
   const why = notice.text || notice.reason;
   return new TunconnectorError('ERR_REFUSED', `the server ${notice.outer} refused: ${why}`, {
