@@ -83,7 +83,7 @@ export class TunnelEnd implements AsyncDisposable {
 
 /** How many of `count` echo requests came back. */
 export async function ping(host: Host, to: string, count = 3, ...more: string[]): Promise<number> {
-  const argv = ['ping', '-c', `${count}`, '-i', '0.05', '-W', '1', ...more, to];
+  const argv = ['ping', '-c', `${count}`, '-i', '0.05', '-W', '3', ...more, to];
   const { stdout } = await host.exec(argv, { check: false });
   return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
 }
