@@ -220,7 +220,7 @@ describe.skipIf(skip)('what the command is told', () => {
     await using first = tunconnector(hosts.client, `-m client -c 10.0.0.3 -r ${SERVER}`);
     await first.waitFor('is up');
     const second = await runToEnd(hosts.client, `-m client -n tun5 -c 10.0.0.4 -r ${SERVER}`);
-    expect(second.stderr).toContain('raise its --max-clients');
+    expect(second.stderr).toContain("raise the server's --max-clients");
     expect(second.code).toBe(4);
   });
 
