@@ -16,6 +16,7 @@ import {
 } from '../engine/app.ts';
 import { sameJson } from '../engine/config.ts';
 import { checkOptions } from '../engine/options.ts';
+import { TunconnectorError } from '../errors.ts';
 import { type Endpoint, type IpPrefix, parseEndpoint } from '../packet/prefix.ts';
 import { scopeOf } from '../tun/scope.ts';
 import { ClientControl } from './control/client.ts';
@@ -184,7 +185,17 @@ export class TunnelClient implements App {
   }
 
   canReconfigure(options: unknown): boolean {
-    return sameJson({ ...(options as Checked), server: '' }, { ...this.#options, server: '' });
+    const { server, ...rest } = options as Checked;
+    const { server: _, ...mine } = this.#options;
+    if (!sameJson(rest, mine)) return false;
+    // What could fail later fails here, where nothing has changed yet.
+    scopeOf(parseEndpoint(server).address.zone);
+    if (this.#context?.pool.addresses.pinnedRoom === 0) {
+      throw new TunconnectorError('ERR_LIMIT', 'no further outer address can be kept', {
+        remedy: 'close tunnels that are no longer needed',
+      });
+    }
+    return true;
   }
 
   /** Another server address is taken over in place; the session, if the server knows it, goes on. */

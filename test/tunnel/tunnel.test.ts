@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { App, AppContext, Ports } from '../../src/engine/index.ts';
+import type { App, AppContext, AppSpec, Ports } from '../../src/engine/index.ts';
 import { Reason, randomStream, totalDrops } from '../../src/engine/index.ts';
 import { icmpEcho, udpPacket } from '../../src/packet/build.ts';
 import * as ipv4 from '../../src/packet/ipv4.ts';
 import { describePacket } from '../../src/packet/summary.ts';
+import { type TunnelClientOptions, tunnelClient } from '../../src/tunnel/client.ts';
 import { virtualTunnel } from './virtual-path.ts';
 
 const toServer = (size = 100) =>
@@ -152,6 +153,20 @@ describe('a tunnel in virtual time', () => {
     t.server.send(frame(1, 9));
     t.runtime.advance(0);
     expect([...t.client.received[0].bytes]).toEqual([...frame(1, 9)]);
+    await t.net.close();
+  });
+
+  it('refuses another server address that cannot be, and goes on with the one it has', async () => {
+    const t = await virtualTunnel();
+    t.runtime.advance('1s');
+    const running = t.net.config.apps.client as AppSpec;
+    const options = running.options as TunnelClientOptions;
+    t.net.app('client', tunnelClient({ ...options, server: '[fe80::1%no-such-if]:55555' }));
+    await expect(t.net.commit()).rejects.toThrow(/no-such-if/);
+    t.client.send(toServer());
+    t.runtime.advance(0);
+    expect(t.server.received).toHaveLength(1);
+    expect(t.events.filter((e) => e.event.type === 'gone')).toHaveLength(0);
     await t.net.close();
   });
 
