@@ -26,8 +26,6 @@ export const packetEnd = (bytes: Uint8Array, at: number): number => at + totalLe
 export const upper = (bytes: Uint8Array, at: number): number =>
   bytes[at] >> 4 === 4 ? ipv4.upper(bytes, at) : ipv6.upper(bytes, at, ipv6.packetEnd(bytes, at));
 
-/** 4 or 16. */
-export const addressLength = (bytes: Uint8Array, at: number): 4 | 16 => (bytes[at] >> 4 === 4 ? 4 : 16);
 /** Offset of the source address. */
 export const sourceAt = (bytes: Uint8Array, at: number): number =>
   at + (bytes[at] >> 4 === 4 ? ipv4.SOURCE : ipv6.SOURCE);

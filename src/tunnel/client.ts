@@ -20,7 +20,6 @@ import { TunconnectorError } from '../errors.ts';
 import { type Endpoint, type IpPrefix, parseEndpoint } from '../packet/prefix.ts';
 import { scopeOf } from '../tun/scope.ts';
 import { ClientControl } from './control/client.ts';
-import type { TunnelEvent } from './control/session.ts';
 import { ControlLink } from './control-link.ts';
 import { decapsulate, Kind } from './decapsulate.ts';
 import { Encapsulator, ETHERIP_HEADER, roomForPieces } from './encapsulate.ts';
@@ -69,11 +68,7 @@ export class TunnelClient implements App {
 
   open(context: AppContext): void {
     this.#context = context;
-    const link = new ControlLink(context);
-    const event = (e: TunnelEvent) => {
-      this.#path.note(e);
-      link.event(e);
-    };
+    const link = new ControlLink(context, (event) => this.#path.note(event));
     this.#link = link;
     this.#control = new ClientControl(
       {
@@ -83,13 +78,7 @@ export class TunnelClient implements App {
         mtu: this.#options.maxDatagram,
         keepalive: this.#options.keepalive,
       },
-      {
-        send: (peer, bytes, length, fragmentable) => link.send(peer, bytes, length, fragmentable),
-        event,
-        pin: (peer) => link.pin(peer),
-        unpin: (peer) => link.unpin(peer),
-        address: (peer) => link.address(peer),
-      },
+      link,
       secretStream(context.runtime),
     );
   }

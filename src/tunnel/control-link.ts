@@ -29,11 +29,14 @@ export interface TunnelNotice {
 
 export class ControlLink implements ControlOut {
   readonly #context: AppContext;
+  readonly #onEvent: (event: TunnelEvent) => void;
   /** Where messages go; set before the control protocol runs. Without it nobody hears them. */
   out: Link | undefined;
 
-  constructor(context: AppContext) {
+  /** @param onEvent is told every event before the owner is */
+  constructor(context: AppContext, onEvent: (event: TunnelEvent) => void) {
     this.#context = context;
+    this.#onEvent = onEvent;
   }
 
   send(peer: number, bytes: Uint8Array, length: number, fragmentable: boolean): void {
@@ -63,6 +66,7 @@ export class ControlLink implements ControlOut {
   }
 
   event(event: TunnelEvent): void {
+    this.#onEvent(event);
     const notice: TunnelNotice = {
       type: event.type,
       time: event.time,

@@ -80,7 +80,7 @@ export class TunnelServer implements App {
   }
 
   open(context: AppContext): void {
-    const link = new ControlLink(context);
+    const link = new ControlLink(context, (event) => this.#note(event));
     this.#link = link;
     this.#control = new ServerControl(
       {
@@ -93,22 +93,15 @@ export class TunnelServer implements App {
         peerRows: context.pool.addresses.pinned,
         prefixTable: (family) => new PrefixTable(family),
       },
-      {
-        send: (peer, bytes, length, fragmentable) => link.send(peer, bytes, length, fragmentable),
-        event: (event) => this.#noteEvent(event, link),
-        pin: (peer) => link.pin(peer),
-        unpin: (peer) => link.unpin(peer),
-        address: (peer) => link.address(peer),
-      },
+      link,
       secretStream(context.runtime),
       context.runtime.secret(32),
     );
   }
 
-  #noteEvent(event: TunnelEvent, link: ControlLink): void {
+  #note(event: TunnelEvent): void {
     this.#path.note(event);
     if (event.type === 'gone') this.#macs.forget(event.session);
-    link.event(event);
   }
 
   /** Sessions now. */

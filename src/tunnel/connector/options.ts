@@ -107,8 +107,6 @@ const schema = z.strictObject({
 
 export type TunnelOptions = z.input<typeof schema>;
 export type CheckedTunnelOptions = z.output<typeof schema>;
-export type ServerEndOptions = z.input<typeof serverSchema>;
-export type ClientEndOptions = z.input<typeof clientSchema>;
 
 /** `10.0.0.2` is `10.0.0.2/24`, `fd00::2` is `fd00::2/64`. @throws ERR_ADDRESS */
 export function interfaceAddress(text: string): string {
