@@ -6,7 +6,6 @@ import {
   readInterface,
   readRoutes,
   routeTo,
-  setGsoMaxSize,
 } from '../../src/tun/system/live-ip.ts';
 import { needs } from '../needs.ts';
 
@@ -163,7 +162,9 @@ describe.skipIf(needs('netns', 'userns', 'ip', 'sysctl'))('interfaces through ip
       await expect(configureInterface({ name, netns, mtu: 1400 })).rejects.toMatchObject({
         code: 'ERR_INTERFACE',
       });
-      await expect(setGsoMaxSize(name, 65536, { netns })).rejects.toMatchObject({ code: 'ERR_INTERFACE' });
+      await expect(configureInterface({ name, netns, gsoMaxSize: 65536 })).rejects.toMatchObject({
+        code: 'ERR_INTERFACE',
+      });
     }
     const dirt = [
       '10.0.0.1/24\nlink set lo down',
@@ -192,11 +193,37 @@ describe.skipIf(needs('netns', 'userns', 'ip', 'sysctl'))('interfaces through ip
     expect(await a.snapshot()).toBe(before);
   });
 
-  test('the size of superframes is set where possible, and refused without harm where not', async () => {
+  test('the limits of superframes are set before the interface goes up, for both families', async () => {
     await using hosts = await twoHosts();
     const { a, netns } = hosts;
-    expect(await setGsoMaxSize('eth0', 32768, { netns })).toBe(true);
-    expect((await a.exec(['ip', '-d', 'link', 'show', 'eth0'])).stdout).toMatch(/gso_max_size 32768/);
-    expect(await setGsoMaxSize('eth0', 0xffffffff, { netns })).toBe(false);
+    const limits = { gsoMaxSize: 61_612, gsoMaxSegments: 45 };
+    expect(await configureInterface({ name: 'eth0', netns, ...limits, up: true })).toEqual([]);
+    expect(await readInterface('eth0', { netns })).toMatchObject(limits);
+    const shown = (await a.exec(['ip', '-d', 'link', 'show', 'eth0'])).stdout;
+    // Linux 6.3 and later show a limit of their own for IPv4.
+    expect(shown).toMatch(/gso_max_size 61612/);
+    expect(shown).not.toMatch(/gso_ipv4_max_size (?!61612)/);
+  });
+
+  test('a limit of superframes that the kernel refuses is told, and everything else is set', async () => {
+    await using hosts = await twoHosts();
+    const { netns } = hosts;
+    const refused = await configureInterface({
+      name: 'eth0',
+      netns,
+      gsoMaxSize: 0xffffffff,
+      gsoMaxSegments: 45,
+      mtu: 1400,
+      addresses: ['10.1.0.1/24'],
+    });
+    expect(refused).toEqual([expect.stringMatching(/^eth0: gso_max_size 4294967295 was refused \(.+\)$/)]);
+    expect(await readInterface('eth0', { netns })).toMatchObject({
+      mtu: 1400,
+      gsoMaxSegments: 45,
+      addresses: expect.arrayContaining(['10.1.0.1/24']),
+    });
+    const configure = (more: object) => configureInterface({ name: 'tun9', netns, ...more });
+    await expect(configure({ gsoMaxSize: 61_612, mtu: 1400 })).rejects.toThrow(/Cannot find device/);
+    await expect(configure({ gsoMaxSize: -1 })).rejects.toThrow(/gso_max_size -1 is not/);
   });
 });

@@ -37,6 +37,13 @@ export interface InterfaceConfiguration {
   /** Packets. */
   txQueueLength?: number;
   /**
+   * Bytes, headers included, and wire packets of the largest superframe that the kernel may make for this interface.
+   * Set before it goes up, for a TCP connection takes the limits over when it begins. Up to 65536 the size holds for
+   * IPv4 as well, which has a limit of its own since Linux 6.3 that older iproute2 cannot name.
+   */
+  gsoMaxSize?: number;
+  gsoMaxSegments?: number;
+  /**
    * `'none'` keeps Linux from giving the interface a link-local IPv6 address of its own, and so from sending
    * router solicitations and multicast reports into a tunnel that nobody asked for. Default: as it is.
    */
@@ -50,6 +57,9 @@ export interface InterfaceState {
   mtu: number;
   up: boolean;
   txQueueLength: number;
+  /** Limits of the superframes made for it; undefined where iproute2 does not tell (before 5.12). */
+  gsoMaxSize: number | undefined;
+  gsoMaxSegments: number | undefined;
   /** Ethernet address; undefined on a TUN. */
   mac: string | undefined;
   /** With prefix length. */
@@ -87,16 +97,22 @@ export interface Path {
 /**
  * Sets an interface up in one go: link settings, then addresses, then up, then routes. IPv6 addresses are
  * usable at once (no duplicate address detection). Stops at the first setting that fails; those before it
- * stay. Throws ERR_INTERFACE naming the setting, ERR_ADDRESS, ERR_PERMISSION, ERR_COMMAND.
+ * stay. The limits of superframes are no condition: where kernel, driver or iproute2 refuse one, the interface
+ * works without it. Returns what was refused, a line for people each. Throws ERR_INTERFACE naming the setting,
+ * ERR_ADDRESS, ERR_PERMISSION, ERR_COMMAND.
  */
-export async function configureInterface(configuration: InterfaceConfiguration): Promise<void> {
+export async function configureInterface(configuration: InterfaceConfiguration): Promise<string[]> {
   const { addresses = [], routes = [], mtu, up, txQueueLength, addressGeneration } = configuration;
+  const { gsoMaxSize, gsoMaxSegments } = configuration;
   const name = interfaceName(configuration.name);
   if (mtu !== undefined && mtu < 1280 && addresses.some((address) => address.includes(':'))) {
     throw new TunconnectorError('ERR_INTERFACE', `${name}: IPv6 needs an MTU of at least 1280, not ${mtu}`, {
       remedy: 'raise the MTU or leave the IPv6 addresses out',
     });
   }
+  const limits: string[] = [];
+  if (gsoMaxSize !== undefined) limits.push(`gso_max_size ${integer('gso_max_size', gsoMaxSize)}`);
+  if (gsoMaxSegments !== undefined) limits.push(`gso_max_segs ${integer('gso_max_segs', gsoMaxSegments)}`);
   const link: string[] = [];
   if (mtu !== undefined) link.push(`mtu ${integer('MTU', mtu)}`);
   if (txQueueLength !== undefined) link.push(`txqueuelen ${integer('txqueuelen', txQueueLength)}`);
@@ -109,7 +125,15 @@ export async function configureInterface(configuration: InterfaceConfiguration):
     ...(up === undefined ? [] : [`link set dev ${name} ${up ? 'up' : 'down'}`]),
     ...routes.map((route) => `route add ${routeArguments({ device: name, ...route })}`),
   ];
+  const refused = await Promise.all(limits.map((limit) => tryLimit(name, limit, configuration)));
   if (lines.length > 0) await ipBatch(lines, configuration);
+  return refused.flat();
+}
+
+/** Each by itself: an iproute2 that does not know a word ends there, and takes a whole batch with it. */
+async function tryLimit(name: string, limit: string, options: { netns?: string }): Promise<string[]> {
+  const result = await runCommand(['ip', 'link', 'set', 'dev', name, ...limit.split(' ')], options);
+  return result.code === 0 ? [] : [`${name}: ${limit} was refused (${reasonOf(result)})`];
 }
 
 /** The state of one interface. Throws ERR_INTERFACE when there is none of that name. */
@@ -122,6 +146,8 @@ export async function readInterface(name: string, options: { netns?: string } = 
     mtu: link.mtu,
     up: link.flags.includes('UP'),
     txQueueLength: link.txqlen ?? 0,
+    gsoMaxSize: link.gso_max_size,
+    gsoMaxSegments: link.gso_max_segs,
     mac: link.link_type === 'ether' ? link.address : undefined,
     addresses: link.addr_info.map((entry) => `${entry.local}/${entry.prefixlen}`),
   };
@@ -177,19 +203,6 @@ export async function routeTo(address: string, options: { netns?: string } = {})
     local: entry.type === 'local',
     table: entry.table ?? 'main',
   };
-}
-
-/**
- * Sets the largest superframe the kernel may hand to an interface, in bytes. False where the kernel, the
- * driver or iproute2 does not have the setting; the interface works without it.
- */
-export async function setGsoMaxSize(
-  name: string,
-  bytes: number,
-  options: { netns?: string } = {},
-): Promise<boolean> {
-  const argv = ['link', 'set', 'dev', interfaceName(name), 'gso_max_size', integer('size', bytes)];
-  return (await runCommand(['ip', ...argv], options)).code === 0;
 }
 
 /**
@@ -251,10 +264,6 @@ async function ip(argv: readonly string[], options: { netns?: string }): Promise
 function checkIp(result: CommandResult, what: string): void {
   if (result.code === 0) return;
   const text = result.stderr.replace(/^Command failed -:\d+$/m, '').trim();
-  const reason = text
-    .split('\n')[0]!
-    .replace(/^RTNETLINK answers: |^Error: |\.$/g, '')
-    .trim();
   const namespace = /^nsenter: (?:cannot open|reassociate to namespace) .*/m.exec(text);
   if (/Operation not permitted/.test(text) || (namespace && /Permission denied/.test(text))) {
     throw new TunconnectorError('ERR_PERMISSION', `ip ${what}: operation not permitted`, {
@@ -265,9 +274,18 @@ function checkIp(result: CommandResult, what: string): void {
   if (namespace) {
     throw new TunconnectorError('ERR_INTERFACE', `no such network namespace (${namespace[0]})`);
   }
-  throw new TunconnectorError('ERR_INTERFACE', `ip ${what}: ${reason || `exit code ${result.code}`}`, {
+  throw new TunconnectorError('ERR_INTERFACE', `ip ${what}: ${reasonOf(result)}`, {
     remedy: remedyFor(text),
   });
+}
+
+/** The first line of what it said, without the words around it. */
+function reasonOf(result: CommandResult): string {
+  const [first = ''] = result.stderr
+    .replace(/^Command failed -:\d+$/m, '')
+    .trim()
+    .split('\n');
+  return first.replace(/^RTNETLINK answers: |^Error: |\.$/g, '').trim() || `exit code ${result.code}`;
 }
 
 function remedyFor(text: string): string | undefined {
@@ -312,6 +330,8 @@ interface LinkJson {
   mtu: number;
   flags: string[];
   txqlen?: number;
+  gso_max_size?: number;
+  gso_max_segs?: number;
   link_type: string;
   address?: string;
   addr_info: { local: string; prefixlen: number }[];

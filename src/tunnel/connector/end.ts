@@ -259,7 +259,9 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
   }
 
   /** How the MTU is set while it runs. A process that gave up its privileges puts something else here. */
-  setInterfaceMtu = (name: string, mtu: number): Promise<void> => configureInterface({ name, mtu });
+  setInterfaceMtu = async (name: string, mtu: number): Promise<void> => {
+    await configureInterface({ name, mtu });
+  };
 
   /** The server is silent: its name may mean another address by now, or the next of those it has is better. */
   async #resolveAgain(): Promise<void> {
