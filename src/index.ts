@@ -18,7 +18,13 @@ export {
 export { join, sink, tee } from './engine/basic.ts';
 export type { NetworkConfig } from './engine/config.ts';
 export { LiveRuntime, liveRuntime } from './engine/live-runtime.ts';
-export { runInWorker, type WorkerNetwork, type WorkerOptions } from './engine/live-worker.ts';
+export {
+  type Attached,
+  type AttachSpec,
+  runInWorker,
+  type WorkerNetwork,
+  type WorkerOptions,
+} from './engine/live-worker.ts';
 export { Network, type NetworkOptions } from './engine/network.ts';
 export { Reason, reason, reasonName } from './engine/reasons.ts';
 export { type NetworkReport, totalDrops } from './engine/report.ts';

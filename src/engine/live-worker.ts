@@ -5,10 +5,11 @@
 import { EventEmitter } from 'node:events';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { type ErrorCode, TunconnectorError } from '../errors.ts';
 import { type AppEvent, type AppSpec, isSpec } from './app.ts';
 import { configError, type NetworkConfig } from './config.ts';
+import type { Network } from './network.ts';
 import type { NetworkReport } from './report.ts';
 
 /** How long a network may take to close before its thread is ended, ms. */
@@ -28,7 +29,29 @@ interface WorkerEvents {
   error: [error: unknown];
 }
 
-export type Request = { do: 'reconfigure'; config: SpecConfig } | { do: 'report' } | { do: 'close' };
+export type Request =
+  | { do: 'reconfigure'; config: SpecConfig }
+  | { do: 'report' }
+  | { do: 'attach'; module: string; export: string; options: unknown; port: MessagePort }
+  | { do: 'close' };
+
+/** What `WorkerNetwork.attach` runs beside the network, in its thread: a function by the module that exports it. */
+export interface AttachSpec {
+  module: URL | string;
+  export: string;
+  /** Whatever can be cloned between threads. */
+  options?: unknown;
+}
+
+/**
+ * A function to attach. It runs between breaths; what it returns goes back as `result`, and `port` is the other end of
+ * the port that `attach` gives. When the network is closed the thread ends, and the port with it.
+ */
+export type Attached<Options = unknown, Result = unknown> = (
+  network: Network,
+  options: Options,
+  port: MessagePort,
+) => Result | Promise<Result>;
 
 export type Answer =
   | { kind: 'answer'; id: number; result?: unknown; error?: PlainError }
@@ -107,6 +130,31 @@ export class WorkerNetwork extends EventEmitter<WorkerEvents> implements AsyncDi
     return (await this.#ask({ do: 'report' })) as NetworkReport;
   }
 
+  /**
+   * Runs a function beside the network: an `Attached` that a module exports. For control halves that need the running
+   * apps (captures, control sockets), and talk to this thread through `port`.
+   *
+   * @throws ERR_CONFIG when there is no such module or function, or the options cannot go to a worker, and whatever the
+   *   function throws
+   */
+  async attach<Result = unknown>(spec: AttachSpec): Promise<{ result: Result; port: MessagePort }> {
+    const { port1, port2 } = new MessageChannel();
+    const module = built(String(spec.module));
+    const request: Request = {
+      do: 'attach',
+      module,
+      export: spec.export,
+      options: spec.options,
+      port: port2,
+    };
+    try {
+      return { result: (await this.#ask(request, [port2])) as Result, port: port1 };
+    } catch (error) {
+      port1.close();
+      throw error;
+    }
+  }
+
   /** Closes the network and ends its thread, within 2 s whatever its apps do. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -131,25 +179,25 @@ export class WorkerNetwork extends EventEmitter<WorkerEvents> implements AsyncDi
     }
   }
 
-  async #ask(request: Request): Promise<unknown> {
-    if (this.#closing) throw new TunconnectorError('ERR_CLOSED', 'the network in the worker is closed');
-    return this.#request(request);
+  async #ask(request: Request, transfer?: MessagePort[]): Promise<unknown> {
+    if (this.#closing || this.#ended) {
+      throw new TunconnectorError('ERR_CLOSED', 'the network in the worker is closed');
+    }
+    return this.#request(request, transfer);
   }
 
-  #request(request: Request): Promise<unknown> {
+  #request(request: Request, transfer: MessagePort[] = []): Promise<unknown> {
     if (this.#ended) return Promise.resolve(undefined);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
       try {
-        this.#worker.postMessage({ id, ...request });
+        this.#worker.postMessage({ id, ...request }, transfer);
       } catch (error) {
         this.#waiting.delete(id);
         const why = error instanceof Error ? error.message : String(error);
         reject(
-          new TunconnectorError('ERR_CONFIG', `apps: options that cannot go to a worker: ${why}`, {
-            cause: error,
-          }),
+          new TunconnectorError('ERR_CONFIG', `options that cannot go to a worker: ${why}`, { cause: error }),
         );
       }
     });

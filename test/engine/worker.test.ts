@@ -88,6 +88,41 @@ describe('a network in a worker', () => {
     expect(await reportOf(net, 'right')).toMatchObject({ name: 'second' });
   });
 
+  it('runs a function beside the network that talks to this thread through a port', async () => {
+    await using net = await runInWorker(network({ bytes: capture(2000) }));
+    const module = new URL('./fixtures/worker-attached.mjs', import.meta.url);
+    const { result, port } = await net.attach<{ apps: string[] }>({
+      module,
+      export: 'echo',
+      options: { prefix: 'heard: ' },
+    });
+    expect(result).toEqual({ thread: net.threadId, apps: ['replay', 'tee', 'left', 'right'] });
+    const answer = new Promise((resolve) => port.once('message', resolve));
+    port.postMessage('hello');
+    expect(await answer).toBe('heard: hello');
+    const closed = new Promise((resolve) => port.once('close', resolve));
+    await net.close();
+    await closed;
+    await expect(net.attach({ module, export: 'echo' })).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+  });
+
+  it.each<[string, string, RegExp]>([
+    ['an unknown function', 'nobody', /worker-attached.mjs exports no function "nobody"$/],
+    ['one that throws', 'fails', /^nothing to attach to$/],
+  ])('says so when there is %s to attach, and goes on', async (_name, name, message) => {
+    await using net = await runInWorker(network({ bytes: capture(10) }));
+    const module = new URL('./fixtures/worker-attached.mjs', import.meta.url);
+    await expect(net.attach({ module, export: name })).rejects.toThrow(message);
+    await expect(net.attach({ module: `${module}.not`, export: name })).rejects.toMatchObject({
+      code: 'ERR_CONFIG',
+      message: expect.stringContaining('cannot be imported'),
+    });
+    await expect(net.attach({ module, export: 'echo', options: () => 1 })).rejects.toMatchObject({
+      code: 'ERR_CONFIG',
+    });
+    expect((await net.report()).apps).toHaveLength(4);
+  });
+
   it('passes on what its apps tell', async () => {
     const bytes = capture(250);
     await using net = await runInWorker(network({ bytes, loop: true }, misbehaving('counter')));
