@@ -3,6 +3,7 @@
  * stay what it was after the first minute, files must arrive as they were sent, and nothing may be left behind.
  *
  *     npm run soak [-- --minutes 10]
+ *     npm run soak -- transfer [--bytes 10G]     (soak-transfer.mjs)
  *
  * iperf3 alternates between the directions, with a hash-checked transfer in between. Every 5 s both processes are
  * looked at: resident memory, JavaScript heap, and the pool's slots.
@@ -13,6 +14,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { root, SetupError, withSetup } from './setup.mjs';
+import { parseSize, soakTransfer } from './soak-transfer.mjs';
 
 const COMMAND = path.join(root, 'bin', 'tunconnector.js');
 const SERVER_WORDS = '-p soak1 -s 10.0.0.2 -i 55555 -m server';
@@ -44,7 +46,7 @@ const hash = require('crypto').createHash('sha256');
 require('net').connect(7000, process.argv[1]).on('data', (d) => hash.update(d))
   .on('end', () => console.log(hash.digest('hex')));`;
 
-const minutes = minutesOption(process.argv.slice(2));
+const { minutes, bytes } = wordsOption(process.argv.slice(2));
 const terminal = process.stderr.isTTY;
 const problems = [];
 
@@ -56,6 +58,7 @@ async function main() {
   // The control sockets of the two ends, and nobody else's.
   process.env.XDG_RUNTIME_DIR = scratch;
   try {
+    if (bytes !== undefined) return await soakTransfer(bytes);
     await soak(scratch);
   } catch (error) {
     if (error.name !== 'TunconnectorError') throw error;
@@ -241,12 +244,22 @@ function median(values) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-function minutesOption(words) {
-  if (words.length === 0) return 10;
-  const value = words[0] === '--minutes' && words.length === 2 ? Number(words[1]) : Number.NaN;
-  if (value >= 0.5 && value <= 1440) return value;
-  process.stderr.write('usage: npm run soak [-- --minutes 10]     (0.5 to 1440)\n');
+function wordsOption(words) {
+  const [option, value, ...more] = words[0] === 'transfer' ? words.slice(1) : words;
+  const asked = more.length === 0 && (option === undefined || value !== undefined);
+  if (asked && words[0] === 'transfer') {
+    const bytes = option === undefined ? 10e9 : option === '--bytes' ? parseSize(value) : undefined;
+    if (bytes !== undefined) return { minutes: 0, bytes };
+  } else if (asked) {
+    const minutes = option === undefined ? 10 : option === '--minutes' ? Number(value) : Number.NaN;
+    if (minutes >= 0.5 && minutes <= 1440) return { minutes, bytes: undefined };
+  }
+  process.stderr.write(
+    'usage: npm run soak [-- --minutes 10]               (0.5 to 1440)\n' +
+      '       npm run soak -- transfer [--bytes 10G]      (2 to 1000T; half in each direction)\n',
+  );
   process.exit(2);
 }
 
-await withSetup({ need: ['ip', 'iperf3', 'unshare', 'nsenter'] }, main);
+const programs = bytes === undefined ? ['iperf3'] : ['gcc', 'ping'];
+await withSetup({ need: ['ip', 'unshare', 'nsenter', ...programs] }, main);
