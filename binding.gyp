@@ -22,6 +22,7 @@
             "native/tcp.cc",
             "native/tun.cc",
             "native/udp.cc",
+            "native/udp_loop.cc",
             "native/udp_send.cc"
           ],
           "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"],

@@ -16,6 +16,7 @@ NAPI_MODULE_INIT() {
   definePorts(env, exports, self);
   defineTun(env, exports, self);
   defineUdp(env, exports, self);
+  defineUdpLoop(env, exports, self);
   definePacketSocket(env, exports, self);
   defineInterface(env, exports, self);
   defineTcp(env, exports, self);

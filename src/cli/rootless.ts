@@ -14,6 +14,7 @@ import { native } from '../native/load.ts';
 import { parseEndpoint } from '../packet/prefix.ts';
 import { runCommand, systemEnvironment } from '../tun/system/live-command.ts';
 import { systemError } from '../tun/system-error.ts';
+import { trusted } from '../tun/udp-self-test.ts';
 import { type InheritedSocket, InheritedUdp } from '../tunnel/connector/live-inherited-udp.ts';
 import { liveOutside, type Outside } from '../tunnel/connector/live-outside.ts';
 import { checkTunnelOptions, type TunnelOptions } from '../tunnel/connector/options.ts';
@@ -79,7 +80,8 @@ interface OpenSocket {
 }
 
 function openSockets(options: TunnelOptions): OpenSocket[] {
-  const { server, client, gso, gro } = checkTunnelOptions(options);
+  const { server, client, ...wanted } = checkTunnelOptions(options);
+  const { gso, gro } = trusted(wanted);
   const any = liveOutside.anyAddress();
   const open = (side: OpenSocket['side'], host: string, port: number): OpenSocket => {
     const { address } = parseEndpoint(host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);

@@ -263,6 +263,21 @@ export interface Native {
   addressPin(port: number, row: number): void;
   addressUnpin(port: number, row: number): void;
 
+  /**
+   * Sends `payload` over loopback in one call, cut by the kernel (UDP_SEGMENT) into datagrams of `segmentSize` unless
+   * that is 0, to a socket that receives plainly or with UDP_GRO. Puts the bytes that arrived into `received`, each
+   * datagram's length into `sizes`, and returns how many there were, or -errno of what could not be set up or
+   * sent. Waits at most 10 ms for what is missing.
+   */
+  udpLoop(
+    family: 4 | 6,
+    payload: Uint8Array,
+    segmentSize: number,
+    gro: boolean,
+    received: Uint8Array,
+    sizes: Int32Array,
+  ): number;
+
   // ── TCP byte streams (nonblocking; `stream` format)
   tcpListen(options: TcpOptions): { fd: number; port: number };
   /** Starts to connect. Ready for writing means: ask `tcpError`. */

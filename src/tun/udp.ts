@@ -11,6 +11,7 @@ import { native } from '../native/load.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../packet/prefix.ts';
 import { NativePort, type PortMemory } from './native-port.ts';
 import { scopeOf } from './scope.ts';
+import { trusted } from './udp-self-test.ts';
 
 /** Bytes asked for each socket buffer. A burst of superframes has to fit while JavaScript is busy elsewhere. */
 const SOCKET_BUFFER = 8 << 20;
@@ -40,6 +41,7 @@ export class UdpPort extends NativePort {
   readonly options: z.output<typeof schema>;
   readonly #endpoint: Endpoint;
   #handle: UdpHandle | undefined;
+  #selfTest = 'not needed';
   #leave: (() => void) | undefined;
 
   constructor(options: z.output<typeof schema>) {
@@ -56,9 +58,14 @@ export class UdpPort extends NativePort {
     return this.#handle?.port ?? this.#endpoint.port;
   }
 
-  protected openDescriptor(): number {
+  protected openDescriptor(context: AppContext): number {
     const { address, port } = this.#endpoint;
-    const { gso, gro, buffer, device, reuse, netns } = this.options;
+    const { buffer, device, reuse, netns } = this.options;
+    const { gso, gro, selfTest } = trusted(this.options);
+    this.#selfTest = selfTest;
+    if (selfTest.endsWith('failed')) {
+      context.emit({ type: 'offload-failed', selfTest, subject: this.subject });
+    }
     const bytes = new Uint8Array(16);
     bytes.set(address.bytes);
     this.#handle = native().udpOpen({
@@ -99,7 +106,8 @@ export class UdpPort extends NativePort {
 
   override report(): AppReport {
     const { gso = false, gro = false, receiveBuffer = 0, sendBuffer = 0 } = this.#handle ?? {};
-    return { localPort: this.localPort, gso, gro, receiveBuffer, sendBuffer, ...super.report() };
+    const offloads = { gso, gro, selfTest: this.#selfTest };
+    return { localPort: this.localPort, ...offloads, receiveBuffer, sendBuffer, ...super.report() };
   }
 
   override close(): void {
