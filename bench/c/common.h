@@ -19,6 +19,7 @@
 
 #define DIE(what) die(what, __func__)
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 _Noreturn static inline void die(const char *what, const char *where) {
