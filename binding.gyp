@@ -16,6 +16,7 @@
             "native/offload.cc",
             "native/packet_socket.cc",
             "native/poller.cc",
+            "native/poller_loop.cc",
             "native/pool.cc",
             "native/port.cc",
             "native/scatter.cc",

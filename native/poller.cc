@@ -1,5 +1,5 @@
-// One epoll with a timer and a wake-up in it. A worker thread blocks in pollerWait; a thread with an event loop hands
-// the epoll descriptor to it (pollerWatch) and harvests in the callback. One driver, two ways to sleep.
+#include "poller.h"
+
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -7,53 +7,23 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cmath>
+#include <limits>
 #include <mutex>
 #include <unordered_map>
 
 #include "arguments.h"
 #include "port.h"
 
-// The handles of one environment that its event loop still has to close, which may take longer than the environment
-// itself lives: the loop runs on until the clean-up hook is removed.
-struct Closing {
-  int open = 0;
-  bool ending = false;
-  napi_async_cleanup_hook_handle hook = nullptr;
-};
-
-// What the event loop holds of a poller. Freed by the loop's close callback.
-struct Watch {
-  uv_poll_t poll;
-  Poller* poller = nullptr;  // null once the poller is closed
-  Closing* closing = nullptr;
-  napi_env env = nullptr;
-  napi_ref callback = nullptr;
-  napi_async_context context = nullptr;
-  bool calling = false;
-};
-
-struct Poller {
-  Environment* self = nullptr;
-  int32_t id = 0;
-  int epoll = -1;
-  int timer = -1;
-  int wakeup = -1;
-  int32_t* ready = nullptr;
-  int32_t readyPairs = 0;
-  napi_ref heldReady = nullptr;
-  bool referenced = true;
-  Watch* watch = nullptr;
-};
-
 namespace {
 
-constexpr uint64_t kInternal = uint64_t{1} << 32;  // marks the timer's and the wake-up's epoll data
+// Mark epoll data that is no key of JavaScript's: the timer and the wake-up, and the event loop.
+constexpr uint64_t kInternal = uint64_t{1} << 32;
+constexpr uint64_t kLoop = uint64_t{1} << 33;
 constexpr int kMaxEvents = 256;
 // PollEvent in src/native/binding.ts.
 constexpr int32_t kRead = 1;
@@ -71,24 +41,6 @@ struct Wakeups {
 Wakeups& wakeups() {
   static Wakeups* all = new Wakeups;
   return *all;
-}
-
-Poller* findPoller(Environment* self, int32_t id) {
-  for (Poller* poller : self->pollers) {
-    if (poller->id == id) return poller;
-  }
-  return nullptr;
-}
-
-// For set-up calls: throws when there is no such poller.
-Poller* needPoller(napi_env env, Environment* self, int32_t id) {
-  Poller* poller = findPoller(self, id);
-  if (poller == nullptr) {
-    Failure failure;
-    failure.set(EBADF, "poller");
-    throwFailure(env, failure);
-  }
-  return poller;
 }
 
 // Nanoseconds to a timespec, rounded up: never early.
@@ -124,33 +76,76 @@ void sharpenTimers() {
   sharp = true;
 }
 
-// Returns pairs in `ready`; 0 when the deadline has passed or a wake-up came.
-int32_t harvest(Poller* poller, double deadline) {
+}  // namespace
+
+Poller* findPoller(Environment* self, int32_t id) {
+  for (Poller* poller : self->pollers) {
+    if (poller->id == id) return poller;
+  }
+  return nullptr;
+}
+
+Poller* needPoller(napi_env env, Environment* self, int32_t id) {
+  Poller* poller = findPoller(self, id);
+  if (poller == nullptr) {
+    Failure failure;
+    failure.set(EBADF, "poller");
+    throwFailure(env, failure);
+  }
+  return poller;
+}
+
+void Poller::readClock() { times[0] = monotonicNow() - epoch; }
+
+Harvest harvest(Poller* poller, double deadline) {
   epoll_event events[kMaxEvents];
   // No more than fit: an edge that was taken out and not told would never come again.
   int capacity = poller->readyPairs;
-  while (true) {
+  Harvest found{0, false};
+  int n;
+  do {
     double left = deadline > 0 && isFinite(deadline) ? deadline - monotonicNow() : 0;
     timespec timeout = toTimespec(left > 0 ? left : 0);
     bool bounded = isFinite(deadline);
     if (left > 0 || !bounded) sharpenTimers();
-    int n = waitFor(poller->epoll, events, capacity, bounded ? &timeout : nullptr);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return -errno;
-    int32_t pairs = 0;
-    for (int i = 0; i < n; i++) {
-      if (events[i].data.u64 & kInternal) continue;
-      int32_t bits = 0;
-      if (events[i].events & (EPOLLIN | EPOLLRDHUP)) bits |= kRead;
-      if (events[i].events & EPOLLOUT) bits |= kWrite;
-      if (events[i].events & (EPOLLERR | EPOLLHUP)) bits |= kError;
-      poller->ready[pairs * 2] = static_cast<int32_t>(events[i].data.u64);
-      poller->ready[pairs * 2 + 1] = bits;
-      pairs++;
-    }
-    return pairs;
+    n = waitFor(poller->epoll, events, capacity, bounded ? &timeout : nullptr);
+  } while (n < 0 && errno == EINTR);
+  if (n < 0) found.pairs = -errno;
+  for (int i = 0; i < n; i++) {
+    if (events[i].data.u64 & kLoop) found.loop = true;
+    if (events[i].data.u64 & (kLoop | kInternal)) continue;
+    int32_t bits = 0;
+    if (events[i].events & (EPOLLIN | EPOLLRDHUP)) bits |= kRead;
+    if (events[i].events & EPOLLOUT) bits |= kWrite;
+    if (events[i].events & (EPOLLERR | EPOLLHUP)) bits |= kError;
+    poller->ready[found.pairs * 2] = static_cast<int32_t>(events[i].data.u64);
+    poller->ready[found.pairs * 2 + 1] = bits;
+    found.pairs++;
   }
+  poller->readClock();
+  if (poller->times[0] + poller->epoch >= poller->armed) {
+    poller->armed = std::numeric_limits<double>::infinity();
+  }
+  return found;
 }
+
+void armTimer(Poller* poller) {
+  double deadline = poller->deadline();
+  if (!(deadline < poller->armed)) return;
+  itimerspec when{};
+  // All zero would be never; a time in the past fires at once.
+  when.it_value = toTimespec(deadline >= 1 ? deadline : 1);
+  if (timerfd_settime(poller->timer, TFD_TIMER_ABSTIME, &when, nullptr) == 0) poller->armed = deadline;
+}
+
+bool addLoop(int epoll, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = kLoop;
+  return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+namespace {
 
 uint32_t epollBits(int64_t events) {
   uint32_t bits = 0;
@@ -158,53 +153,6 @@ uint32_t epollBits(int64_t events) {
   if (events & kWrite) bits |= EPOLLOUT;
   if (events & kEdge) bits |= EPOLLET;
   return bits;
-}
-
-void closingDone(Closing* closing) {
-  if (!closing->ending || closing->open > 0) return;
-  napi_remove_async_cleanup_hook(closing->hook);
-  delete closing;
-}
-
-void forget(Watch* watch) {
-  if (watch->callback != nullptr) napi_delete_reference(watch->env, watch->callback);
-  if (watch->context != nullptr) napi_async_destroy(watch->env, watch->context);
-  watch->callback = nullptr;
-  watch->context = nullptr;
-}
-
-void wakeJavaScript(uv_poll_t* handle, int, int) {
-  Watch* watch = static_cast<Watch*>(handle->data);
-  if (watch->poller == nullptr) return;
-  napi_env env = watch->env;
-  napi_handle_scope scope;
-  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
-  napi_value callback;
-  napi_value receiver;
-  napi_get_reference_value(env, watch->callback, &callback);
-  napi_get_global(env, &receiver);
-  watch->calling = true;
-  napi_status status = napi_make_callback(env, watch->context, receiver, callback, 0, nullptr, nullptr);
-  watch->calling = false;
-  if (status == napi_pending_exception) {
-    napi_value error;
-    if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
-  }
-  if (watch->poller == nullptr) forget(watch);  // the callback closed its own poller
-  napi_close_handle_scope(env, scope);
-}
-
-void endWatch(Watch* watch) {
-  watch->poller = nullptr;
-  if (!watch->calling) forget(watch);
-  uv_poll_stop(&watch->poll);
-  uv_close(reinterpret_cast<uv_handle_t*>(&watch->poll), [](uv_handle_t* handle) {
-    Watch* closed = static_cast<Watch*>(handle->data);
-    Closing* closing = closed->closing;
-    delete closed;
-    closing->open--;
-    closingDone(closing);
-  });
 }
 
 void closePoller(Poller* poller) {
@@ -218,7 +166,9 @@ void closePoller(Poller* poller) {
   if (poller->watch != nullptr) endWatch(poller->watch);
   if (poller->timer >= 0) close(poller->timer);
   if (poller->epoll >= 0) close(poller->epoll);
-  if (poller->heldReady != nullptr) napi_delete_reference(poller->self->env, poller->heldReady);
+  for (napi_ref held : {poller->heldReady, poller->heldTimes}) {
+    if (held != nullptr) napi_delete_reference(poller->self->env, held);
+  }
   delete poller;
 }
 
@@ -231,10 +181,22 @@ bool addInternal(int epoll, int fd) {
 }
 
 napi_value pollerOpen(napi_env env, napi_callback_info info) {
-  Arguments<1> call(env, info);
+  Arguments<3> call(env, info);
   void* ready;
   size_t length;
   if (!readTypedArray(env, call.values[0], "ready", napi_int32_array, &ready, &length)) return nullptr;
+  void* times = nullptr;
+  double epoch = 0;
+  napi_valuetype type;
+  if (napi_typeof(env, call.values[1], &type) == napi_ok && type != napi_undefined) {
+    size_t cells;
+    if (!readTypedArray(env, call.values[1], "times", napi_float64_array, &times, &cells)) return nullptr;
+    if (cells < 2) {
+      napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "times must have two cells");
+      return nullptr;
+    }
+    if (!readNumber(env, call.values[2], "epoch", &epoch)) return nullptr;
+  }
   if (length < 2) {
     napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "ready must hold at least one pair");
     return nullptr;
@@ -243,6 +205,8 @@ napi_value pollerOpen(napi_env env, napi_callback_info info) {
   poller->self = call.self;
   poller->ready = static_cast<int32_t*>(ready);
   poller->readyPairs = static_cast<int32_t>(std::min<size_t>(length / 2, kMaxEvents));
+  poller->times = times != nullptr ? static_cast<double*>(times) : poller->ownTimes;
+  poller->epoch = epoch;
   poller->epoll = epoll_create1(EPOLL_CLOEXEC);
   poller->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   poller->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -254,6 +218,8 @@ napi_value pollerOpen(napi_env env, napi_callback_info info) {
     return throwFailure(env, failure);
   }
   napi_create_reference(env, call.values[0], 1, &poller->heldReady);
+  if (times != nullptr) napi_create_reference(env, call.values[1], 1, &poller->heldTimes);
+  poller->readClock();
   {
     Wakeups& all = wakeups();
     std::lock_guard<std::mutex> lock(all.mutex);
@@ -309,81 +275,13 @@ napi_value pollerWait(napi_env env, napi_callback_info info) {
     return makeInteger(env, -EBADF);
   }
   if (std::isnan(deadline)) return makeInteger(env, -EINVAL);  // or it would wait for ever
-  return makeInteger(env, harvest(poller, deadline));
+  return makeInteger(env, harvest(poller, deadline).pairs);
 }
 
-napi_value pollerWatch(napi_env env, napi_callback_info info) {
-  Arguments<2> call(env, info);
-  Poller* poller = needPoller(env, call.self, call.integer(0));
-  if (poller == nullptr) return nullptr;
-  Failure failure;
-  napi_valuetype type;
-  if (napi_typeof(env, call.values[1], &type) != napi_ok || type != napi_function) {
-    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "wake must be a function");
-    return nullptr;
-  }
-  if (poller->watch != nullptr) {
-    failure.set(EBUSY, "pollerWatch");
-    return throwFailure(env, failure);
-  }
-  uv_loop_t* loop = nullptr;
-  napi_get_uv_event_loop(env, &loop);
-  Watch* watch = new Watch;
-  int error = uv_poll_init(loop, &watch->poll, poller->epoll);
-  if (error != 0) {
-    delete watch;
-    failure.set(-error, "uv_poll_init");
-    return throwFailure(env, failure);
-  }
-  watch->poll.data = watch;
-  watch->poller = poller;
-  watch->env = env;
-  watch->closing = call.self->closing;
-  watch->closing->open++;
-  poller->watch = watch;
-  napi_value resource;
-  napi_value name;
-  napi_create_object(env, &resource);
-  napi_create_string_utf8(env, "tunconnector.poller", NAPI_AUTO_LENGTH, &name);
-  napi_async_init(env, resource, name, &watch->context);
-  napi_create_reference(env, call.values[1], 1, &watch->callback);
-  if (!poller->referenced) uv_unref(reinterpret_cast<uv_handle_t*>(&watch->poll));
-  error = uv_poll_start(&watch->poll, UV_READABLE, wakeJavaScript);
-  if (error != 0) {
-    poller->watch = nullptr;
-    endWatch(watch);
-    failure.set(-error, "uv_poll_start");
-    return throwFailure(env, failure);
-  }
-  return nullptr;
-}
-
-napi_value pollerRef(napi_env env, napi_callback_info info) {
-  Arguments<2> call(env, info);
+napi_value pollerClock(napi_env env, napi_callback_info info) {
+  Arguments<1> call(env, info);
   Poller* poller = findPoller(call.self, call.integer(0));
-  bool referenced;
-  if (!readBoolean(env, call.values[1], "ref", &referenced)) return nullptr;
-  if (poller == nullptr) return nullptr;
-  poller->referenced = referenced;
-  if (poller->watch == nullptr) return nullptr;
-  uv_handle_t* handle = reinterpret_cast<uv_handle_t*>(&poller->watch->poll);
-  if (referenced) {
-    uv_ref(handle);
-  } else {
-    uv_unref(handle);
-  }
-  return nullptr;
-}
-
-napi_value pollerDeadline(napi_env env, napi_callback_info info) {
-  Arguments<2> call(env, info);
-  Poller* poller = findPoller(call.self, call.integer(0));
-  double deadline;
-  if (poller == nullptr || napi_get_value_double(env, call.values[1], &deadline) != napi_ok) return nullptr;
-  itimerspec when{};  // all zero: never
-  // A time in the past fires at once.
-  if (isFinite(deadline)) when.it_value = toTimespec(deadline >= 1 ? deadline : 1);
-  timerfd_settime(poller->timer, TFD_TIMER_ABSTIME, &when, nullptr);
+  if (poller != nullptr) poller->readClock();
   return nullptr;
 }
 
@@ -426,32 +324,8 @@ void definePoller(napi_env env, napi_value exports, Environment* self) {
   defineFunction(env, exports, self, "pollerModify", pollerModify);
   defineFunction(env, exports, self, "pollerRemove", pollerRemove);
   defineFunction(env, exports, self, "pollerWait", pollerWait);
-  defineFunction(env, exports, self, "pollerWatch", pollerWatch);
-  defineFunction(env, exports, self, "pollerRef", pollerRef);
-  defineFunction(env, exports, self, "pollerDeadline", pollerDeadline);
+  defineFunction(env, exports, self, "pollerClock", pollerClock);
   defineFunction(env, exports, self, "pollerWake", pollerWake);
   defineFunction(env, exports, self, "pollerClose", pollerClose);
-}
-
-// ── the environment's end
-
-namespace {
-
-void endEnvironment(napi_async_cleanup_hook_handle hook, void* data) {
-  Environment* self = static_cast<Environment*>(data);
-  Closing* closing = self->closing;
-  closing->hook = hook;
-  closing->ending = true;
-  portsCloseAll(self);
-  pollersCloseAll(self);
-  poolsDetachAll(self);
-  descriptorsCloseAll(self);
-  closingDone(closing);
-}
-
-}  // namespace
-
-bool beginEnvironment(Environment* self) {
-  self->closing = new Closing;
-  return napi_add_async_cleanup_hook(self->env, endEnvironment, self, nullptr) == napi_ok;
+  definePollerLoop(env, exports, self);
 }

@@ -81,6 +81,8 @@ export interface App {
   push?(ports: Ports): void;
   /** When it must run again though nothing arrives: ns, or Infinity. Asked after each run. */
   nextDeadline?(): number;
+  /** The same as one cell that it keeps up to date, for apps with much to do: a number that is returned is garbage. */
+  readonly due?: Float64Array;
   /** Packets it holds. A removed app stays until this is 0 and its inputs are empty. */
   held?(): number;
   /** Whether it can take these (checked) options in place; otherwise it is replaced. Yes, when left out. */

@@ -1,6 +1,47 @@
 /**
+ * The deadlines of a network's apps by their place in the order, and the earliest of them. Cells and a search instead
+ * of a heap: most deadlines move with every breath, networks have tens of apps, and no number leaves its array.
+ */
+export class AppDeadlines {
+  /** By place, ns or Infinity. After writing one, call `moved`. */
+  times = new Float64Array(0);
+  /** One cell. */
+  readonly earliest = new Float64Array(1).fill(Number.POSITIVE_INFINITY);
+  #first = -1;
+
+  /** Starts anew with so many places and no deadline. */
+  resize(places: number): void {
+    this.times = new Float64Array(places).fill(Number.POSITIVE_INFINITY);
+    this.settle();
+  }
+
+  moved(place: number): void {
+    if (this.times[place] < this.earliest[0]) {
+      this.earliest[0] = this.times[place];
+      this.#first = place;
+    } else if (place === this.#first) {
+      this.settle();
+    }
+  }
+
+  /** Finds the earliest again after many have moved. */
+  settle(): void {
+    const times = this.times;
+    let earliest = Number.POSITIVE_INFINITY;
+    let first = -1;
+    for (let place = 0; place < times.length; place++) {
+      if (times[place] >= earliest) continue;
+      earliest = times[place];
+      first = place;
+    }
+    this.earliest[0] = earliest;
+    this.#first = first;
+  }
+}
+
+/**
  * A heap of (deadline, number), where each number has at most one deadline. Equal deadlines come out lowest number
- * first for apps (their order in the network) and for timers (the order in which they were set).
+ * first: for timers the order in which they were set.
  */
 export class DeadlineHeap {
   #ids: number[] = [];

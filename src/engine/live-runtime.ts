@@ -1,6 +1,7 @@
 /**
- * The machine's clock, randomness and descriptors. One driver per network: an epoll that holds its descriptors and
- * a timer, watched by the event loop of the thread it runs in. The only place in the engine that touches the machine.
+ * The machine's clock, randomness and descriptors. One driver per network, over an epoll that holds its descriptors.
+ * Two ways to sleep: the event loop watches the epoll, or the thread blocks in it and serves its event loop besides.
+ * The only place in the engine that touches the machine.
  */
 import { randomBytes, randomInt } from 'node:crypto';
 import { PollEvent } from '../native/binding.ts';
@@ -33,6 +34,12 @@ export interface LiveOptions {
   seed?: number;
   /** Folder that holds what `storage` keeps; made when it is first used, for one program at a time. */
   storage?: string;
+  /**
+   * Networks block this thread while they wait, which is some microseconds less per packet than its event loop takes.
+   * Messages, timers, files and promises are served all the same. For worker threads; the first network
+   * of a thread blocks, further ones are served as its event loop is.
+   */
+  blocking?: boolean;
 }
 
 export class LiveRuntime implements Runtime {
@@ -40,12 +47,15 @@ export class LiveRuntime implements Runtime {
   readonly seed: number;
   /** CLOCK_MONOTONIC at the start, ns. */
   readonly epoch = Number(process.hrtime.bigint());
+  readonly clock = new Float64Array(1);
+  readonly blocking: boolean;
   readonly startOfTime = BigInt(Date.now()) * 1_000_000n;
 
   readonly #disk: LiveDisk;
 
   constructor(options: LiveOptions = {}) {
     this.seed = options.seed ?? randomInt(2 ** 32);
+    this.blocking = options.blocking ?? false;
     this.#disk = new LiveDisk(options.storage);
   }
 
@@ -105,38 +115,31 @@ export function liveRuntime(options?: LiveOptions): LiveRuntime {
 }
 
 class LiveDriver implements Driver {
-  readonly #runtime: LiveRuntime;
+  readonly #clock: Float64Array;
   readonly #network: Driven;
   readonly #native = native();
   readonly #ready = new Int32Array(READY_PAIRS * 2);
+  /** What the poller knows of time: the clock, and when to wake this thread. */
+  readonly #times = new Float64Array(2);
   readonly #poller: number;
   readonly #watches = new Map<number, LiveWatch>();
   #nextKey = 1;
-  #immediate: NodeJS.Immediate | undefined;
-  /** When the poller is set to wake this thread. */
-  #deadline = Number.POSITIVE_INFINITY;
   #turning = false;
   /** Somebody called `wake` during the turn: one more breath, for this one may be past what it was about. */
   #woken = false;
   #stopped = false;
 
   constructor(runtime: LiveRuntime, network: Driven) {
-    this.#runtime = runtime;
+    this.#clock = runtime.clock;
     this.#network = network;
-    this.#poller = this.#native.pollerOpen(this.#ready);
-    this.#native.pollerWatch(this.#poller, () => this.#turn());
+    this.#times[1] = Number.POSITIVE_INFINITY;
+    this.#poller = this.#native.pollerOpen(this.#ready, this.#times, runtime.epoch);
+    this.#native.pollerWatch(this.#poller, (ready) => this.#turn(ready), runtime.blocking);
   }
 
   wake(): void {
-    if (this.#stopped) return;
-    if (this.#turning) {
-      this.#woken = true;
-      return;
-    }
-    this.#immediate ??= setImmediate(() => {
-      this.#immediate = undefined;
-      this.#turn();
-    });
+    if (this.#turning) this.#woken = true;
+    else if (!this.#stopped) this.#native.pollerSoon(this.#poller);
   }
 
   watch(fd: number, onReady: () => void, onClose: () => void): Watch {
@@ -149,41 +152,37 @@ class LiveDriver implements Driver {
     return watch;
   }
 
-  /** Learns what is ready, lets the network breathe for a while, and says when to be woken next. */
-  #turn(): void {
-    if (this.#stopped || this.#turning) return;
+  /** Takes in what is ready, lets the network breathe for a while, and says whether it wants to go on at once. */
+  #turn(ready: number): boolean {
+    if (this.#stopped) return false;
     this.#turning = true;
     const network = this.#network;
+    const clock = this.#clock;
+    const times = this.#times;
     let more = false;
     try {
-      const ready = this.#native.pollerWait(this.#poller, 0);
       for (let i = 0; i < ready; i++) this.#watches.get(this.#ready[2 * i])?.note(this.#ready[2 * i + 1]);
-      const end = this.#runtime.now() + TURN;
+      const end = times[0] + TURN;
       do {
+        clock[0] = times[0];
         this.#woken = false;
         more = network.breathe() || this.#woken;
-      } while (more && this.#runtime.now() < end);
+        if (!more) break;
+        this.#native.pollerClock(this.#poller);
+      } while (times[0] < end);
     } catch (error) {
       this.#turning = false;
       network.fail(error);
-      return;
+      return false;
     }
     this.#turning = false;
-    if (this.#stopped) return;
-    const deadline = network.nextDeadline();
-    if (more || deadline <= this.#runtime.now()) {
-      this.wake();
-      return;
-    }
-    if (deadline === this.#deadline) return;
-    this.#deadline = deadline;
-    this.#native.pollerDeadline(this.#poller, deadline + this.#runtime.epoch);
+    times[1] = network.deadline[0];
+    return more || times[1] <= times[0];
   }
 
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
-    if (this.#immediate) clearImmediate(this.#immediate);
     for (const watch of this.#watches.values()) watch.close();
     this.#native.pollerClose(this.#poller);
   }

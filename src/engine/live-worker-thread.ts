@@ -7,7 +7,9 @@ import { Network } from './network.ts';
 
 const port = parentPort!;
 const { memory, seed } = workerData as WorkerOptions;
-const network = new Network(new LiveRuntime(seed === undefined ? {} : { seed }), { memory });
+const network = new Network(new LiveRuntime({ blocking: true, ...(seed === undefined ? {} : { seed }) }), {
+  memory,
+});
 let started = false;
 
 const send = (answer: Answer) => port.postMessage(answer);

@@ -59,7 +59,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     super();
     this.runtime = runtime;
     this.pool = new Pool(poolFor(options.memory ?? 128 << 20));
-    this.#scheduler = new Scheduler(this.pool, new Float64Array(1));
+    this.#scheduler = new Scheduler(this.pool, runtime.clock);
     // Actor 0 and account 0 belong to nobody in particular.
     for (let i = MAX_ACTORS - 1; i > 0; i--) this.#freeActors.push(i);
     for (let i = MAX_ACCOUNTS - 1; i > COMMON_ACCOUNT; i--) this.#freeAccounts.push(i);
@@ -234,7 +234,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
         `a network has at most ${MAX_ACTORS - 1} apps, ${MAX_ACCOUNTS - 1} of them sources`,
       );
     }
-    return new AppNode(name, app, spec, actor, account, this.pool, this.#scheduler.clock);
+    return new AppNode(name, app, spec, actor, account, this.pool, this.runtime.clock);
   }
 
   /** An account nobody uses: also one of an app that has gone and whose last packets have gone since. */
@@ -348,7 +348,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   }
 
   breathe(): boolean {
-    const more = this.#scheduler.breathe(this.runtime.now());
+    const more = this.#scheduler.breathe();
     if (this.#lingering.length > 0 && !this.#closed && !this.#ending && this.#done().length > 0) {
       this.#ending = true;
       this.#committing = this.#committing
@@ -361,8 +361,8 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     return more;
   }
 
-  nextDeadline(): number {
-    return this.#scheduler.nextDeadline();
+  get deadline(): Float64Array {
+    return this.#scheduler.deadline;
   }
 
   fail(error: unknown): void {
@@ -398,12 +398,13 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   /** Lets every app say its last words, and those leave. */
   #finish(): void {
     const nodes = [...this.#nodes.values()].sort((a, b) => a.order - b.order);
+    this.runtime.clock[0] = this.runtime.now();
     for (const node of nodes) {
       this.pool.actor = node.actor;
       node.app.finish?.(node.ports);
       this.#scheduler.wake(node);
     }
-    this.#scheduler.flush(this.runtime.now());
+    this.#scheduler.flush();
   }
 
   // ── Looking.

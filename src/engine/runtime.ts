@@ -7,10 +7,10 @@ import type { RandomStream } from './random.ts';
 
 /** What a runtime runs: a network. */
 export interface Driven {
-  /** One round: brings packets in, moves them, sends them out. True when there is more to do at once. */
+  /** One round at the time in `runtime.clock`: brings packets in, moves them, sends them out. True: more to do at once. */
   breathe(): boolean;
-  /** When it must run again though nothing arrived: ns since the runtime's start, or Infinity. */
-  nextDeadline(): number;
+  /** One cell: when it must run again though nothing arrived, ns since the runtime's start, or Infinity. */
+  readonly deadline: Float64Array;
   /** An error that escaped an app. The network cannot go on. */
   fail(error: unknown): void;
 }
@@ -40,6 +40,11 @@ export interface Runtime extends Outside {
   readonly live: boolean;
   /** Integer nanoseconds since the runtime was made. */
   now(): number;
+  /**
+   * One cell: the time of the breath that runs, or of the last one. A cell, because JavaScript makes an object of
+   * nearly every double that is passed or returned, and breaths are to make none.
+   */
+  readonly clock: Float64Array;
   /** Nanoseconds of the Unix epoch at the runtime's start; a fixed instant in virtual time. For captures and logs. */
   readonly startOfTime: bigint;
   /** A repeatable stream of its own for every name. */

@@ -1,7 +1,7 @@
 /**
  * One breath of a network:
  *
- *   1. the clock is read, once;
+ *   1. the runtime has read the clock, once;
  *   2. every app that is due becomes ready;
  *   3. every source that may have packets pulls some in, never more than fit downstream;
  *   4. ready apps push, in the order of the network, until nothing is ready or the round limit is reached.
@@ -10,7 +10,7 @@
  * moved nothing although something waits (its downstream is full, its descriptor has no room) is set aside until that
  * changes: a consumer took something, its descriptor became ready, or it was woken.
  */
-import { DeadlineHeap } from './deadlines.ts';
+import { AppDeadlines } from './deadlines.ts';
 import type { Link } from './link.ts';
 import type { AppNode } from './node.ts';
 import type { Pool } from './pool.ts';
@@ -22,14 +22,14 @@ const ROUNDS = 4;
 
 export class Scheduler {
   readonly #pool: Pool;
-  readonly clock: Float64Array;
+  readonly #clock: Float64Array;
   #nodes: AppNode[] = [];
   #sources: AppNode[] = [];
   /** A bit for each app by its place in the order. */
   #ready = new Int32Array(1);
   /** Apps that wait for room downstream, by place. */
   #blocked = new Uint8Array(1);
-  readonly #deadlines = new DeadlineHeap();
+  readonly #deadlines = new AppDeadlines();
   readonly #producers = new Map<Link, AppNode[]>();
   #consumerOf = new Map<Link, AppNode>();
   /** Whether this breath has moved anything. */
@@ -39,7 +39,7 @@ export class Scheduler {
 
   constructor(pool: Pool, clock: Float64Array) {
     this.#pool = pool;
-    this.clock = clock;
+    this.#clock = clock;
   }
 
   /** Takes over a new order. What was ready, due or blocked is found out anew. */
@@ -50,7 +50,7 @@ export class Scheduler {
     this.#blocked = new Uint8Array(nodes.length);
     this.#producers.clear();
     this.#consumerOf = new Map();
-    while (this.#deadlines.first() < Number.POSITIVE_INFINITY) this.#deadlines.pop();
+    this.#deadlines.resize(nodes.length);
     for (const [place, node] of nodes.entries()) {
       node.order = place;
       if (node.app.pull) node.hungry = true;
@@ -64,8 +64,9 @@ export class Scheduler {
     }
   }
 
-  nextDeadline(): number {
-    return this.#deadlines.first();
+  /** One cell: when an app is due next, or Infinity. */
+  get deadline(): Float64Array {
+    return this.#deadlines.earliest;
   }
 
   /** From outside of a breath: run this app soon. */
@@ -76,11 +77,9 @@ export class Scheduler {
   }
 
   /** Returns whether there is more to do at once. */
-  breathe(now: number): boolean {
-    this.clock[0] = now;
+  breathe(): boolean {
     this.breaths++;
-    const deadlines = this.#deadlines;
-    while (deadlines.first() <= now) this.wake(this.#nodes[deadlines.pop()]);
+    if (this.#deadlines.earliest[0] <= this.#clock[0]) this.#wakeDue();
     this.#progress = false;
     this.#pull();
     for (let round = 0; round < ROUNDS; round++) if (!this.#push()) return this.#progress && this.#canPull();
@@ -88,8 +87,7 @@ export class Scheduler {
   }
 
   /** Moves what is in the network on and out, and brings nothing in. */
-  flush(now: number): void {
-    this.clock[0] = now;
+  flush(): void {
     for (const node of this.#nodes) this.#setReady(node.order);
     for (let round = 0; round < ROUNDS; round++) if (!this.#push()) return;
   }
@@ -98,6 +96,16 @@ export class Scheduler {
   #canPull(): boolean {
     for (const node of this.#sources) if (node.hungry && node.room > 0) return true;
     return false;
+  }
+
+  #wakeDue(): void {
+    const times = this.#deadlines.times;
+    for (let place = 0; place < times.length; place++) {
+      if (times[place] > this.#clock[0]) continue;
+      times[place] = Number.POSITIVE_INFINITY;
+      this.wake(this.#nodes[place]);
+    }
+    this.#deadlines.settle();
   }
 
   #pull(): void {
@@ -175,7 +183,12 @@ export class Scheduler {
   }
 
   #askDeadline(node: AppNode): void {
-    if (node.app.nextDeadline) this.#deadlines.set(node.order, node.app.nextDeadline());
+    const app = node.app;
+    const deadlines = this.#deadlines;
+    if (app.due) deadlines.times[node.order] = app.due[0];
+    else if (app.nextDeadline) deadlines.times[node.order] = app.nextDeadline();
+    else return;
+    deadlines.moved(node.order);
   }
 
   #wakeConsumers(node: AppNode): void {

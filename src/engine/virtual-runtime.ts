@@ -45,7 +45,7 @@ export class VirtualRuntime implements Runtime {
   readonly live = false;
   readonly startOfTime = START;
   readonly seed: number;
-  #now = 0;
+  readonly clock = new Float64Array(1);
   readonly #timers = new Map<number, Timer>();
   readonly #heap = new DeadlineHeap();
   #nextTimer = 0;
@@ -66,7 +66,7 @@ export class VirtualRuntime implements Runtime {
   }
 
   now(): number {
-    return this.#now;
+    return this.clock[0];
   }
 
   random(name: string): RandomStream {
@@ -81,9 +81,9 @@ export class VirtualRuntime implements Runtime {
 
   timer(at: number, callback: () => void): () => void {
     const id = this.#nextTimer++;
-    if (at <= this.#now) this.#setDue++;
+    if (at <= this.clock[0]) this.#setDue++;
     this.#timers.set(id, { callback });
-    this.#heap.set(id, Math.max(at, this.#now));
+    this.#heap.set(id, Math.max(at, this.clock[0]));
     return () => {
       this.#timers.delete(id);
       this.#heap.remove(id);
@@ -114,7 +114,7 @@ export class VirtualRuntime implements Runtime {
 
   /** Runs everything that is due within the next `span` (ns, or text such as `'60ms'`), and ends there. */
   advance(span: string | number): void {
-    this.runTo(this.#now + duration(span));
+    this.runTo(this.clock[0] + duration(span));
   }
 
   /** Runs everything that is due until `time` (ns since the start), inclusive. */
@@ -123,21 +123,21 @@ export class VirtualRuntime implements Runtime {
     for (;;) {
       const next = Math.min(this.#heap.first(), this.#earliestDeadline());
       if (next > time) break;
-      this.#now = Math.max(this.#now, next);
+      this.clock[0] = Math.max(this.clock[0], next);
       this.#fireTimers();
-      for (const driver of this.#drivers) if (driver.network.nextDeadline() <= this.#now) driver.wake();
+      for (const driver of this.#drivers) if (driver.network.deadline[0] <= this.clock[0]) driver.wake();
       this.#settle();
     }
-    this.#now = Math.max(this.#now, time);
+    this.clock[0] = Math.max(this.clock[0], time);
   }
 
   #fireTimers(): void {
     this.#setDue = 0;
-    while (this.#heap.first() <= this.#now) {
+    while (this.#heap.first() <= this.clock[0]) {
       if (this.#setDue > TIMERS_AT_ONE_INSTANT) {
         throw new TunconnectorError(
           'ERR_LOOP',
-          `${this.#setDue} timers were set at ${this.#now} ns that are due at once`,
+          `${this.#setDue} timers were set at ${this.clock[0]} ns that are due at once`,
           { remedy: 'look for messages that answer each other without a delay' },
         );
       }
@@ -150,7 +150,7 @@ export class VirtualRuntime implements Runtime {
 
   #earliestDeadline(): number {
     let earliest = Number.POSITIVE_INFINITY;
-    for (const driver of this.#drivers) earliest = Math.min(earliest, driver.network.nextDeadline());
+    for (const driver of this.#drivers) earliest = Math.min(earliest, driver.network.deadline[0]);
     return earliest;
   }
 
@@ -163,7 +163,7 @@ export class VirtualRuntime implements Runtime {
         driver.awake = false;
         busy = true;
         try {
-          if (driver.network.breathe() || driver.network.nextDeadline() <= this.#now) driver.awake = true;
+          if (driver.network.breathe() || driver.network.deadline[0] <= this.clock[0]) driver.awake = true;
         } catch (error) {
           driver.network.fail(error);
           throw error;
@@ -173,7 +173,7 @@ export class VirtualRuntime implements Runtime {
     }
     throw new TunconnectorError(
       'ERR_LOOP',
-      `a network did not settle within ${ROUNDS_AT_ONE_INSTANT} rounds at ${this.#now} ns`,
+      `a network did not settle within ${ROUNDS_AT_ONE_INSTANT} rounds at ${this.clock[0]} ns`,
       { remedy: 'look for a loop of links without a delay' },
     );
   }

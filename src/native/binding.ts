@@ -292,8 +292,12 @@ export interface Native {
   shutdown(fd: number): number;
 
   // ── waiting: an epoll, a timer and a wake-up in one. One driver, two ways to sleep.
-  /** `ready` receives pairs (key, events). */
-  pollerOpen(ready: Int32Array): number;
+  /**
+   * `ready` receives pairs (key, events). `times` has two cells, in ns since `epoch` (ns of CLOCK_MONOTONIC), so that
+   * no double crosses over: the clock as of the last wait or `pollerClock`, and when to wake a watched poller though
+   * nothing is ready (Infinity = never), which is looked at after each turn.
+   */
+  pollerOpen(ready: Int32Array, times?: Float64Array, epoch?: number): number;
   pollerAdd(poller: number, fd: number, key: number, events: number): void;
   pollerModify(poller: number, fd: number, key: number, events: number): void;
   pollerRemove(poller: number, fd: number): void;
@@ -303,17 +307,22 @@ export interface Native {
    */
   pollerWait(poller: number, deadline: number): number;
   /**
-   * Calls `wake` on this thread's event loop whenever something is ready or the deadline set below has passed. `wake`
-   * has to harvest with `pollerWait(poller, 0)`, or is called again at once. What it throws is an uncaught exception.
+   * Calls `turn` on this thread whenever something is ready (as many pairs as it says are in `ready`), the deadline in
+   * `times` has passed or a wake-up came; it may be called for nothing. When it returns true it is called again after
+   * one round of the event loop. What it throws is an uncaught exception. Either the loop sleeps and watches the
+   * poller, or (`blocking`) the thread blocks in the poller, which watches the loop: the shorter way, for workers, and
+   * for one poller in each; further ones are watched by the loop.
    */
-  pollerWatch(poller: number, wake: () => void): void;
+  pollerWatch(poller: number, turn: (ready: number) => boolean | undefined, blocking: boolean): void;
   /** Keeps the event loop alive or not while watching. */
   pollerRef(poller: number, ref: boolean): void;
-  /** For a watched poller: when to wake though nothing is ready (ns; Infinity = never). */
-  pollerDeadline(poller: number, deadline: number): void;
+  /** A turn in the next round of the event loop. */
+  pollerSoon(poller: number): void;
+  /** Reads the clock into `times`. */
+  pollerClock(poller: number): void;
   /**
    * Ends a wait from any thread that has the same `poller` number, or the next one. A worker that blocks in
-   * `pollerWait` cannot be terminated: wake it first.
+   * `pollerWait` cannot be terminated: wake it first. One that watches can.
    */
   pollerWake(poller: number): void;
   pollerClose(poller: number): void;

@@ -28,9 +28,11 @@ afterEach(() => {
 
 function poller(pairs = 16) {
   const ready = new Int32Array(2 * pairs);
-  const id = native().pollerOpen(ready);
+  const times = Float64Array.of(0, Number.POSITIVE_INFINITY);
+  const epoch = native().now();
+  const id = native().pollerOpen(ready, times, epoch);
   pollers.push(id);
-  return { id, ready };
+  return { id, ready, times, epoch };
 }
 
 function pair() {
@@ -158,46 +160,90 @@ describe('waiting', () => {
 
 describe('watching', () => {
   test('wakes the event loop when something is ready, and when the deadline has passed', async () => {
-    const { id, ready } = poller();
+    const { id, ready, times, epoch } = poller();
     const { b, send, drain } = pair();
     native().pollerAdd(id, b.fd, 5, PollEvent.read);
     const calls: { at: number; keys: number[] }[] = [];
     let told = () => {};
-    native().pollerWatch(id, () => {
-      const n = native().pollerWait(id, 0);
-      calls.push({ at: native().now(), keys: Array.from({ length: n }, (_, i) => ready[2 * i]!) });
+    let deadline = Number.POSITIVE_INFINITY;
+    const turn = (n: number) => {
+      calls.push({ at: times[0]!, keys: Array.from({ length: n }, (_, i) => ready[2 * i]!) });
+      times[1] = deadline;
       drain();
       told();
-    });
+      return undefined;
+    };
+    native().pollerWatch(id, turn, false);
     const next = () => new Promise<void>((resolve) => (told = resolve));
     send();
     await next();
     expect(calls.at(-1)!.keys).toEqual([5]);
-    const deadline = native().now() + 20 * MS;
-    native().pollerDeadline(id, deadline);
+    expect(Math.abs(native().now() - epoch - times[0]!)).toBeLessThan(1000 * MS);
+    deadline = times[0]! + 20 * MS;
+    native().pollerSoon(id);
+    await next();
     await next();
     expect(calls.at(-1)).toMatchObject({ keys: [] });
     expect(calls.at(-1)!.at).toBeGreaterThanOrEqual(deadline);
-    native().pollerDeadline(id, 1);
+    // Until it moves, for it has passed.
+    await next();
+    deadline = Number.POSITIVE_INFINITY;
+    await next();
+    // One that moves away: the timer that is set fires, and a turn for nothing is all that comes of it.
+    deadline = times[0]! + 10 * MS;
+    native().pollerSoon(id);
+    await next();
+    deadline = Number.POSITIVE_INFINITY;
+    native().pollerSoon(id);
     await next();
     const before = calls.length;
-    native().pollerDeadline(id, native().now() + 10 * MS);
-    native().pollerDeadline(id, Number.POSITIVE_INFINITY);
     await new Promise((resolve) => setTimeout(resolve, 40));
-    expect(calls.length).toBe(before);
+    expect(calls.length).toBeLessThanOrEqual(before + 1);
     native().pollerWake(id);
     await next();
-    expect(() => native().pollerWatch(id, () => {})).toThrow(expect.objectContaining({ code: 'EBUSY' }));
+    expect(() => native().pollerWatch(id, turn, false)).toThrow(expect.objectContaining({ code: 'EBUSY' }));
+  });
+
+  test('a turn that wants another one gets it, and the event loop has its own in between', async () => {
+    const { id } = poller();
+    let turns = 0;
+    let immediates = 0;
+    await new Promise<void>((resolve) => {
+      const count = () => {
+        immediates++;
+        setImmediate(count);
+      };
+      setImmediate(count);
+      native().pollerWatch(
+        id,
+        () => {
+          if (++turns < 100) return true;
+          resolve();
+          return false;
+        },
+        false,
+      );
+      native().pollerSoon(id);
+    });
+    expect(turns).toBe(100);
+    expect(immediates).toBeGreaterThan(50);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(turns).toBe(100);
   });
 
   test('the callback may close its own poller', async () => {
     const ready = new Int32Array(4);
     const id = native().pollerOpen(ready);
     await new Promise<void>((resolve) => {
-      native().pollerWatch(id, () => {
-        native().pollerClose(id);
-        resolve();
-      });
+      native().pollerWatch(
+        id,
+        () => {
+          native().pollerClose(id);
+          resolve();
+          return true;
+        },
+        false,
+      );
       native().pollerWake(id);
     });
     expect(native().pollerWait(id, 0)).toBeLessThan(0);
@@ -210,13 +256,13 @@ describe('watching', () => {
     const result = run(`
       const p = addon.pollerOpen(new Int32Array(4));
       process.on('uncaughtException', (e) => { console.log('uncaught', e.message); addon.pollerClose(p); });
-      addon.pollerWatch(p, () => { addon.pollerWait(p, 0); Promise.resolve().then(() => console.log('microtask')); throw new Error('boom'); });
+      addon.pollerWatch(p, () => { Promise.resolve().then(() => console.log('microtask')); throw new Error('boom'); }, false);
       addon.pollerWake(p);`);
     expect(result.stdout.trim().split('\n').sort()).toEqual(['microtask', 'uncaught boom']);
     expect(result.status).toBe(0);
     const fatal = run(`
       const p = addon.pollerOpen(new Int32Array(4));
-      addon.pollerWatch(p, () => { throw new Error('boom'); });
+      addon.pollerWatch(p, () => { throw new Error('boom'); }, false);
       addon.pollerWake(p);`);
     expect(fatal.status).toBe(1);
     expect(fatal.stderr).toContain('Error: boom');
@@ -227,14 +273,18 @@ describe('watching', () => {
     const result = run(`
       const p = addon.pollerOpen(new Int32Array(4));
       addon.pollerRef(p, false);
-      addon.pollerWatch(p, () => {});
+      addon.pollerWatch(p, () => {}, false);
       process.on('exit', () => console.log('left alone'));`);
     expect(result.stdout.trim()).toBe('left alone');
     expect(Date.now() - start).toBeLessThan(8000);
     const held = run(`
-      const p = addon.pollerOpen(new Int32Array(4));
-      addon.pollerWatch(p, () => { addon.pollerWait(p, 0); addon.pollerRef(p, false); console.log('woken'); });
-      addon.pollerDeadline(p, addon.now() + 50e6);`);
+      const times = Float64Array.of(0, Infinity);
+      const p = addon.pollerOpen(new Int32Array(4), times, addon.now());
+      addon.pollerWatch(p, () => {
+        if (times[0] < 50e6) times[1] = 50e6;
+        else { addon.pollerRef(p, false); console.log('woken'); }
+      }, false);
+      addon.pollerSoon(p);`);
     expect(held.stdout.trim()).toBe('woken');
     expect(held.status).toBe(0);
   });
@@ -271,7 +321,7 @@ describe('workers', () => {
       for (let i = 0; i < 5; i++) {
         addon.udpOpen({ family: 4, address, scope: 0, port: 0, dualStack: false, reuse: false, buffer: 0, gso: true, gro: true, device: '', netns: '' });
         const p = addon.pollerOpen(new Int32Array(16));
-        addon.pollerWatch(p, () => {});
+        addon.pollerWatch(p, () => {}, false);
       }
       parentPort.postMessage('open');`;
     const once = async () => {
@@ -290,18 +340,23 @@ describe('workers', () => {
     expect(descriptors()).toBeLessThanOrEqual(before + 3);
   });
 
-  test.each([
+  const ways = [
     ['is terminated in its callback', 'for (;;);'],
     ['ends the worker in its callback', 'process.exit(1);'],
     ['closes its poller and ends the worker in its callback', 'addon.pollerClose(p); process.exit(1);'],
     ['throws in its callback', "throw new Error('boom');"],
-  ])('a worker that %s takes nothing with it', async (_, callback) => {
+    ['is terminated while it sleeps', ''],
+  ];
+  test.each([
+    ...ways.map(([way, callback]) => [way, 'watches', callback, false]),
+    ...ways.map(([way, callback]) => [way, 'blocks', callback, true]),
+  ])('a worker that %s and %s takes nothing with it', async (_, __, callback, blocking) => {
     const worker = new Worker(
       `${prelude}
       const { parentPort } = require('worker_threads');
       const p = addon.pollerOpen(new Int32Array(16));
-      addon.pollerWatch(addon.pollerOpen(new Int32Array(16)), () => {});
-      addon.pollerWatch(p, () => { addon.pollerWait(p, 0); parentPort.postMessage('woken'); ${callback} });
+      addon.pollerWatch(p, () => { parentPort.postMessage('woken'); ${callback} }, ${blocking});
+      addon.pollerWatch(addon.pollerOpen(new Int32Array(16)), () => {}, false);
       addon.pollerWake(p);`,
       { eval: true },
     );
