@@ -1,7 +1,7 @@
 /** One end of a tunnel in this process, its devices in a host of the test. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AppSpec, liveRuntime, Network } from '../../src/engine/index.ts';
-import type { Host } from '../../src/testing/namespaces.ts';
+import { createWorld, type Host, type World } from '../../src/testing/namespaces.ts';
 import { configureInterface, type RouteSpec } from '../../src/tun/system/live-ip.ts';
 import { tun } from '../../src/tun/tun.ts';
 import { udp } from '../../src/tun/udp.ts';
@@ -16,7 +16,11 @@ export interface DeviceOptions {
   mode?: 'tun' | 'tap';
   mtu?: number;
   routes?: RouteSpec[];
+  /** All of them, unless said otherwise of one. */
   offload?: boolean;
+  gso?: boolean;
+  gro?: boolean;
+  vnetHeader?: boolean;
 }
 
 export class TunnelEnd implements AsyncDisposable {
@@ -34,9 +38,10 @@ export class TunnelEnd implements AsyncDisposable {
   async start(tunnel: AppSpec, bind: string, addresses: string[], device: DeviceOptions = {}): Promise<this> {
     const netns = this.host.path;
     const { name = 'tun0', mode = 'tun', mtu = 1472, routes = [], offload = true } = device;
+    const { gso = offload, gro = offload, vnetHeader = offload } = device;
     await this.net
-      .app('tun', tun({ name, mode, netns, offload }))
-      .app('udp', udp({ bind, netns, gso: offload, gro: offload }))
+      .app('tun', tun({ name, mode, netns, offload: vnetHeader }))
+      .app('udp', udp({ bind, netns, gso, gro }))
       .app('tunnel', tunnel)
       .link('tun.out -> tunnel.inside')
       .link('tunnel.inside -> tun.in')
@@ -95,5 +100,67 @@ export async function untilPing(host: Host, to: string, within: number): Promise
     const { code } = await host.exec(['ping', '-c', '1', '-W', '0.2', to], { check: false });
     if (code === 0) return Date.now() - start;
     if (Date.now() - start > within) throw new Error(`no answer from ${to} within ${within} ms`);
+  }
+}
+
+export interface JoinedOptions {
+  layer?: 'L2' | 'L3';
+  /** Of the wire. Default 1500. */
+  wireMtu?: number;
+  device?: DeviceOptions;
+}
+
+/** A client's host and a server's host on one wire, their tunnel's ends in this process; the path's size is found. */
+export class Joined implements AsyncDisposable {
+  readonly addresses = {
+    4: { server: '10.0.0.2', client: '10.0.0.3' },
+    6: { server: 'fd00::2', client: 'fd00::3' },
+  } as const;
+  readonly a: Host;
+  readonly b: Host;
+  readonly client: TunnelEnd;
+  readonly server: TunnelEnd;
+  /** Of both interfaces. */
+  readonly mtu: number;
+  readonly #world: World;
+
+  constructor(world: World, [a, b]: [Host, Host], mtu: number) {
+    this.#world = world;
+    [this.a, this.b] = [a, b];
+    [this.client, this.server] = [new TunnelEnd(a), new TunnelEnd(b)];
+    this.mtu = mtu;
+  }
+
+  static async open({ layer = 'L3', wireMtu = 1500, device = {} }: JoinedOptions = {}): Promise<Joined> {
+    const world = await createWorld({ name: 'joined' });
+    const [a, b] = await Promise.all([world.host('a'), world.host('b')]);
+    await world.wire(a, b, { a: '192.168.6.8/24', b: '192.168.6.9/24', mtu: wireMtu });
+    // 28 of the outer headers, 16 of EtherIP and Ethernet; the next multiple of 8.
+    const maxDatagram = Math.min(wireMtu - 28, 65_507);
+    const mtu = layer === 'L2' ? (maxDatagram - 16) & ~7 : maxDatagram;
+    const joined = new Joined(world, [a, b], mtu);
+    try {
+      const { 4: four, 6: six } = joined.addresses;
+      const common = { layer, maxDatagram };
+      await joined.server.server(
+        { ...common, addresses: [`${four.server}/24`, `${six.server}/64`] },
+        { mtu, ...device },
+      );
+      await joined.client.client(
+        { ...common, addresses: [`${four.client}/24`, `${six.client}/64`], server: `192.168.6.9:${PORT}` },
+        { mtu, ...device },
+      );
+      await joined.client.event('pmtu', 8000);
+    } catch (error) {
+      await joined[Symbol.asyncDispose]();
+      throw error;
+    }
+    return joined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.client.net.close();
+    await this.server.net.close();
+    await this.#world.close();
   }
 }
