@@ -15,12 +15,11 @@ export {
   type Limits,
   type Ports,
 } from './engine/app.ts';
+export type { Attached, AttachSpec } from './engine/attach.ts';
 export { join, sink, tee } from './engine/basic.ts';
 export type { NetworkConfig } from './engine/config.ts';
 export { LiveRuntime, liveRuntime } from './engine/live-runtime.ts';
 export {
-  type Attached,
-  type AttachSpec,
   runInWorker,
   type WorkerNetwork,
   type WorkerOptions,

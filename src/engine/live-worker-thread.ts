@@ -1,8 +1,8 @@
 /** What runs in the thread of `runInWorker`: one network, and its answers to messages, which come between breaths. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { TunconnectorError } from '../errors.ts';
+import { attachedFunction } from './attach.ts';
 import { LiveRuntime } from './live-runtime.ts';
-import { type Answer, type Attached, fromError, type Request, type WorkerOptions } from './live-worker.ts';
+import { type Answer, fromError, type Request, type WorkerOptions } from './live-worker.ts';
 import { Network } from './network.ts';
 
 const port = parentPort!;
@@ -40,18 +40,8 @@ async function answer(request: Request): Promise<unknown> {
     case 'report':
       return network.report();
     case 'attach':
-      return (await attachable(request.module, request.export))(network, request.options, request.port);
+      return (await attachedFunction(request.module, request.export))(network, request.options, request.port);
     case 'close':
       return network.close();
   }
-}
-
-async function attachable(module: string, name: string): Promise<Attached> {
-  const exports = (await import(module).catch((error: unknown) => {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new TunconnectorError('ERR_CONFIG', `${module} cannot be imported: ${why}`);
-  })) as Record<string, unknown>;
-  const found = exports[name];
-  if (typeof found === 'function') return found as Attached;
-  throw new TunconnectorError('ERR_CONFIG', `${module} exports no function "${name}"`);
 }

@@ -8,8 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { type ErrorCode, TunconnectorError } from '../errors.ts';
 import { type AppEvent, type AppSpec, isSpec } from './app.ts';
+import type { Attachable, AttachSpec } from './attach.ts';
 import { configError, type NetworkConfig } from './config.ts';
-import type { Network } from './network.ts';
 import type { NetworkReport } from './report.ts';
 
 /** How long a network may take to close before its thread is ended, ms. */
@@ -34,24 +34,6 @@ export type Request =
   | { do: 'report' }
   | { do: 'attach'; module: string; export: string; options: unknown; port: MessagePort }
   | { do: 'close' };
-
-/** What `WorkerNetwork.attach` runs beside the network, in its thread: a function by the module that exports it. */
-export interface AttachSpec {
-  module: URL | string;
-  export: string;
-  /** Whatever can be cloned between threads. */
-  options?: unknown;
-}
-
-/**
- * A function to attach. It runs between breaths; what it returns goes back as `result`, and `port` is the other end of
- * the port that `attach` gives. When the network is closed the thread ends, and the port with it.
- */
-export type Attached<Options = unknown, Result = unknown> = (
-  network: Network,
-  options: Options,
-  port: MessagePort,
-) => Result | Promise<Result>;
 
 export type Answer =
   | { kind: 'answer'; id: number; result?: unknown; error?: PlainError }
@@ -96,7 +78,7 @@ export async function runInWorker(
   return network;
 }
 
-export class WorkerNetwork extends EventEmitter<WorkerEvents> implements AsyncDisposable {
+export class WorkerNetwork extends EventEmitter<WorkerEvents> implements Attachable, AsyncDisposable {
   readonly #worker: Worker;
   readonly #waiting = new Map<
     number,
@@ -106,7 +88,7 @@ export class WorkerNetwork extends EventEmitter<WorkerEvents> implements AsyncDi
   #closing: Promise<void> | undefined;
   #ended = false;
 
-  /** Use `runInWorker`. */
+  /** Begins with nothing to run; what is to be heard from the first moment on needs listeners before `reconfigure`. */
   constructor(options: WorkerOptions) {
     super();
     this.#worker = new Worker(threadFile(), { workerData: options, name: 'tunconnector' });
@@ -290,7 +272,7 @@ export function fromError(error: unknown): PlainError {
   return { message, stack, code, syscall, errno, remedy };
 }
 
-function toError({ message, code, syscall, errno, remedy, stack }: PlainError): Error {
+export function toError({ message, code, syscall, errno, remedy, stack }: PlainError): Error {
   // The remedy is part of the message already, and the class would add it again.
   const plain = remedy && message.endsWith(`; ${remedy}`) ? message.slice(0, -remedy.length - 2) : message;
   const error = code
