@@ -6,7 +6,9 @@ export {
   captureLink,
   type LinkCapture,
 } from './capture/capture.ts';
+export { captureHosted, type HostedCapture } from './capture/live-attached.ts';
 export { captureToFile, type StreamOutputOptions, streamOutput } from './capture/live-file.ts';
+export { serveHosted } from './control/live-attached.ts';
 export {
   type ControlClient,
   connectControl,

@@ -25,8 +25,8 @@ export interface CaptureOutput {
   readonly pending: number;
   /** Set by the capture; the output calls it once, when it cannot go on. */
   onFailure: ((error: TunconnectorError) => void) | undefined;
-  /** Takes a chunk, which is its own from now on. */
-  write(chunk: Uint8Array): void;
+  /** Takes a chunk, which is its own until it calls `release`; for ever if it does not. */
+  write(chunk: Uint8Array, release: () => void): void;
   /** Nothing follows. Settles when everything is written, or cannot be. */
   end(): Promise<void>;
 }
@@ -63,6 +63,8 @@ export interface CaptureSummary {
 }
 
 const PENDING_LIMIT = 4 << 20;
+/** What gathers before it goes to the output. */
+const CHUNK = 64 << 10;
 const TICK = 100 * MILLISECOND;
 /** An outer datagram's payload has no link type of its own: the first of those for private use. */
 const USER0 = 147;
@@ -78,6 +80,16 @@ interface Source {
   interfaces: Int32Array;
   missed: Float64Array;
   detach: () => void;
+}
+
+/** Memory that goes to the output and comes back. */
+class Chunk {
+  readonly bytes = new Uint8Array(CHUNK);
+  readonly release: () => void;
+
+  constructor(free: Chunk[]) {
+    this.release = () => void free.push(this);
+  }
 }
 
 /** A link under the name that captures give it. */
@@ -119,6 +131,8 @@ export class LinkCapture {
   /** What all sources share when they are merged. */
   readonly #merged = { interfaces: new Int32Array(LAYERS).fill(-1), missed: new Float64Array(LAYERS) };
   readonly #comments = new Map<number, string>();
+  /** Chunks that the output has given back. Without them every second of a busy capture is 50 MB of garbage. */
+  readonly #chunks: Chunk[] = [];
   #cancelTick: () => void = () => {};
   #packets = 0;
   #missed = 0;
@@ -136,7 +150,8 @@ export class LinkCapture {
     const wanted = this.#wantedLinks();
     if (wanted.length === 0 && !options.drops) throw this.#nothingFound(links);
     this.#writer = new PcapngWriter({
-      sink: (bytes) => output.write(bytes.slice()),
+      sink: (bytes) => this.#handOver(bytes),
+      bufferSize: CHUNK,
       epochNs: network.runtime.startOfTime,
       snapLength: options.snapLength ?? SNAP_LENGTH,
       application: 'tunconnector',
@@ -185,6 +200,17 @@ export class LinkCapture {
     const { summary } = this;
     this.#options.onEnd?.(summary);
     return summary;
+  }
+
+  #handOver(bytes: Uint8Array): void {
+    // Little that gathered in a tick, or a packet that alone is longer than a chunk.
+    if (bytes.length < CHUNK / 2 || bytes.length > CHUNK) {
+      this.#output.write(bytes.slice(), () => {});
+      return;
+    }
+    const chunk = this.#chunks.pop() ?? new Chunk(this.#chunks);
+    chunk.bytes.set(bytes);
+    this.#output.write(chunk.bytes.subarray(0, bytes.length), chunk.release);
   }
 
   #wantedLinks(): NamedLink[] {

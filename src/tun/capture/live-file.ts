@@ -35,7 +35,7 @@ export async function captureToFile(
 export async function openCaptureFile(file: string): Promise<CaptureOutput> {
   try {
     const handle = await open(file, 'w', MODE);
-    return streamOutput(handle.createWriteStream(), { name: file });
+    return streamOutput(handle.createWriteStream(), { name: file, reuse: true });
   } catch (error) {
     throw writeError(file, error);
   }
@@ -44,6 +44,8 @@ export async function openCaptureFile(file: string): Promise<CaptureOutput> {
 export interface StreamOutputOptions {
   /** What it is called in errors. */
   name: string;
+  /** The stream is done with a chunk when it calls back, as files and sockets are: its memory is used again. */
+  reuse?: boolean;
   /** Leave the stream open at the end (standard output). */
   keepOpen?: boolean;
   /** The reader may leave whenever it likes: this is called instead of an error. */
@@ -65,8 +67,10 @@ export function streamOutput(stream: Writable, options: StreamOutputOptions): Ca
     get pending() {
       return stream.writableLength;
     },
-    write(chunk) {
-      if (!ended && stream.writable) stream.write(chunk);
+    write(chunk, release) {
+      if (ended || !stream.writable) release();
+      else if (options.reuse) stream.write(chunk, release);
+      else stream.write(chunk);
     },
     async end() {
       if (ended) return;
@@ -103,10 +107,11 @@ class ImmediateFile implements CaptureOutput {
     }
   }
 
-  write(chunk: Uint8Array): void {
+  write(chunk: Uint8Array, release: () => void): void {
     if (this.#fd < 0) return;
     try {
       for (let at = 0; at < chunk.length; ) at += writeSync(this.#fd, chunk, at);
+      release();
     } catch (error) {
       void this.end();
       this.onFailure?.(writeError(this.#file, error));

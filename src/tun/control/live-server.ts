@@ -20,7 +20,7 @@ import type { Layer } from '../../engine/app.ts';
 import type { Network } from '../../engine/network.ts';
 import { checkOptions } from '../../engine/options.ts';
 import { TunconnectorError } from '../../errors.ts';
-import { captureLink, type LinkCapture, writtenLinks } from '../capture/capture.ts';
+import { type CaptureOutput, captureLink, type LinkCapture, writtenLinks } from '../capture/capture.ts';
 import { streamOutput } from '../capture/live-file.ts';
 import { firstDirectory, removeDirectory, SUFFIX, socketError, socketPath, tryConnect } from './live-path.ts';
 
@@ -169,10 +169,10 @@ class Connection {
 
   #startCapture({ links, snaplen, drops, layer, count, merge }: z.output<typeof captureSchema>): void {
     const socket = this.#socket;
-    const output = streamOutput(socket, { name: 'the control socket', onLeave: () => {} });
+    const output = streamOutput(socket, { name: 'the control socket', reuse: true, onLeave: () => {} });
     // The answer goes first, and the capture begins with a chunk of its own.
-    const held: Uint8Array[] = [];
-    let write = (chunk: Uint8Array): void => void held.push(chunk);
+    const held: [chunk: Uint8Array, release: () => void][] = [];
+    let write: CaptureOutput['write'] = (...each) => void held.push(each);
     const capture = captureLink(
       this.#network,
       links,
@@ -181,14 +181,14 @@ class Connection {
           return output.pending;
         },
         onFailure: undefined,
-        write: (chunk) => write(chunk),
+        write: (chunk, release) => write(chunk, release),
         end: () => output.end(),
       },
       { snapLength: snaplen, drops, layer, count, merge },
     );
     this.#send({ ok: true, links: capture.links });
-    write = (chunk) => output.write(chunk);
-    for (const chunk of held) write(chunk);
+    write = output.write;
+    for (const each of held) write(...each);
     this.#capture = capture;
     this.#line = Buffer.alloc(0);
   }
