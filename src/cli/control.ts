@@ -3,8 +3,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { statSync, unlinkSync } from 'node:fs';
 import path from 'node:path';
 import { TunconnectorError } from '../errors.ts';
+import { serveHosted } from '../tun/control/live-attached.ts';
 import { filesIn, SUFFIX, tryConnect } from '../tun/control/live-path.ts';
-import { type Control, serveControl } from '../tun/control/live-server.ts';
+import type { Control } from '../tun/control/live-server.ts';
 import { systemEnvironment } from '../tun/system/live-command.ts';
 import type { TunnelEnd } from '../tunnel/connector/end.ts';
 import { errorLine } from './exit.ts';
@@ -44,10 +45,10 @@ export class ControlSockets {
   async serve(end: TunnelEnd): Promise<void> {
     const name = end.interface;
     try {
-      const control = await serveControl(end.network, name).catch((error: unknown) => {
+      const control = await serveHosted(end.hosted!, name).catch((error: unknown) => {
         // A namespace beside this one may have an interface of the same name.
         if (!(error instanceof TunconnectorError) || error.code !== 'ERR_SOCKET') throw error;
-        return serveControl(end.network, `${name}-${process.pid}`);
+        return serveHosted(end.hosted!, `${name}-${process.pid}`);
       });
       this.#controls.push(control);
       await removeDead(path.dirname(control.path));

@@ -2,6 +2,7 @@
  * The options of the tunnel command, once: the command line, the configuration file, the completion scripts and the
  * checks of the manual are made from this table. Each option turns its text into a value or says what it expected.
  */
+import type { Thread } from '../engine/live-hosted.ts';
 import { duration, MILLISECOND } from '../engine/units.ts';
 import { TunconnectorError } from '../errors.ts';
 import { formatIp, isIp, parseIp } from '../packet/address.ts';
@@ -226,6 +227,13 @@ export const OPTIONS = {
   'no-gso': { help: 'one datagram per system call when sending', formats: ['udp', 'raw'], parse: on },
   'no-gro': { help: 'one datagram at a time when receiving', formats: ['udp', 'raw'], parse: on },
   'no-vnet-hdr': { help: 'no superframes and no checksum offload between kernel and interface', parse: on },
+  thread: {
+    value: 'THREAD',
+    help: 'where packets are moved: worker, a thread for each end, or main, the one that does everything else',
+    default: 'worker',
+    complete: ['worker', 'main'],
+    parse: choice<Thread>('worker', 'main'),
+  },
   route: {
     value: 'PREFIX',
     list: true,
@@ -292,6 +300,11 @@ export const OPTIONS = {
     help: 'write what passes through the interface into a pcapng file; in mode both FILE-tun1 and FILE-tun0',
     complete: 'file',
     parse: (text: string) => text,
+  },
+  snaplen: {
+    value: 'BYTES',
+    help: 'with --pcap, keep the beginning of each packet only',
+    parse: (text: string) => integer(text, 1, 1 << 20),
   },
   user: {
     value: 'NAME',

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { TunconnectorError } from '../errors.ts';
 import { runCommand, systemEnvironment } from '../tun/system/live-command.ts';
 import { interfaceName, readInterface } from '../tun/system/live-ip.ts';
+import type { InterfaceChange } from '../tunnel/connector/machine.ts';
 import { usageError } from './exit.ts';
 
 export interface Account {
@@ -33,7 +34,7 @@ export async function findAccount(name: string): Promise<Account> {
   return { name, uid: uid!, gid: gid!, groups: groups! };
 }
 
-/** Sets the MTU of interfaces with CAP_NET_ADMIN alone. Start it while still root. */
+/** Sets the MTU of interfaces, and what goes with it, with CAP_NET_ADMIN alone. Start it while still root. */
 export class MtuHelper {
   readonly #ip: ChildProcess;
 
@@ -53,8 +54,12 @@ export class MtuHelper {
     this.#ip.unref();
   }
 
-  async set(name: string, mtu: number): Promise<void> {
-    this.#ip.stdin!.write(`link set dev ${interfaceName(name)} mtu ${Math.trunc(mtu)}\n`);
+  async set({ name, mtu, gsoMaxSize }: InterfaceChange): Promise<void> {
+    const words = [
+      ...(mtu === undefined ? [] : [`mtu ${Math.trunc(mtu)}`]),
+      ...(gsoMaxSize === undefined ? [] : [`gso_max_size ${Math.trunc(gsoMaxSize)}`]),
+    ];
+    for (const each of words) this.#ip.stdin!.write(`link set dev ${interfaceName(name)} ${each}\n`);
     for (let round = 0; round < 50; round++) {
       if ((await readInterface(name)).mtu === mtu) return;
       await sleep(10);

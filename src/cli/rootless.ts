@@ -15,7 +15,7 @@ import { parseEndpoint } from '../packet/prefix.ts';
 import { runCommand, systemEnvironment } from '../tun/system/live-command.ts';
 import { systemError } from '../tun/system-error.ts';
 import { trusted } from '../tun/udp-self-test.ts';
-import { type InheritedSocket, InheritedUdp } from '../tunnel/connector/live-inherited-udp.ts';
+import { type InheritedSocket, inheritedUdp } from '../tunnel/connector/live-inherited-udp.ts';
 import { liveOutside, type Outside } from '../tunnel/connector/live-outside.ts';
 import { checkTunnelOptions, type TunnelOptions } from '../tunnel/connector/options.ts';
 
@@ -138,7 +138,6 @@ export function insideNamespace(): Outside | undefined {
   const text = process.env[VARIABLE];
   if (text === undefined || !process.send) return undefined;
   const sockets = JSON.parse(text) as Sockets;
-  const ports = new Map<string, InheritedUdp>();
   let next = 1;
   const ask = <T>(question: Question['ask'], argument?: string) =>
     new Promise<T>((resolve, reject) => {
@@ -158,12 +157,7 @@ export function insideNamespace(): Outside | undefined {
     resolve: (host) => ask<string[]>('resolve', host),
     mtu: (address) => ask<number>('mtu', address),
     anyAddress: liveOutside.anyAddress,
-    socket: ({ bind = '' }) => {
-      const side = bind.endsWith(':0') ? 'client' : 'server';
-      // The same app for the whole life: the descriptor is there once.
-      const port = ports.get(side) ?? new InheritedUdp(sockets[side]!);
-      ports.set(side, port);
-      return port;
-    },
+    // The same options for the whole life, and so the same app: the descriptor is there once.
+    socket: ({ bind = '' }) => inheritedUdp(sockets[bind.endsWith(':0') ? 'client' : 'server']!),
   };
 }

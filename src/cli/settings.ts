@@ -27,6 +27,7 @@ export function tunnelOptions(
     layer: settings.tap ? 'L2' : 'L3',
     ...(settings.mtu === undefined ? {} : { mtu: settings.mtu }),
     forward: settings.forward ?? false,
+    thread: settings.thread ?? OPTIONS.thread.default,
     gso: !settings['no-gso'],
     gro: !settings['no-gro'],
     vnetHeader: !settings['no-vnet-hdr'],
@@ -117,6 +118,9 @@ function refuseContradictions(
     throw usageError(
       `${label('mtu')}: found ${settings.mtu}, expected at least ${MIN_IPV6_MTU} with an IPv6 address inside`,
     );
+  }
+  if (settings.snaplen !== undefined && settings.pcap === undefined) {
+    throw usageError(`${label('snaplen')} has no effect without --pcap`, 'leave it out or give --pcap FILE');
   }
   if (settings.rootless && settings.user !== undefined) {
     throw usageError(`${label('user')} has no effect with --rootless, which has no privileges to give up`);

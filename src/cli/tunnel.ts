@@ -1,7 +1,6 @@
 /** `tunconnector tunnel`: sets up, says what happens, and takes everything back at the end. */
 import { TunconnectorError } from '../errors.ts';
-import type { LinkCapture } from '../tun/capture/capture.ts';
-import { captureToFile } from '../tun/capture/live-file.ts';
+import { captureHosted, type HostedCapture } from '../tun/capture/live-attached.ts';
 import type { Outside } from '../tunnel/connector/live-outside.ts';
 import type { Side } from '../tunnel/connector/report.ts';
 import { TunConnector } from '../tunnel/connector/tunconnector.ts';
@@ -35,12 +34,14 @@ class TunnelCommand {
   readonly #settings: Settings;
   readonly #tunnel: TunConnector;
   readonly #output: Output;
-  readonly #captures: { file: string; capture: LinkCapture }[] = [];
+  readonly #captures: { file: string; capture: HostedCapture }[] = [];
   readonly #control = new ControlSockets((text) => this.#note(text));
   #helper: MtuHelper | undefined;
   /** What happened before everything was set up is told when it is. */
   #held: (() => void)[] | undefined = [];
   readonly #up = new Set<Side>();
+  #asking = false;
+  #finishing = false;
   /** It ran, and what it did is worth a report. */
   #ran = false;
 
@@ -59,7 +60,7 @@ class TunnelCommand {
     try {
       await this.#start(account);
       if (stats !== undefined) {
-        timer = setInterval(() => this.#output.stats(this.#tunnel.report().ends), stats * 1000);
+        timer = setInterval(() => void this.#stats().catch(ended.fail), stats * 1000);
       }
       await ended.promise;
       this.#ran = true;
@@ -79,12 +80,24 @@ class TunnelCommand {
     }
   }
 
+  async #stats(): Promise<void> {
+    // What a thread that is busy did not tell in time is told once, later.
+    if (this.#asking) return;
+    this.#asking = true;
+    try {
+      const { ends } = await this.#tunnel.report();
+      if (!this.#finishing) this.#output.stats(ends);
+    } finally {
+      this.#asking = false;
+    }
+  }
+
   async #start(account: Account | undefined): Promise<void> {
     this.#note(`setting up ${this.#tunnel.ends.map(({ side }) => side).join(' and ')}`);
     await this.#tunnel.start();
     await this.#capture();
     for (const end of this.#tunnel.ends) await this.#control.serve(end);
-    for (const { interface: name, network } of this.#tunnel.report().ends) {
+    for (const { interface: name, network } of (await this.#tunnel.report()).ends) {
       for (const { app, report } of network.apps) this.#note(`${name}: ${app}: ${described(report)}`);
     }
     if (account) this.#become(account);
@@ -123,7 +136,7 @@ class TunnelCommand {
   }
 
   /** Settles with the first SIGINT, SIGTERM or SIGHUP, rejects when the tunnel cannot go on. */
-  #untilEnd(): { promise: Promise<void>; forget: () => void } {
+  #untilEnd(): { promise: Promise<void>; fail: (error: unknown) => void; forget: () => void } {
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
     let stop = () => {};
     let fail = (_error: unknown) => {};
@@ -150,11 +163,11 @@ class TunnelCommand {
       process.off('uncaughtException', onFailure);
       process.off('disconnect', stop);
     };
-    return { promise, forget };
+    return { promise, fail: onFailure, forget };
   }
 
   async #capture(): Promise<void> {
-    const { pcap } = this.#settings;
+    const { pcap, snaplen: snapLength } = this.#settings;
     if (pcap === undefined) return;
     const several = this.#tunnel.ends.length > 1;
     for (const end of this.#tunnel.ends) {
@@ -164,7 +177,8 @@ class TunnelCommand {
         this.#output.error(error);
         reportError(error);
       };
-      const capture = await captureToFile(end.network, 'tun', file, { merge: end.interface, onEnd });
+      const options = { merge: end.interface, snapLength, onEnd };
+      const capture = await captureHosted(end.hosted!, 'tun', file, options);
       this.#captures.push({ file, capture });
     }
   }
@@ -175,7 +189,7 @@ class TunnelCommand {
     if (client && format === 'udp' && mtu === undefined) {
       const helper = new MtuHelper(account);
       this.#helper = helper;
-      client.setInterfaceMtu = (name, bytes) => helper.set(name, bytes);
+      client.changeInterface = (change) => helper.set(change);
     }
     try {
       becomeUser(account);
@@ -191,19 +205,22 @@ class TunnelCommand {
   }
 
   async #finish(): Promise<void> {
+    this.#finishing = true;
     const summaries = await Promise.all(
       this.#captures.map(async ({ file, capture }) => {
         const { packets, missed, error } = await capture.stop();
         return { file, packets, missed, failed: error !== undefined };
       }),
     );
-    const { ends } = this.#tunnel.report();
     try {
       await this.#control.close();
       await this.#tunnel.close();
     } finally {
       this.#helper?.close();
-      if (this.#ran) this.#output.report(ends, summaries, this.#tunnel.options.format);
+      if (this.#ran) {
+        const { ends } = await this.#tunnel.report();
+        this.#output.report(ends, summaries, this.#tunnel.options.format);
+      }
     }
   }
 

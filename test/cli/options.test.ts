@@ -73,6 +73,8 @@ describe('options', () => {
     ['serverinterface', 'sixteen-bytes-xy', 'an interface name of at most 15 bytes'],
     ['clientinterface', 'a b', 'an interface name without spaces'],
     ['mtu', '67', 'a whole number, 68 to 65535'],
+    ['snaplen', '0', 'a whole number, 1 to 1048576'],
+    ['thread', 'both', 'worker or main'],
     ['mtu', '1e3', 'a whole number'],
     ['mode', 'Server', 'client, server or both'],
     ['format', 'tcp', 'udp, raw or stream'],
@@ -129,6 +131,7 @@ describe('what is asked of the tunnel', () => {
     ],
     [{ remoteip: 'a', serverinterface: 'x', clientinterface: 'x' }, 'are both x'],
     [{ mode: 'server', serverip: ['fd00::2/64'], mtu: 1279 }, 'expected at least 1280'],
+    [{ mode: 'server', snaplen: 128 }, '--snaplen has no effect without --pcap'],
     [{ mode: 'server', rootless: true, nat: true }, '--nat does not go with --rootless'],
     [{ mode: 'server', rootless: true, user: 'nobody' }, '--user has no effect with --rootless'],
   ])('%j is refused: %s', (settings, why) => {

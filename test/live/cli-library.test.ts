@@ -43,7 +43,7 @@ describe.skipIf(skip)('the library', () => {
       });
       process.once('SIGTERM', async () => {
         await Promise.all([tunnel.close(), tunnel.close()]);
-        const [{ sent, drops, connected }] = tunnel.report().ends;
+        const [{ sent, drops, connected }] = (await tunnel.report()).ends;
         console.log(JSON.stringify({ sent, drops, connected }));
       });`,
     );

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { createWorld, type Host, type HostProcess } from '../../src/testing/index.ts';
@@ -106,6 +106,14 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'root', 'setpriv'))('--user'
       expect(status).toMatch(/^Groups:\t65534 $/m);
       for (const set of ['Inh', 'Prm', 'Eff', 'Amb'])
         expect(status).toMatch(new RegExp(`^Cap${set}:\t0+$`, 'm'));
+      // Linux has them for each thread, and packets are moved in one of their own.
+      const tasks = readdirSync(`/proc/${pid}/task`);
+      expect(tasks.length).toBeGreaterThan(2);
+      for (const task of tasks) {
+        const each = readFileSync(`/proc/${pid}/task/${task}/status`, 'utf8');
+        expect(each).toMatch(/^Uid:\t65534\t65534\t65534\t65534$/m);
+        expect(each).toMatch(/^CapEff:\t0+$/m);
+      }
     }
     expect(await interfaceMtu(hosts.client, 'tun0')).toBeLessThan(1280);
     expect((await client.stop('SIGINT')).code).toBe(0);

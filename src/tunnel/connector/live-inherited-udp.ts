@@ -2,20 +2,25 @@
  * A UDP socket that another process opened and this one inherited: it stays in the network namespace it was made in,
  * while this process and its TUN are in another.
  */
-import type { AppContext, AppReport, Layer } from '../../engine/app.ts';
+import { z } from 'zod';
+import { type AppContext, type AppReport, defineApp, type Layer } from '../../engine/app.ts';
+import { checkOptions } from '../../engine/options.ts';
 import { native } from '../../native/load.ts';
 import { NativePort, type PortMemory } from '../../tun/native-port.ts';
 
-export interface InheritedSocket {
-  fd: number;
-  family: 4 | 6;
-  port: number;
+const schema = z.strictObject({
+  /** A number means the same descriptor in every thread of a process. */
+  fd: z.number().int().min(0),
+  family: z.union([z.literal(4), z.literal(6)]),
+  port: z.number().int().min(1).max(65_535),
   /** What the kernel granted when it was opened. */
-  gso: boolean;
-  gro: boolean;
-}
+  gso: z.boolean(),
+  gro: z.boolean(),
+});
 
-export class InheritedUdp extends NativePort {
+export type InheritedSocket = z.output<typeof schema>;
+
+class InheritedUdp extends NativePort {
   readonly layers: Readonly<Record<string, Layer>> = { in: 'datagram', out: 'datagram' };
   readonly #socket: InheritedSocket;
   #leave: (() => void) | undefined;
@@ -68,3 +73,11 @@ export class InheritedUdp extends NativePort {
     super.close();
   }
 }
+
+/** The descriptor is closed with the app, and gone: the app stays as long as its options stay the same. */
+export const inheritedUdp = defineApp<InheritedSocket, InheritedSocket>({
+  module: import.meta.url,
+  export: 'inheritedUdp',
+  check: (options) => checkOptions(schema, options),
+  create: (options) => new InheritedUdp(options),
+});

@@ -5,7 +5,7 @@
 import { lookup } from 'node:dns/promises';
 import { existsSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
-import type { App, AppSpec } from '../../engine/app.ts';
+import type { AppSpec } from '../../engine/app.ts';
 import { TunconnectorError } from '../../errors.ts';
 import { isIp } from '../../packet/address.ts';
 import { readInterface, routeTo } from '../../tun/system/live-ip.ts';
@@ -20,7 +20,7 @@ export interface Outside {
   mtu(address?: string): Promise<number>;
   /** The address that stands for all of this host's. */
   anyAddress(): string;
-  socket(options: UdpOptions): App | AppSpec;
+  socket(options: UdpOptions): AppSpec;
 }
 
 const ETHERNET_MTU = 1500;

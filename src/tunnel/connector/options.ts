@@ -99,6 +99,8 @@ const schema = z.strictObject({
   mtu: z.number().int().min(68).max(65_535).optional(),
   /** Turns IP forwarding on while the tunnel is there. Implied by `nat`, `announce`, and by both ends in one. */
   forward: z.boolean().default(false),
+  /** Where packets are moved: in the thread that starts the tunnel, or in one for each end. */
+  thread: z.enum(['main', 'worker']).default('main'),
   gso: z.boolean().default(true),
   gro: z.boolean().default(true),
   /** Superframes between the kernel and the TUN or TAP. */

@@ -1,5 +1,4 @@
 /** What one end of a tunnel is, who is at its other end, and what passed: plain data. */
-import type { Network } from '../../engine/network.ts';
 import { type NetworkReport, totalDrops } from '../../engine/report.ts';
 
 export type Side = 'server' | 'client';
@@ -59,9 +58,18 @@ const PORT_LOSSES: Record<string, string> = {
   kernelDrops: 'kernel-queue-full',
 };
 
+/** Of an end that has no network yet. */
+export const NO_NETWORK: NetworkReport = {
+  time: 0,
+  breaths: 0,
+  links: [],
+  apps: [],
+  formerDrops: {},
+  memory: { smallSlots: 0, smallUsed: 0, largeSlots: 0, largeUsed: 0, livePackets: 0 },
+};
+
 /** Figures of a network whose TUN or TAP is the app `tun`. */
-export function trafficOf(network: Network): Pick<EndReport, 'sent' | 'received' | 'drops' | 'network'> {
-  const report = network.report();
+export function trafficOf(report: NetworkReport): Pick<EndReport, 'sent' | 'received' | 'drops' | 'network'> {
   const drops = totalDrops(report);
   for (const { app, report: counters } of report.apps) {
     for (const [counter, reason] of Object.entries(PORT_LOSSES)) {

@@ -79,8 +79,9 @@ export class TunConnector extends EventEmitter<TunConnectorEvents> implements As
     });
   }
 
-  report(): TunnelReport {
-    return { ends: this.ends.map((end) => end.report()) };
+  /** Figures of all ends; after `close` those of its beginning. Rejects when the thread of an end has ended by itself. */
+  async report(): Promise<TunnelReport> {
+    return { ends: await Promise.all(this.ends.map((end) => end.report())) };
   }
 
   /** Says goodbye, removes the interfaces and undoes every change to the machine. May be called any number of times. */
