@@ -1,0 +1,37 @@
+/** Figures as people read them. */
+import type { Quantity } from './result.ts';
+
+const SCALES: Record<Quantity, { unit: string; divisor: number; digits: number }> = {
+  throughput: { unit: 'Gbit/s', divisor: 1e9, digits: 2 },
+  cpuPerGB: { unit: 's/GB', divisor: 1, digits: 2 },
+  packetRate: { unit: 'kpps', divisor: 1e3, digits: 0 },
+  cpuPerPacket: { unit: 'µs/packet', divisor: 1e3, digits: 2 },
+  lost: { unit: '% lost', divisor: 0.01, digits: 1 },
+  rttMean: { unit: 'µs RTT', divisor: 1e3, digits: 0 },
+  rttMedian: { unit: 'µs RTT, p50', divisor: 1e3, digits: 0 },
+  rttP99: { unit: 'µs RTT, p99', divisor: 1e3, digits: 0 },
+  time: { unit: 'ns', divisor: 1, digits: 1 },
+  missed: { unit: 'packets missed', divisor: 1, digits: 0 },
+  collections: { unit: 'collections', divisor: 1, digits: 0 },
+};
+
+export const unitOf = (quantity: Quantity) => SCALES[quantity].unit;
+
+export function formatFigure(value: number, quantity: Quantity): string {
+  if (!Number.isFinite(value)) return '-';
+  const { divisor, digits } = SCALES[quantity];
+  const scaled = value / divisor;
+  // A small figure keeps what makes it a figure.
+  return scaled.toFixed(scaled !== 0 && Math.abs(scaled) < 1 && digits < 2 ? 2 : digits);
+}
+
+export const formatRatio = (ratio: number) =>
+  Number.isFinite(ratio) ? ratio.toFixed(ratio >= 100 ? 0 : ratio >= 10 ? 1 : 2) : '';
+
+/** `1:05`, or `1:02:05` from an hour on. */
+export function formatClock(milliseconds: number): string {
+  const seconds = Math.max(0, Math.round(milliseconds / 1000));
+  const two = (value: number) => String(value).padStart(2, '0');
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
+}

@@ -1,0 +1,19 @@
+/** All suites by their names on the command line. */
+import type { Experiment } from '../harness/rounds.ts';
+import { bridgeExperiments } from './bridge.ts';
+import { captureExperiments } from './capture.ts';
+import { flowsExperiments } from './flows.ts';
+import { gcExperiments } from './gc.ts';
+import { nativeExperiments } from './native.ts';
+import { rttExperiments } from './rtt.ts';
+import { tunnelExperiments } from './tunnel.ts';
+
+export const SUITES: Record<string, { help: string; experiments(seconds: number): Experiment[] }> = {
+  tunnel: { help: 'TCP and UDP throughput of tunnels', experiments: tunnelExperiments },
+  rtt: { help: 'round-trip times, idle and under load', experiments: rttExperiments },
+  bridge: { help: 'two interfaces joined by packet sockets', experiments: bridgeExperiments },
+  native: { help: 'segmentation and checksums of the addon', experiments: nativeExperiments },
+  capture: { help: 'what a capture costs', experiments: captureExperiments },
+  flows: { help: 'many TCP connections, many clients', experiments: flowsExperiments },
+  gc: { help: 'garbage collections at full rate', experiments: gcExperiments },
+};
