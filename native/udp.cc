@@ -150,6 +150,13 @@ napi_value udpOpen(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// The `coalesce` of UdpPortOptions; without one nothing is merged.
+bool readFraming(napi_env env, napi_value options, Framing* framing) {
+  int64_t number = 0;
+  if (fieldPresent(env, options, "coalesce") && !fieldInteger(env, options, "coalesce", 0, 3, &number)) return false;
+  return framingOf(static_cast<int32_t>(number), framing);
+}
+
 napi_value udpPort(napi_env env, napi_callback_info info) {
   Arguments<3> call(env, info);
   napi_value options = call.values[2];
@@ -163,7 +170,7 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
   napi_value addresses;
   bool ok = preparePort(port, call.self, call.values[0], call.values[1], options) &&
             fieldInteger(env, options, "family", 4, 6, &family) && fieldBoolean(env, options, "gso", &port->gso) &&
-            fieldBoolean(env, options, "gro", &port->gro) &&
+            fieldBoolean(env, options, "gro", &port->gro) && readFraming(env, options, &port->framing) &&
             napi_get_named_property(env, options, "addresses", &addresses) == napi_ok &&
             fieldTypedArray(env, addresses, "rows", napi_uint8_array, &rows, &rowBytes) &&
             fieldTypedArray(env, addresses, "cursor", napi_int32_array, &cursor, &cursorLength) &&
@@ -177,6 +184,7 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
     discardPort(port);
     return nullptr;
   }
+  if (port->framing != Framing::kNone) port->merger = new Merger;
   port->family = static_cast<int>(family);
   port->rows = static_cast<uint8_t*>(rows);
   port->cursor = static_cast<int32_t*>(cursor);
@@ -196,6 +204,11 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
   }
   return finishPort(port);
 }
+
+// A port that merges brings few handles and many bytes per call. Each is bounded, so that the other direction has its
+// turn, and small beside the second-level cache.
+constexpr int32_t kBytesPerFill = 256 * 1024;
+constexpr int32_t kBytesPerCall = 512 * 1024;
 
 // What came along with a message.
 struct Ancillary {
@@ -224,7 +237,10 @@ Ancillary readAncillary(msghdr* message) {
 
 }  // namespace
 
-UdpPort::~UdpPort() { freeSender(this); }
+UdpPort::~UdpPort() {
+  freeSender(this);
+  delete merger;
+}
 
 bool UdpPort::pin(int32_t row) {
   if (row < 0 || row >= pinned) return false;
@@ -279,40 +295,40 @@ bool UdpPort::deliver(int i, double now, int32_t max, int32_t* n, bool* starved)
     scatter.giveBack(pool, i);
     return true;
   }
-  if (*n >= max) return false;
+  if (*n >= max && merger == nullptr) return false;
   Ancillary ancillary = readAncillary(&message);
   int32_t length = scatter.length(i);
   int32_t size = ancillary.segmentSize > 0 && ancillary.segmentSize < length ? ancillary.segmentSize : length;
   uint32_t datagrams = length == 0 ? 1 : static_cast<uint32_t>((length + size - 1) / size);
   AddressKey from = AddressKey::fromSocket(scatter.names[i]);
   int32_t row = index.find(from);
+  // Strangers are told apart by their messages alone.
+  if (segment == 0) strangers = (strangers + 1) & 0xffffff;
+  int32_t origin = row >= 0 ? row : -2 - strangers;
 
-  if (scatter.small[i] >= 0 && size <= kSmallRoom) {
-    // The first datagram stays where it is; any further ones are copied apart.
-    if (pool->usedSmall[account] >= pool->quotaSmall[account]) {
-      *starved = true;
-      return false;
-    }
-    int32_t slot = scatter.small[i];
-    if (datagrams > 1) {
-      memcpy(scatter.stage(i), pool->packetArea(slot), static_cast<size_t>(std::min(length, kSmallRoom)));
-    }
-    int32_t handle = pool->describe(slot, account);
-    if (handle < 0) {
-      *starved = true;
-      return false;
-    }
-    scatter.small[i] = -1;
-    emit(handle, size, from, row, ancillary.trafficClass, now, n);
-    segment = 1;
-  } else {
+  if (size > kSmallRoom) {
     scatter.stash(pool, i);
+  } else if (scatter.small[i] >= 0 && datagrams > 1) {
+    // The first datagram may stay where it is; the others are taken from the stage.
+    memcpy(scatter.stage(i), pool->packetArea(scatter.small[i]), static_cast<size_t>(std::min(length, kSmallRoom)));
   }
   for (; segment < datagrams; segment++) {
-    if (*n >= max) return false;
     int32_t start = static_cast<int32_t>(segment) * size;
     int32_t chunk = std::min(size, length - start);
-    int32_t handle = pool->allocate(chunk, account);
+    bool settled = segment == 0 && scatter.small[i] >= 0;
+    const uint8_t* bytes = settled ? pool->packetArea(scatter.small[i]) : scatter.stage(i) + start;
+    if (merger != nullptr && merger->join(bytes, static_cast<uint32_t>(chunk), origin, ancillary.trafficClass)) {
+      countReceived(1, chunk, false);
+      if (settled) scatter.giveBack(pool, i);
+      continue;
+    }
+    if (*n >= max) return false;
+    int32_t handle = -1;
+    if (!settled) {
+      handle = pool->allocate(chunk, account);
+    } else if (pool->usedSmall[account] < pool->quotaSmall[account]) {
+      handle = pool->describe(scatter.small[i], account);
+    }
     if (handle < 0) {
       bool never = chunk > kLargeRoom ||
                    (chunk > kSmallRoom && (pool->largeSlots == 0 || pool->quotaLarge[account] <= 0));
@@ -323,18 +339,41 @@ bool UdpPort::deliver(int i, double now, int32_t max, int32_t* n, bool* starved)
       *starved = true;
       return false;
     }
-    memcpy(pool->bytes(handle), scatter.stage(i) + start, static_cast<size_t>(chunk));
+    if (settled) {
+      scatter.small[i] = -1;
+    } else {
+      memcpy(pool->bytes(handle), bytes, static_cast<size_t>(chunk));
+    }
     emit(handle, chunk, from, row, ancillary.trafficClass, now, n);
+    if (merger != nullptr) merger->start(handle);
   }
   return true;
 }
 
+// How many messages to ask for at once, when there is room for as many handles.
+int32_t UdpPort::wanted(int32_t room) const {
+  int32_t messages = std::min((room + perMessage - 1) / perMessage, int32_t{Scatter::kMessages});
+  if (merger == nullptr) return messages;
+  // What the kernel has copied out is to be still in the cache when it is merged.
+  return std::min(messages, std::max(1, kBytesPerFill / std::max(1, bytesPerMessage)));
+}
+
 int32_t UdpPort::receive(int32_t max) {
+  if (merger == nullptr) return receiveBatch(max);
+  merger->begin(pool, framing);
+  int32_t n = receiveBatch(max);
+  merger->finish();
+  count(kRxSuperframes, merger->superframes);
+  return n;
+}
+
+int32_t UdpPort::receiveBatch(int32_t max) {
   int32_t n = 0;
   int error = 0;
   int32_t failures = 0;
   bool starved = false;
   bool drained = false;
+  int32_t bytes = 0;
   double now = 0;
   while (true) {
     if (scatter.waiting()) {
@@ -353,11 +392,12 @@ int32_t UdpPort::receive(int32_t max) {
     }
     // Only what found nothing may end in 0: the poller may be edge-triggered.
     if ((drained && n > 0) || n >= max) break;
+    if (merger != nullptr && n > 0 && bytes >= kBytesPerCall) break;
     if (pool->roomSmall(account) == 0) {
       starved = true;
       break;
     }
-    int32_t want = std::min((max - n + perMessage - 1) / perMessage, int32_t{Scatter::kMessages});
+    int32_t want = wanted(max - n);
     int got = scatter.fill(pool, fd, want, account, 0);
     if (got == -EAGAIN) break;
     if (got == -EINTR) continue;
@@ -373,6 +413,10 @@ int32_t UdpPort::receive(int32_t max) {
       break;
     }
     drained = got < want;
+    int32_t brought = 0;
+    for (int i = 0; i < got; i++) brought += scatter.length(i);
+    bytesPerMessage = brought / got;
+    bytes += brought;
   }
   if (n > 0) return n;
   return error > 0 ? -error : starved ? -ENOBUFS : 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "address.h"
+#include "merge.h"
 #include "port.h"
 #include "scatter.h"
 
@@ -22,6 +23,11 @@ struct UdpPort final : Port {
   uint32_t segment = 0;
   // How many datagrams a message brought lately; keeps a call from reading far more than it may hand on.
   int32_t perMessage = 1;
+  int32_t bytesPerMessage = 0;
+  // Not null when packets inside the datagrams are merged into superframes.
+  Merger* merger = nullptr;
+  Framing framing = Framing::kNone;
+  int32_t strangers = 0;
   UdpSender* sender = nullptr;
 
   ~UdpPort() override;
@@ -35,6 +41,8 @@ struct UdpPort final : Port {
 
  private:
   bool deliver(int i, double now, int32_t max, int32_t* n, bool* starved);
+  int32_t receiveBatch(int32_t max);
+  int32_t wanted(int32_t room) const;
   void emit(int32_t handle, int32_t length, const AddressKey& from, int32_t row, uint8_t trafficClass, double now,
             int32_t* n);
 };

@@ -158,6 +158,7 @@ export function insideNamespace(): Outside | undefined {
     mtu: (address) => ask<number>('mtu', address),
     anyAddress: liveOutside.anyAddress,
     // The same options for the whole life, and so the same app: the descriptor is there once.
-    socket: ({ bind = '' }) => inheritedUdp(sockets[bind.endsWith(':0') ? 'client' : 'server']!),
+    socket: ({ bind = '', coalesce }) =>
+      inheritedUdp({ ...sockets[bind.endsWith(':0') ? 'client' : 'server']!, coalesce }),
   };
 }

@@ -110,6 +110,11 @@ export const PortCounter = {
   kernelDrops: 19, // SO_MEMINFO, PACKET_STATISTICS; as of the last `portStatistics`
 } as const;
 export const PORT_COUNTERS = 24;
+/**
+ * What lies in front of the IP packets that are merged into superframes. Of a superframe in datagrams (layer 0)
+ * `offset` is where its IP header or Ethernet frame starts; an EtherIP header lies directly before it and is its prefix.
+ */
+export const Coalesce = { none: 0, ip: 1, etherip: 2, ethernet: 3 } as const;
 /** Superframes that claim to be more are refused on arrival as rxInvalid (64 KiB at an MSS of 32). */
 export const MAX_SEGMENTS = 2048;
 
@@ -338,6 +343,14 @@ export interface Native {
    * `MAX_SEGMENTS`), -EINVAL (no superframe) or -EBADF (no packet). The superframe stays the caller's.
    */
   segment(pool: number, handle: number, out: Int32Array): number;
+  /**
+   * The reverse: merges those of the wire packets `handles[0..n)` that are successive packets of one flow, one `peer`
+   * and one `trafficClass` into superframes. Each is the handle of its first packet, in a large slot of the same account
+   * where it outgrows its own; the others are freed. Returns how many handles are left, in `handles[0..)` in order; -EBADF
+   * (one is no packet, or is there twice) or -EINVAL, with nothing changed. The rules are in native/coalesce.h.
+   * @param framing a value of `Coalesce`, not `none`
+   */
+  coalesce(pool: number, handles: Int32Array, n: number, framing: number): number;
 }
 
 export interface TunPortOptions {
@@ -360,6 +373,8 @@ export interface UdpPortOptions {
   family: 4 | 6;
   gso: boolean;
   gro: boolean;
+  /** A value of `Coalesce`; what arrives is not merged without it. */
+  coalesce?: number;
   addresses: AddressTable;
   epoch: number;
 }

@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { type AppContext, type AppReport, defineApp, type Layer } from '../engine/app.ts';
 import { checkOptions } from '../engine/options.ts';
-import type { UdpHandle } from '../native/binding.ts';
+import { Coalesce, type UdpHandle } from '../native/binding.ts';
 import { native } from '../native/load.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../packet/prefix.ts';
 import { NativePort, type PortMemory } from './native-port.ts';
@@ -22,6 +22,11 @@ const schema = z.strictObject({
   /** Several datagrams in one send (UDP_SEGMENT), several in one receive (UDP_GRO), as far as the kernel has them. */
   gso: z.boolean().default(true),
   gro: z.boolean().default(true),
+  /**
+   * Makes superframes of the TCP and UDP packets inside the datagrams that one receive call brings: datagrams that are IP
+   * packets, Ethernet frames behind an EtherIP header, or bare Ethernet frames. Everything else comes as it is.
+   */
+  coalesce: z.enum(['none', 'ip', 'etherip', 'ethernet']).default('none'),
   buffer: z
     .number()
     .int()
@@ -95,6 +100,7 @@ export class UdpPort extends NativePort {
       family: this.#endpoint.address.family,
       gso,
       gro,
+      coalesce: Coalesce[this.options.coalesce],
       addresses,
     });
     this.#leave = addresses.listen({

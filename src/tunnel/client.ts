@@ -21,7 +21,7 @@ import { type Endpoint, type IpPrefix, parseEndpoint } from '../packet/prefix.ts
 import { scopeOf } from '../tun/scope.ts';
 import { ClientControl } from './control/client.ts';
 import { ControlLink } from './control-link.ts';
-import { decapsulate, Kind } from './decapsulate.ts';
+import { decapsulate, isControl } from './decapsulate.ts';
 import { Encapsulator, ETHERIP_HEADER, roomForPieces } from './encapsulate.ts';
 import { prefixes, tunnelSchema } from './options.ts';
 import { PathState } from './path-state.ts';
@@ -151,7 +151,7 @@ export class TunnelClient implements App {
     for (let n = input.outside.waiting; n > 0; n--) {
       const packet = input.outside.take();
       const at = pool.offset[packet];
-      if (pool.length[packet] > 0 && pool.slab[at] >> 4 === Kind.Control) {
+      if (isControl(pool, packet)) {
         const problem = control.receive(now, pool.peer[packet], pool.slab, at, pool.length[packet]);
         if (problem === 0) pool.free(packet);
         else pool.drop(packet, problem);

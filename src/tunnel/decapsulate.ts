@@ -17,12 +17,24 @@ const VLAN_TAG = 4;
 /** The first four bits of a datagram say what it is. */
 export const Kind = { Control: 0, Ethernet: 3, Ipv4: 4, Ipv6: 6 } as const;
 
+/** Whether a datagram is a control message. Of a superframe of Ethernet frames the first byte says nothing. */
+export function isControl(pool: Pool, packet: number): boolean {
+  if (pool.length[packet] === 0 || pool.prefixLength[packet] > 0) return false;
+  return pool.slab[pool.offset[packet]] >> 4 === Kind.Control;
+}
+
 /**
- * Returns 0 when the datagram's inner packet may go on, otherwise the reason to drop it.
+ * Returns 0 when the datagram's inner packet may go on, otherwise the reason to drop it. Also for superframes that the
+ * port made of datagrams: their EtherIP header is a prefix in front of them, which was looked at when they were merged.
  * @param layer what this tunnel carries
  */
 export function decapsulate(pool: Pool, packet: number, layer: 2 | 3): number {
   const slab = pool.slab;
+  if (pool.prefixLength[packet] > 0) {
+    if (layer !== 2) return TunnelDrop.WrongLayer;
+    pool.prefixLength[packet] = 0;
+    return asFrame(pool, packet);
+  }
   const kind = pool.length[packet] === 0 ? -1 : slab[pool.offset[packet]] >> 4;
   if (kind === Kind.Ethernet) {
     if (layer !== 2) return TunnelDrop.WrongLayer;

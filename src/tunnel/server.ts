@@ -25,7 +25,7 @@ import { decrementTtl } from '../packet/ttl.ts';
 import { ServerControl } from './control/server.ts';
 import type { TunnelEvent } from './control/session.ts';
 import { ControlLink } from './control-link.ts';
-import { decapsulate, Kind } from './decapsulate.ts';
+import { decapsulate, isControl } from './decapsulate.ts';
 import { Encapsulator, ETHERIP_HEADER, roomForPieces } from './encapsulate.ts';
 import { MacTable } from './mac-table.ts';
 import { prefixes, tunnelSchema } from './options.ts';
@@ -124,7 +124,7 @@ export class TunnelServer implements App {
       const packet = input.outside.take();
       const at = pool.offset[packet];
       const peer = pool.peer[packet];
-      if (pool.length[packet] > 0 && pool.slab[at] >> 4 === Kind.Control) {
+      if (isControl(pool, packet)) {
         const problem = control.receive(now, peer, pool.slab, at, pool.length[packet]);
         if (problem === 0) pool.free(packet);
         else pool.drop(packet, problem);

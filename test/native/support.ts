@@ -254,6 +254,8 @@ export function setRow(table: AddressTable, row: number, address: string, port: 
 
 export interface UdpEndOptions extends Partial<Omit<UdpOptions, 'address' | 'family'>> {
   address?: string;
+  /** A value of `Coalesce`. */
+  coalesce?: number;
 }
 
 /** A UDP socket with its port. */
@@ -262,7 +264,7 @@ export class UdpEnd extends TestPort {
   readonly addresses = addressTable();
 
   constructor(pool: TestPool, options: UdpEndOptions = {}) {
-    const { address = '127.0.0.1', ...rest } = options;
+    const { address = '127.0.0.1', coalesce, ...rest } = options;
     const family = address.includes(':') ? 6 : 4;
     const handle = native().udpOpen({
       family,
@@ -286,6 +288,7 @@ export class UdpEnd extends TestPort {
       family,
       gso,
       gro,
+      ...(coalesce === undefined ? {} : { coalesce }),
       addresses: this.addresses,
     });
   }

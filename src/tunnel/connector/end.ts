@@ -145,10 +145,13 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
   }
 
   #socket(): AppSpec | undefined {
-    const { format, gso, gro } = this.#all;
+    const { format, gso, gro, layer, vnetHeader } = this.#all;
     if (format === 'stream') return undefined;
     const any = this.#remote.includes(':') ? '[::]:0' : '0.0.0.0:0';
-    return this.#outside.socket({ bind: this.#server ? this.#outer() : any, gso, gro });
+    const framing = layer === 'L3' ? 'ip' : format === 'udp' ? 'etherip' : 'ethernet';
+    // An interface without virtio header takes no superframes: they would be made to be cut again.
+    const coalesce = vnetHeader ? framing : 'none';
+    return this.#outside.socket({ bind: this.#server ? this.#outer() : any, gso, gro, coalesce });
   }
 
   /** Where the server listens, or is. */

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { type AppContext, type AppReport, defineApp, type Layer } from '../../engine/app.ts';
 import { checkOptions } from '../../engine/options.ts';
+import { Coalesce } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import { NativePort, type PortMemory } from '../../tun/native-port.ts';
 
@@ -16,16 +17,19 @@ const schema = z.strictObject({
   /** What the kernel granted when it was opened. */
   gso: z.boolean(),
   gro: z.boolean(),
+  /** As of `udp()`. */
+  coalesce: z.enum(['none', 'ip', 'etherip', 'ethernet']).default('none'),
 });
 
-export type InheritedSocket = z.output<typeof schema>;
+export type InheritedSocket = z.input<typeof schema>;
+type Checked = z.output<typeof schema>;
 
 class InheritedUdp extends NativePort {
   readonly layers: Readonly<Record<string, Layer>> = { in: 'datagram', out: 'datagram' };
-  readonly #socket: InheritedSocket;
+  readonly #socket: Checked;
   #leave: (() => void) | undefined;
 
-  constructor(socket: InheritedSocket) {
+  constructor(socket: Checked) {
     super();
     this.#socket = socket;
   }
@@ -43,7 +47,7 @@ class InheritedUdp extends NativePort {
   }
 
   protected openPort(fd: number, memory: PortMemory, context: AppContext): number {
-    const { family, gso, gro } = this.#socket;
+    const { family, gso, gro, coalesce } = this.#socket;
     const { addresses } = context.pool;
     const { batch, counters, account, epoch } = memory;
     const port = native().udpPort(memory.pool, fd, {
@@ -54,6 +58,7 @@ class InheritedUdp extends NativePort {
       family,
       gso,
       gro,
+      coalesce: Coalesce[coalesce],
       addresses,
     });
     this.#leave = addresses.listen({
@@ -75,7 +80,7 @@ class InheritedUdp extends NativePort {
 }
 
 /** The descriptor is closed with the app, and gone: the app stays as long as its options stay the same. */
-export const inheritedUdp = defineApp<InheritedSocket, InheritedSocket>({
+export const inheritedUdp = defineApp<InheritedSocket, Checked>({
   module: import.meta.url,
   export: 'inheritedUdp',
   check: (options) => checkOptions(schema, options),
