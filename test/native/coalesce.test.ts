@@ -91,7 +91,15 @@ const steps = fc.array(
   }),
   { minLength: 1, maxLength: 60 },
 );
-const flows = fc.array(
+interface Flow {
+  version: 4 | 6;
+  protocol: 'tcp' | 'udp';
+  idStep: number;
+  tcpOptions: number;
+  sequence: number;
+  identification: number;
+}
+const flows: fc.Arbitrary<Flow[]> = fc.array(
   fc.record({
     version: fc.constantFrom(4 as const, 6 as const),
     protocol: fc.constantFrom('tcp' as const, 'udp' as const),
@@ -102,7 +110,6 @@ const flows = fc.array(
   }),
   { minLength: 4, maxLength: 4 },
 );
-type Flow = typeof flows extends fc.Arbitrary<(infer T)[]> ? T : never;
 
 /** The stream that the steps describe; `link` bytes lie in front of each IP header. */
 function stream(kinds: readonly Flow[], todo: readonly Step[], link: Uint8Array): Offered[] {
