@@ -95,6 +95,12 @@ complete -o filenames -F _tunconnector tunconnector
 `;
 }
 
+/** What commands take beside options. */
+const ZSH_OPERANDS: Record<string, string[]> = {
+  capture: ["'1:name:_net_interfaces'", "'2:file:_files'"],
+  completion: [`'1:shell:(${SHELLS.join(' ')})'`],
+};
+
 function zsh(names: string[], words: Map<string, Word[]>): string {
   const escaped = (text: string) => text.replace(/'/g, "'\\''").replace(/[[\]:]/g, '\\$&');
   const action = (complete: Completion | undefined) => {
@@ -114,10 +120,7 @@ function zsh(names: string[], words: Map<string, Word[]>): string {
   const perCommand = [...words]
     .filter(([name]) => name !== 'tunnel')
     .map(([name, list]) => {
-      const operands =
-        name === 'completion'
-          ? [`'1:shell:(${SHELLS.join(' ')})'`]
-          : ["'1:name:_net_interfaces'", "'2:file:_files'"];
+      const operands = ZSH_OPERANDS[name] ?? [];
       const all = [argumentsOf(list), ...operands.map((each) => `    ${each}`)].join(' \\\n');
       return `  ${name}) shift words; ((CURRENT--)); _arguments \\\n${all} ;;`;
     });

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { captureCommand } from './capture.ts';
 import { addTunnelOptions, explainMistake, quiet, settingsOf } from './command-line.ts';
 import { completionCommand } from './completion.ts';
+import { doctorCommand } from './doctor.ts';
 import { Exit, reportError, usageError } from './exit.ts';
 import { suggestion } from './suggest.ts';
 import { runTunnelCommand } from './tunnel.ts';
@@ -12,6 +13,7 @@ const AFTER_HELP = `
 Commands:
   tunnel                 the above, and what runs when no command is named
   capture NAME [FILE]    packets of a running tunnel or any interface, as pcapng
+  doctor                 what this machine lacks, what that costs, what helps
   completion SHELL       completion for bash, zsh or fish
   COMMAND --help         more about one of them
 
@@ -78,6 +80,7 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
     });
   const all = new Map([['tunnel', quiet(tunnel)]]);
   all.set('capture', quiet(captureCommand(done)));
+  all.set('doctor', quiet(doctorCommand(done)));
   all.set('completion', quiet(completionCommand(() => all)));
   return all;
 }
