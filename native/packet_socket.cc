@@ -312,6 +312,7 @@ int32_t PacketPort::receive(int32_t max) {
     }
     drained = got < want;
   }
+  if (drained && !scatter.waiting()) tellDrained();
   if (n > 0) return n;
   return error > 0 ? -error : starved ? -ENOBUFS : 0;
 }

@@ -146,6 +146,7 @@ napi_value receive(napi_env env, napi_callback_info info) {
   if (max < 0) return makeInteger(env, -EINVAL);
   if (max > port->batchLength) max = port->batchLength;
   if (max == 0) return makeInteger(env, 0);
+  port->counters[kRxDrained] = 0;
   int32_t n = port->receive(max);
   if (n > 0) {
     port->count(kRxBursts);

@@ -33,6 +33,8 @@ enum Counter {
   kKernelDrops,
 };
 constexpr size_t kPortCounters = 24;
+// Not a counter: 1 when the last receive emptied the descriptor, so that it need not be called again to find that out.
+constexpr size_t kRxDrained = kPortCounters - 1;
 
 double monotonicNow();
 
@@ -64,6 +66,7 @@ struct Port {
   // False once the descriptor was closed, in this thread or in another: its number may be somebody else's by now.
   bool usable();
   void count(Counter counter, double by = 1) { counters[counter] += by; }
+  void tellDrained() { counters[kRxDrained] = 1; }
   double arrivalNow() const { return monotonicNow() - epoch; }
   // Drops a packet of the batch for good.
   void drop(int32_t handle, Counter why);

@@ -284,7 +284,10 @@ int32_t TunPort::receive(int32_t max) {
       if (!deliverWaiting(now, &n, &starved)) break;
       continue;
     }
-    if (got < 0 && error == EAGAIN) return n;
+    if (got < 0 && error == EAGAIN) {
+      tellDrained();
+      return n;
+    }
     if (got < 0) count(kRxErrors);
     return n > 0 ? n : got < 0 ? -error : 0;
   }

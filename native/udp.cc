@@ -418,6 +418,7 @@ int32_t UdpPort::receiveBatch(int32_t max) {
     bytesPerMessage = brought / got;
     bytes += brought;
   }
+  if (drained && !scatter.waiting()) tellDrained();
   if (n > 0) return n;
   return error > 0 ? -error : starved ? -ENOBUFS : 0;
 }

@@ -115,6 +115,11 @@ export const PORT_COUNTERS = 24;
  * `offset` is where its IP header or Ethernet frame starts; an EtherIP header lies directly before it and is its prefix.
  */
 export const Coalesce = { none: 0, ip: 1, etherip: 2, ethernet: 3 } as const;
+/**
+ * A cell behind the counters: 1 when the last `receive` emptied the descriptor. A pending socket error may hide
+ * packets from it: believe it only when the poller has told of none.
+ */
+export const RX_DRAINED = PORT_COUNTERS - 1;
 /** Superframes that claim to be more are refused on arrival as rxInvalid (64 KiB at an MSS of 32). */
 export const MAX_SEGMENTS = 2048;
 
@@ -253,8 +258,8 @@ export interface Native {
   /**
    * Reads up to `max` packets into fresh handles and puts those into `batch[0..n)`. Returns n, 0 when nothing
    * waits, or -errno (-ENOBUFS: the account is exhausted; nothing is lost). A port keeps what it could not hand on
-   * (datagrams of a merged buffer, a superframe without a large slot), which no poller knows of: only 0 means that
-   * there is no more.
+   * (datagrams of a merged buffer, a superframe without a large slot), which no poller knows of: only 0, or a 1 in
+   * `RX_DRAINED`, means that there is no more.
    */
   receive(port: number, max: number): number;
   /**
