@@ -20,6 +20,7 @@
             "native/poller.cc",
             "native/poller_loop.cc",
             "native/pool.cc",
+        "native/pool_burst.cc",
             "native/port.cc",
             "native/scatter.cc",
             "native/tcp.cc",

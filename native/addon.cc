@@ -13,6 +13,7 @@ NAPI_MODULE_INIT() {
     return nullptr;
   }
   definePool(env, exports, self);
+  definePoolBursts(env, exports, self);
   defineMerge(env, exports, self);
   definePorts(env, exports, self);
   defineTun(env, exports, self);

@@ -2,17 +2,12 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "arguments.h"
 #include "offload.h"
 
 static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
-
-// The count of a free stack, or 0 when JavaScript has left nonsense there.
-static int32_t stackCount(const int32_t* stack, int32_t capacity) {
-  int32_t count = stack[0];
-  return count > 0 && count <= capacity ? count : 0;
-}
 
 // What a quota leaves; both are JavaScript's numbers and may be anything.
 static int32_t left(int32_t quota, int32_t used) {
@@ -58,7 +53,7 @@ int32_t Pool::describe(int32_t s, int32_t account) {
   int32_t count = stackCount(freeDescriptors, descriptorStack);
   if (count == 0) return -1;
   int32_t handle = freeDescriptors[count];
-  if (handle < 0 || handle >= rows) return -1;
+  if (!known(handle)) return -1;
   freeDescriptors[0] = count - 1;
   if (isSmall(s)) {
     usedSmall[account]++;
@@ -67,22 +62,11 @@ int32_t Pool::describe(int32_t s, int32_t account) {
   }
   references[s] = 1;
   owner[s] = static_cast<uint8_t>(account);
-  slot[handle] = s;
-  offset[handle] = static_cast<int32_t>(slotStart(s) + kHeadroom);
-  length[handle] = 0;
-  layer[handle] = 0;
-  l3Offset[handle] = 0;
-  prefixLength[handle] = 0;
-  segmentSize[handle] = 0;
-  segments[handle] = 1;
-  gsoType[handle] = 0;
-  checksumStart[handle] = -1;
-  checksumOffset[handle] = 0;
-  peer[handle] = -1;
-  trafficClass[handle] = 0;
-  flags[handle] = 0;
+  int32_t* row = descriptors + handle;
+  memcpy(row, kFreshDescriptor, sizeof kFreshDescriptor);
+  row[kCellSlot] = s;
+  row[kCellOffset] = static_cast<int32_t>(slotStart(s) + kHeadroom);
   arrival[handle] = 0;
-  state[handle] = 1;
   return handle;
 }
 
@@ -102,7 +86,7 @@ void Pool::free(int32_t handle) {
   state[handle] = 0;
   if (stride > 0) length[handle] = -1;  // a stale reader gets nonsense at once
   if (freeDescriptors[0] >= 0 && freeDescriptors[0] < descriptorStack) {
-    int32_t next = stride > 0 ? static_cast<int32_t>((int64_t{handle} + stride) % rows) : handle;
+    int32_t next = stride > 0 ? static_cast<int32_t>((int64_t{handle} + stride) % cells) : handle;
     freeDescriptors[++freeDescriptors[0]] = next;
   }
   if (--references[s] != 0) return;
@@ -118,13 +102,14 @@ void Pool::free(int32_t handle) {
 }
 
 bool Pool::valid(int32_t handle) const {
-  if (handle < 0 || handle >= rows || state[handle] != 1) return false;
+  if (!live(handle)) return false;
   int32_t s = slot[handle];
-  if (s < 0 || s >= slots() || references[s] < 1) return false;
   int64_t start = slotStart(s);
   int64_t end = start + (isSmall(s) ? kSmallSlot : kLargeSlot);
   int64_t from = offset[handle];
   int64_t size = length[handle];
+  // Columns of 32 bits: offsets that no header can have would overflow in sums.
+  if (prefixLength[handle] < 0 || l3Offset[handle] < 0 || l3Offset[handle] > kLargeSlot) return false;
   return size >= 0 && from - prefixLength[handle] >= start && from + size <= end;
 }
 
@@ -188,27 +173,17 @@ bool readMemory(napi_env env, napi_value memory, Pool* pool) {
   MemoryReader reader{env, memory, pool};
   reader.read(&pool->slab, "slab", static_cast<size_t>(small * kSmallSlot + large * kLargeSlot), any);
 
-  reader.read(&pool->state, "state", 1, any / 2);
-  const size_t rows = reader.length;
-  reader.read(&pool->slot, "slot", rows, rows);
-  reader.read(&pool->offset, "offset", rows, rows);
-  reader.read(&pool->length, "length", rows, rows);
-  reader.read(&pool->layer, "layer", rows, rows);
-  reader.read(&pool->l3Offset, "l3Offset", rows, rows);
-  reader.read(&pool->prefixLength, "prefixLength", rows, rows);
-  reader.read(&pool->segmentSize, "segmentSize", rows, rows);
-  reader.read(&pool->segments, "segments", rows, rows);
-  reader.read(&pool->gsoType, "gsoType", rows, rows);
-  reader.read(&pool->checksumStart, "checksumStart", rows, rows);
-  reader.read(&pool->checksumOffset, "checksumOffset", rows, rows);
-  reader.read(&pool->peer, "peer", rows, rows);
-  reader.read(&pool->trafficClass, "trafficClass", rows, rows);
-  reader.read(&pool->flags, "flags", rows, rows);
-  reader.read(&pool->arrival, "arrival", rows, rows);
+  reader.read(&pool->descriptors, "descriptors", kDescriptorCells, any / 2);
+  const size_t cells = reader.length;
+  if (reader.ok && cells % kDescriptorCells != 0) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "descriptors are rows of 16 cells");
+    return false;
+  }
+  reader.read(&pool->arrival, "arrival", cells, cells);
 
   reader.read(&pool->references, "references", slots, any);
   reader.read(&pool->owner, "owner", slots, any);
-  reader.read(&pool->freeDescriptors, "freeDescriptors", 1, rows + 1);
+  reader.read(&pool->freeDescriptors, "freeDescriptors", 1, cells / kDescriptorCells + 1);
   pool->descriptorStack = static_cast<int32_t>(reader.length - 1);
   reader.read(&pool->freeSmall, "freeSmall", static_cast<size_t>(small) + 1, any);
   reader.read(&pool->freeLarge, "freeLarge", static_cast<size_t>(large) + 1, any);
@@ -218,12 +193,22 @@ bool readMemory(napi_env env, napi_value memory, Pool* pool) {
   reader.read(&pool->quotaSmall, "quotaSmall", accounts, accounts);
   reader.read(&pool->usedLarge, "usedLarge", accounts, accounts);
   reader.read(&pool->quotaLarge, "quotaLarge", accounts, accounts);
-  if (!reader.ok || !fieldInteger(env, memory, "stride", 0, static_cast<int64_t>(rows), &stride)) return false;
+  if (!reader.ok || !fieldInteger(env, memory, "stride", 0, static_cast<int64_t>(cells), &stride)) return false;
+  if (stride % kDescriptorCells != 0) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "stride is a number of whole descriptors");
+    return false;
+  }
 
   pool->smallSlots = static_cast<int32_t>(small);
   pool->largeSlots = static_cast<int32_t>(large);
   pool->stride = static_cast<int32_t>(stride);
-  pool->rows = static_cast<int32_t>(rows);
+  pool->cells = static_cast<int32_t>(cells);
+  int32_t** columns[] = {&pool->slot,          &pool->offset,         &pool->length, &pool->segments,
+                         &pool->layer,         &pool->l3Offset,       &pool->prefixLength,
+                         &pool->segmentSize,   &pool->gsoType,        &pool->checksumStart,
+                         &pool->checksumOffset, &pool->peer,          &pool->trafficClass,
+                         &pool->flags,         &pool->state};
+  for (int32_t cell = 0; cell <= kCellState; cell++) *columns[cell] = pool->descriptors + cell;
   pool->accounts = static_cast<int32_t>(accounts);
   return true;
 }

@@ -13,36 +13,59 @@ constexpr int32_t kHeadroom = 128;
 constexpr int32_t kSmallRoom = kSmallSlot - kHeadroom;
 constexpr int32_t kLargeRoom = kLargeSlot - kHeadroom;
 
+// A descriptor is a row of cells, one cache line; a handle is the number of its first cell. Where the columns are in
+// a row stands in src/native/binding.ts as well.
+constexpr int32_t kDescriptorCells = 16;
+enum DescriptorCell : int32_t {
+  kCellSlot,
+  kCellOffset,
+  kCellLength,
+  kCellSegments,
+  kCellLayer,
+  kCellL3Offset,
+  kCellPrefixLength,
+  kCellSegmentSize,
+  kCellGsoType,
+  kCellChecksumStart,
+  kCellChecksumOffset,
+  kCellPeer,
+  kCellTrafficClass,
+  kCellFlags,
+  kCellState,
+};
+
 constexpr uint8_t kChecksumValid = 1;
 constexpr uint8_t kMayFragment = 2;
 
 struct Pool {
-  static constexpr int kArrays = 26;
+  static constexpr int kArrays = 12;
 
   uint8_t* slab = nullptr;
   int32_t smallSlots = 0;
   int32_t largeSlots = 0;
   int32_t stride = 0;
-  int32_t rows = 0;
+  int32_t cells = 0;  // of all descriptors
   int32_t accounts = 0;
   int32_t descriptorStack = 0;  // cells of freeDescriptors after the count
 
+  int32_t* descriptors = nullptr;
+  // Columns by handle, into the descriptors.
   int32_t* slot = nullptr;
   int32_t* offset = nullptr;
   int32_t* length = nullptr;
-  uint8_t* layer = nullptr;
-  uint16_t* l3Offset = nullptr;
-  uint16_t* prefixLength = nullptr;
-  int32_t* segmentSize = nullptr;
   int32_t* segments = nullptr;
-  uint8_t* gsoType = nullptr;
+  int32_t* layer = nullptr;
+  int32_t* l3Offset = nullptr;
+  int32_t* prefixLength = nullptr;
+  int32_t* segmentSize = nullptr;
+  int32_t* gsoType = nullptr;
   int32_t* checksumStart = nullptr;
   int32_t* checksumOffset = nullptr;
   int32_t* peer = nullptr;
-  uint8_t* trafficClass = nullptr;
-  uint8_t* flags = nullptr;
+  int32_t* trafficClass = nullptr;
+  int32_t* flags = nullptr;
+  int32_t* state = nullptr;
   double* arrival = nullptr;
-  uint8_t* state = nullptr;
 
   int32_t* references = nullptr;
   uint8_t* owner = nullptr;
@@ -90,11 +113,36 @@ struct Pool {
     if (valid(handle)) free(handle);
   }
 
+  // What src/engine/pool.ts does one by one. Handles that are not live are passed over (freed) or end the burst.
+  int32_t allocateBurst(int32_t account, int32_t* into, int32_t n);
+  int32_t cloneBurst(const int32_t* from, int32_t n, int32_t* into);
+  int32_t copyBurst(const int32_t* from, int32_t n, int32_t* into);
+  void freeBurst(const int32_t* handles, int32_t n);
+
+  // The count of a free stack, or 0 when JavaScript has left nonsense there.
+  static int32_t stackCount(const int32_t* stack, int32_t capacity) {
+    int32_t count = stack[0];
+    return count > 0 && count <= capacity ? count : 0;
+  }
+
+  // Whether a handle from JavaScript names a row.
+  bool known(int32_t handle) const {
+    return handle >= 0 && handle < cells && handle % kDescriptorCells == 0;
+  }
+  // Whether it names a live row whose slot is one.
+  bool live(int32_t handle) const {
+    if (!known(handle) || state[handle] != 1) return false;
+    int32_t s = slot[handle];
+    return s >= 0 && s < slots() && references[s] >= 1;
+  }
   // Whether a handle from JavaScript names a live row whose bytes (and prefix) lie inside its slot.
   bool valid(int32_t handle) const;
   bool shared(int32_t handle) const { return references[slot[handle]] > 1; }
   uint8_t* bytes(int32_t handle) const { return slab + offset[handle]; }
 };
+
+// Segments 1, checksumStart and peer -1, live; everything else 0.
+constexpr int32_t kFreshDescriptor[kDescriptorCells] = {0, 0, 0, 1, 0, 0, 0, 0, 0, -1, 0, -1, 0, 0, 1, 0};
 
 // Drops one user; frees the structure when it was the last and JavaScript has let go.
 void poolRelease(napi_env env, Pool* pool);

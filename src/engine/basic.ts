@@ -1,6 +1,9 @@
 /** Apps that only move packets: copy them to several places, gather them from several, or end them. */
+import { z } from 'zod';
 import { type App, type AppReport, defineApp, type Ports } from './app.ts';
 import { configError } from './config.ts';
+import type { Link } from './link.ts';
+import { checkOptions } from './options.ts';
 import { Reason } from './reasons.ts';
 
 function noOptions(options: object): object {
@@ -9,22 +12,38 @@ function noOptions(options: object): object {
   return {};
 }
 
-/** Everything from `in` leaves through every output, as descriptors over the same bytes. */
+const teeOptions = z.strictObject({ copies: z.boolean().optional() });
+
+/** Packets moved at a time. */
+const BURST = 256;
+
+/** Everything from `in` leaves through every output: as descriptors over the same bytes, or as copies of them. */
 export class Tee implements App {
   readonly inputs = ['in'];
   readonly superframes = true;
+  readonly #copies: boolean;
+  readonly #packets = new Int32Array(BURST);
+  readonly #more = new Int32Array(BURST);
+
+  constructor(options: { copies?: boolean } = {}) {
+    this.#copies = options.copies ?? false;
+  }
 
   push({ pool, input, output }: Ports): void {
-    const outputs = Object.values(output);
-    const last = outputs.length - 1;
-    for (let n = input.in.waiting; n > 0; n--) {
-      const packet = input.in.take();
-      for (let i = 0; i < last; i++) {
-        const copy = pool.clone(packet);
-        if (copy < 0) pool.countDrops(Reason.NoMemory, pool.segments[packet]);
-        else outputs[i].put(copy);
+    const packets = this.#packets;
+    const more = this.#more;
+    for (let n = input.in.takeBurst(packets, BURST); n > 0; n = input.in.takeBurst(packets, BURST)) {
+      // The last output gets the packets themselves.
+      let last: Link | undefined;
+      for (const name in output) {
+        if (last !== undefined) {
+          const made = this.#copies ? pool.copyBurst(packets, n, more) : pool.cloneBurst(packets, n, more);
+          last.putBurst(more, made);
+          for (let i = made; i < n; i++) pool.countDrops(Reason.NoMemory, pool.segments[packets[i]]);
+        }
+        last = output[name];
       }
-      outputs[last].put(packet);
+      last!.putBurst(packets, n);
     }
   }
 }
@@ -34,7 +53,7 @@ export class Join implements App {
   readonly outputs = ['out'];
   readonly required = ['out'];
   readonly superframes = true;
-  readonly #burst = new Int32Array(256);
+  readonly #burst = new Int32Array(BURST);
   /** Which input goes first: where there is little room, each gets it in its turn. */
   #turn = 0;
 
@@ -43,7 +62,7 @@ export class Join implements App {
     const first = this.#turn;
     for (let i = 0; i < links.length; i++) {
       const place = (first + i) % links.length;
-      const n = links[place].takeBurst(this.#burst, this.#burst.length);
+      const n = links[place].takeBurst(this.#burst, BURST);
       output.out.putBurst(this.#burst, n);
       if (n > 0 && place === first % links.length) this.#turn = (place + 1) % links.length;
     }
@@ -54,31 +73,39 @@ export class Join implements App {
 export class Sink implements App {
   readonly outputs = [];
   readonly superframes = true;
-  #packets = 0;
-  #bytes = 0;
+  readonly #burst = new Int32Array(BURST);
+  /** Packets, bytes. */
+  readonly #counts = new Float64Array(2);
 
   push({ pool, input }: Ports): void {
+    const burst = this.#burst;
+    const { segments, length } = pool;
     for (const name in input) {
       const link = input[name];
-      for (let n = link.count; n > 0; n--) {
-        const packet = link.take();
-        this.#packets += pool.segments[packet];
-        this.#bytes += pool.length[packet];
-        pool.free(packet);
+      for (let n = link.takeBurst(burst, BURST); n > 0; n = link.takeBurst(burst, BURST)) {
+        let packets = 0;
+        let bytes = 0;
+        for (let i = 0; i < n; i++) {
+          packets = (packets + segments[burst[i]]) | 0;
+          bytes = (bytes + length[burst[i]]) | 0;
+        }
+        this.#counts[0] += packets;
+        this.#counts[1] += bytes;
+        pool.freeBurst(burst, n);
       }
     }
   }
 
   report(): AppReport {
-    return { packets: this.#packets, bytes: this.#bytes };
+    return { packets: this.#counts[0], bytes: this.#counts[1] };
   }
 }
 
 export const tee = defineApp({
   module: import.meta.url,
   export: 'tee',
-  check: noOptions,
-  create: () => new Tee(),
+  check: (options: { copies?: boolean }) => checkOptions(teeOptions, options ?? {}),
+  create: (options) => new Tee(options),
 });
 export const join = defineApp({
   module: import.meta.url,

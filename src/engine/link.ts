@@ -29,11 +29,8 @@ export class Link {
   /** A link that closes a loop exerts no back-pressure, or a full loop would stand still for ever. */
   feedback = false;
 
-  /** Since the link was made: wire packets (a superframe counts its segments) and their bytes. */
-  packets = 0;
-  bytes = 0;
-  /** Wire packets that found the ring full. */
-  dropped = 0;
+  /** Packets, bytes, dropped: cells, for a double in a field of its own may be a new object with every sum. */
+  readonly #counts = new Float64Array(3);
   /** Set while a capture wants to see this link. */
   witness: LinkWitness | null = null;
 
@@ -56,6 +53,21 @@ export class Link {
     this.#overflow = overflow;
     if ((capacity & this.#mask) !== 0)
       throw new RangeError(`a link's capacity is a power of two, not ${capacity}`);
+  }
+
+  /** Wire packets since the link was made; a superframe counts its segments. */
+  get packets(): number {
+    return this.#counts[0];
+  }
+
+  /** Bytes of those packets. */
+  get bytes(): number {
+    return this.#counts[1];
+  }
+
+  /** Wire packets that found the ring full. */
+  get dropped(): number {
+    return this.#counts[2];
   }
 
   get capacity(): number {
@@ -87,13 +99,13 @@ export class Link {
     const pool = this.#pool;
     const segments = pool.segments[handle];
     if (((this.#tail - this.#head) | 0) === this.#ring.length) {
-      this.dropped += segments;
+      this.#counts[2] += segments;
       pool.drop(handle, this.#overflow);
       return;
     }
-    if (DEBUG) pool.enterLink(handle);
-    this.packets += segments;
-    this.bytes += pool.length[handle];
+    if (DEBUG) pool.ledger!.enterLink(handle, pool.actor);
+    this.#counts[0] += segments;
+    this.#counts[1] += pool.length[handle];
     if (this.witness !== null) this.witness(handle);
     this.#ring[this.#tail & this.#mask] = handle;
     this.#tail = (this.#tail + 1) | 0;
@@ -103,7 +115,7 @@ export class Link {
   take(): number {
     const handle = this.#ring[this.#head & this.#mask];
     this.#head = (this.#head + 1) | 0;
-    if (DEBUG) this.#pool.leaveLink(handle);
+    if (DEBUG) this.#pool.ledger!.leaveLink(handle, this.#pool.actor);
     return handle;
   }
 
@@ -112,24 +124,26 @@ export class Link {
     const pool = this.#pool;
     const ring = this.#ring;
     const mask = this.#mask;
+    const room = ring.length - ((this.#tail - this.#head) | 0);
+    const fits = Math.min(n, room);
+    if (DEBUG) for (let i = 0; i < fits; i++) pool.ledger!.enterLink(handles[i], pool.actor);
+    if (this.witness !== null) for (let i = 0; i < fits; i++) this.witness(handles[i]);
+    const { segments, length } = pool;
     let tail = this.#tail;
-    const fits = Math.min(n, ring.length - ((tail - this.#head) | 0));
     let packets = 0;
     let bytes = 0;
     for (let i = 0; i < fits; i++) {
       const handle = handles[i];
-      if (DEBUG) pool.enterLink(handle);
-      if (this.witness !== null) this.witness(handle);
-      packets += pool.segments[handle];
-      bytes += pool.length[handle];
+      packets = (packets + segments[handle]) | 0;
+      bytes = (bytes + length[handle]) | 0;
       ring[tail & mask] = handle;
       tail = (tail + 1) | 0;
     }
     this.#tail = tail;
-    this.packets += packets;
-    this.bytes += bytes;
+    this.#counts[0] += packets;
+    this.#counts[1] += bytes;
     for (let i = fits; i < n; i++) {
-      this.dropped += pool.segments[handles[i]];
+      this.#counts[2] += segments[handles[i]];
       pool.drop(handles[i], this.#overflow);
     }
   }
@@ -153,13 +167,19 @@ export class Link {
 
   /** Takes `n` handles that `peekBurst` showed; they are in the caller's hands. */
   skip(n: number): void {
-    if (DEBUG) for (let i = 0; i < n; i++) this.#pool.leaveLink(this.#ring[(this.#head + i) & this.#mask]);
+    if (DEBUG) {
+      const { ledger, actor } = this.#pool;
+      for (let i = 0; i < n; i++) ledger!.leaveLink(this.#ring[(this.#head + i) & this.#mask], actor);
+    }
     this.#head = (this.#head + n) | 0;
   }
 
   /** Takes `n` handles that `peekBurst` showed and native code has sent and freed since. */
   forget(n: number): void {
-    if (DEBUG) for (let i = 0; i < n; i++) this.#pool.forgotten(this.#ring[(this.#head + i) & this.#mask]);
+    if (DEBUG) {
+      const { ledger, actor } = this.#pool;
+      for (let i = 0; i < n; i++) ledger!.forgotten(this.#ring[(this.#head + i) & this.#mask], actor);
+    }
     this.#head = (this.#head + n) | 0;
   }
 

@@ -8,7 +8,8 @@ import { COMMON_ACCOUNT, LARGE_SLOT, SMALL_SLOT } from '../native/binding.ts';
 import type { App } from './app.ts';
 import type { LinkConfig } from './config.ts';
 import { successors } from './order.ts';
-import { MAX_ACCOUNTS, type Pool, type PoolSize } from './pool.ts';
+import type { Pool } from './pool.ts';
+import { MAX_ACCOUNTS, type PoolSize } from './pool-memory.ts';
 
 /** Packets that one source may have on links and in bursts. Twice a link's ring, so that a full link is not yet the end. */
 const ON_THE_WAY = { small: 2048, large: 32 };

@@ -12,7 +12,8 @@ import type { Link } from './link.ts';
 import { applyQuotas, poolFor, type Quota } from './memory-plan.ts';
 import { AppNode } from './node.ts';
 import { configuredLinks, isCutter, type Plan, planChange } from './plan.ts';
-import { MAX_ACCOUNTS, MAX_ACTORS, Pool } from './pool.ts';
+import { MAX_ACTORS, Pool } from './pool.ts';
+import { MAX_ACCOUNTS } from './pool-memory.ts';
 import { MAX_REASONS, Reason, reasonName } from './reasons.ts';
 import type { NetworkReport } from './report.ts';
 import type { Driven, Driver, Runtime } from './runtime.ts';
@@ -133,6 +134,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
 
   async #commit(draft: Map<string, App | AppSpec>, links: LinkConfig[], edits: number): Promise<void> {
     if (this.#closed) throw new TunconnectorError('ERR_CLOSED', 'the network is closed');
+    this.pool.accelerate();
     try {
       await this.#apply(draft, links);
     } catch (error) {
@@ -383,10 +385,11 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     const all = [...this.#nodes.values(), ...this.#lingering];
     const names = new Map(all.map((n) => [n.actor, n.name]));
     for (const node of all) await this.#closeNode(node);
+    this.pool.retire();
     this.#nodes = new Map();
     this.#lingering = [];
     if (DEBUG && this.#failure === undefined && this.pool.live > 0) {
-      const leaks = this.pool.leaks();
+      const leaks = this.pool.ledger!.leaks();
       const by = [...new Set(leaks.map((l) => names.get(l.actor) ?? 'nobody'))].join(', ');
       throw new TunconnectorError(
         'ERR_HANDLE',

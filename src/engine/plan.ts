@@ -7,7 +7,7 @@ import { type App, type AppSpec, factoryOf, isSpec, type Layer } from './app.ts'
 import { checkLinks, configError, inferLayers, type LinkConfig, sameJson } from './config.ts';
 import { checkFits, type Quota, quotas } from './memory-plan.ts';
 import type { AppNode } from './node.ts';
-import type { PoolSize } from './pool.ts';
+import type { PoolSize } from './pool-memory.ts';
 import { Segmenter } from './segmenter.ts';
 
 export interface Plan {

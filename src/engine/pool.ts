@@ -6,64 +6,26 @@
  * paid for by an *account*: each source of packets has one with a quota, so that no source can starve another
  * whatever queues up downstream of it.
  */
-import { TunconnectorError } from '../errors.ts';
-import { COMMON_ACCOUNT, HEADROOM, LARGE_SLOT, type PoolMemory, SMALL_SLOT } from '../native/binding.ts';
+import { COMMON_ACCOUNT, HEADROOM, LARGE_SLOT, type Native, SMALL_SLOT } from '../native/binding.ts';
 import { AddressBook } from './address-book.ts';
 import { DEBUG } from './debug.ts';
+import { Ledger } from './ledger.ts';
+import { addonOrNull, releasePool, retainPool } from './native-pool.ts';
+import { type PoolSize, SharedPoolMemory } from './pool-memory.ts';
 import { MAX_REASONS } from './reasons.ts';
 
-export const MAX_ACCOUNTS = 256;
 /** How many apps a network can have; each has a row of drop counters. */
 export const MAX_ACTORS = 4096;
 /** A freed row of a debug pool comes back only after the others of its generation ring. */
 const DEBUG_GENERATIONS = 4;
 
-/** Where a handle is, in debug pools. */
-const Place = { Free: 0, App: 1, Link: 2 } as const;
-
-export interface PoolSize {
-  smallSlots: number;
-  largeSlots: number;
-}
+/** A native call costs as much as a few packets in JavaScript: shorter bursts stay here. */
+const NATIVE_FROM = 8;
 
 /** Sees packets on their way out of the world, for captures. `reason` is a number of `reasons.ts`. */
 export type DropWitness = (handle: number, reason: number, actor: number) => void;
 
-export class Pool implements PoolMemory {
-  readonly slab: Uint8Array;
-  readonly smallSlots: number;
-  readonly largeSlots: number;
-  readonly stride: number;
-
-  readonly slot: Int32Array;
-  readonly offset: Int32Array;
-  readonly length: Int32Array;
-  readonly layer: Uint8Array;
-  readonly l3Offset: Uint16Array;
-  readonly prefixLength: Uint16Array;
-  readonly segmentSize: Int32Array;
-  readonly segments: Int32Array;
-  readonly gsoType: Uint8Array;
-  readonly checksumStart: Int32Array;
-  readonly checksumOffset: Int32Array;
-  readonly peer: Int32Array;
-  readonly trafficClass: Uint8Array;
-  readonly flags: Uint8Array;
-  readonly arrival: Float64Array;
-  readonly state: Uint8Array;
-
-  readonly references: Int32Array;
-  readonly owner: Uint8Array;
-
-  readonly freeDescriptors: Int32Array;
-  readonly freeSmall: Int32Array;
-  readonly freeLarge: Int32Array;
-
-  readonly usedSmall = shared(Int32Array, MAX_ACCOUNTS);
-  readonly quotaSmall = shared(Int32Array, MAX_ACCOUNTS);
-  readonly usedLarge = shared(Int32Array, MAX_ACCOUNTS);
-  readonly quotaLarge = shared(Int32Array, MAX_ACCOUNTS);
-
+export class Pool extends SharedPoolMemory {
   /** What the `peer` column's numbers mean. */
   readonly addresses: AddressBook;
 
@@ -74,49 +36,34 @@ export class Pool implements PoolMemory {
   /** Set while a capture wants to see drops. */
   witness: DropWitness | null = null;
 
-  /** Debug pools: where each handle is, and which app touched it last. */
-  readonly #place: Uint8Array;
-  readonly #actorOf: Uint16Array;
+  /** Debug pools: where each handle is. Production never asks it. */
+  readonly ledger: Ledger | null;
+  /** Does whole bursts, once `accelerate` was called where there is an addon. */
+  #native: Native | null = null;
+  #id = -1;
 
   constructor(size: PoolSize) {
-    const slots = size.smallSlots + size.largeSlots;
-    // Clones need descriptors of their own: as many again as there are slots.
-    const descriptors = slots * 2;
-    const rows = DEBUG ? descriptors * DEBUG_GENERATIONS : descriptors;
-    this.smallSlots = size.smallSlots;
-    this.largeSlots = size.largeSlots;
-    this.stride = DEBUG ? descriptors : 0;
-    const bytes = size.smallSlots * SMALL_SLOT + size.largeSlots * LARGE_SLOT;
-    if (bytes > 0x7fffffff) {
-      throw new TunconnectorError('ERR_LIMIT', `a pool of ${bytes} bytes is over the limit of 2^31 - 1`);
-    }
-    this.slab = shared(Uint8Array, bytes);
-    this.slot = shared(Int32Array, rows);
-    this.offset = shared(Int32Array, rows);
-    this.length = shared(Int32Array, rows);
-    this.layer = shared(Uint8Array, rows);
-    this.l3Offset = shared(Uint16Array, rows);
-    this.prefixLength = shared(Uint16Array, rows);
-    this.segmentSize = shared(Int32Array, rows);
-    this.segments = shared(Int32Array, rows);
-    this.gsoType = shared(Uint8Array, rows);
-    this.checksumStart = shared(Int32Array, rows);
-    this.checksumOffset = shared(Int32Array, rows);
-    this.peer = shared(Int32Array, rows);
-    this.trafficClass = shared(Uint8Array, rows);
-    this.flags = shared(Uint8Array, rows);
-    this.arrival = shared(Float64Array, rows);
-    this.state = shared(Uint8Array, rows);
-    this.references = shared(Int32Array, slots);
-    this.owner = shared(Uint8Array, slots);
-    this.freeDescriptors = stack(descriptors, 0);
-    this.freeSmall = stack(size.smallSlots, 0);
-    this.freeLarge = stack(size.largeSlots, size.smallSlots);
-    this.addresses = new AddressBook(slots);
-    this.#place = new Uint8Array(DEBUG ? rows : 0);
-    this.#actorOf = new Uint16Array(DEBUG ? rows : 0);
-    this.quotaSmall[COMMON_ACCOUNT] = size.smallSlots;
-    this.quotaLarge[COMMON_ACCOUNT] = size.largeSlots;
+    super(size, DEBUG ? DEBUG_GENERATIONS : 1);
+    this.addresses = new AddressBook(size.smallSlots + size.largeSlots);
+    this.ledger = DEBUG ? new Ledger(this) : null;
+  }
+
+  /**
+   * From now on native code does the bursts, if there is an addon. Debug pools check every packet on its own and do
+   * without. `retire` undoes it.
+   */
+  accelerate(): void {
+    if (DEBUG || this.#native !== null) return;
+    const addon = addonOrNull();
+    if (addon === null) return;
+    this.#id = retainPool(this);
+    this.#native = addon;
+  }
+
+  retire(): void {
+    if (this.#native === null) return;
+    this.#native = null;
+    releasePool(this);
   }
 
   /** Descriptors that are not in use. */
@@ -184,13 +131,13 @@ export class Pool implements PoolMemory {
     this.flags[handle] = 0;
     this.arrival[handle] = 0;
     this.state[handle] = 1;
-    if (DEBUG) this.#settle(handle, Place.App);
+    if (DEBUG) this.ledger!.enter(handle, this.actor);
     return handle;
   }
 
   /** Ends a packet. Its slot is free again when no other descriptor shares it. */
   free(handle: number): void {
-    if (DEBUG) this.#leave(handle, 'freed');
+    if (DEBUG) this.ledger!.leave(handle, this.actor);
     const slot = this.slot[handle];
     if (--this.references[slot] === 0) {
       if (slot < this.smallSlots) {
@@ -202,16 +149,62 @@ export class Pool implements PoolMemory {
       }
     }
     this.state[handle] = 0;
-    const next = this.stride === 0 ? handle : (handle + this.stride) % this.state.length;
+    const next = this.stride === 0 ? handle : (handle + this.stride) % this.descriptors.length;
     this.freeDescriptors[++this.freeDescriptors[0]] = next;
   }
 
   /** Ends a packet and counts why, for the app that runs now. A superframe counts all its segments. */
   drop(handle: number, reason: number): void {
-    if (DEBUG) this.check(handle, 'dropped');
+    if (DEBUG) this.ledger!.check(handle, 'dropped');
     this.drops[this.actor * MAX_REASONS + reason] += this.segments[handle];
     if (this.witness !== null) this.witness(handle, reason, this.actor);
     this.free(handle);
+  }
+
+  // ── Bursts: the same for many packets, in one native call that costs about as much as three packets one by one.
+
+  /** Fresh packets in small slots, up to `n`, into `into`; returns how many there were. */
+  allocBurst(account: number, into: Int32Array, n: number): number {
+    if (this.#native !== null && n >= NATIVE_FROM) return this.#native.poolAlloc(this.#id, account, into, n);
+    for (let i = 0; i < n; i++) {
+      const handle = this.alloc(account);
+      if (handle < 0) return i;
+      into[i] = handle;
+    }
+    return n;
+  }
+
+  /** A clone of each of `from[0..n)`, from the first on, into `into`; returns for how many there was one. */
+  cloneBurst(from: Int32Array, n: number, into: Int32Array): number {
+    if (this.#native !== null && n >= NATIVE_FROM) return this.#native.poolClone(this.#id, from, n, into);
+    for (let i = 0; i < n; i++) {
+      const copy = this.clone(from[i]);
+      if (copy < 0) return i;
+      into[i] = copy;
+    }
+    return n;
+  }
+
+  /** The same with bytes of their own, that may be written to. */
+  copyBurst(from: Int32Array, n: number, into: Int32Array): number {
+    if (this.#native !== null && n >= NATIVE_FROM) return this.#native.poolCopy(this.#id, from, n, into);
+    for (let i = 0; i < n; i++) {
+      const copy = this.copy(from[i]);
+      if (copy < 0) return i;
+      into[i] = copy;
+    }
+    return n;
+  }
+
+  /** Ends `handles[0..n)`. */
+  freeBurst(handles: Int32Array, n: number): void {
+    if (this.#native !== null && n >= NATIVE_FROM) this.#native.poolFree(this.#id, handles, n);
+    else for (let i = 0; i < n; i++) this.free(handles[i]);
+  }
+
+  /** Ends `handles[from..n)` and counts why. */
+  dropBurst(handles: Int32Array, from: number, n: number, reason: number): void {
+    for (let i = from; i < n; i++) this.drop(handles[i], reason);
   }
 
   /** Counts packets that were lost before they had a handle. */
@@ -221,7 +214,7 @@ export class Pool implements PoolMemory {
 
   /** A second descriptor over the same bytes; -1 when there is none. Neither may be written to until `own`. */
   clone(handle: number): number {
-    if (DEBUG) this.check(handle, 'cloned');
+    if (DEBUG) this.ledger!.check(handle, 'cloned');
     const free = this.freeDescriptors;
     const n = free[0];
     if (n === 0) return -1;
@@ -232,8 +225,16 @@ export class Pool implements PoolMemory {
     this.slot[copy] = this.slot[handle];
     this.offset[copy] = this.offset[handle];
     this.state[copy] = 1;
-    if (DEBUG) this.#settle(copy, Place.App);
+    if (DEBUG) this.ledger!.enter(copy, this.actor);
     return copy;
+  }
+
+  /** A second packet with bytes of its own; -1 when there is no memory. */
+  copy(handle: number): number {
+    const copy = this.clone(handle);
+    if (copy < 0 || this.own(copy)) return copy;
+    this.free(copy);
+    return -1;
   }
 
   #copyColumns(from: number, to: number): void {
@@ -257,7 +258,7 @@ export class Pool implements PoolMemory {
    * Returns false, with nothing changed, when there is no memory for the copy.
    */
   own(handle: number): boolean {
-    if (DEBUG) this.check(handle, 'written to');
+    if (DEBUG) this.ledger!.check(handle, 'written to');
     const slot = this.slot[handle];
     if (this.references[slot] === 1) return true;
     const prefix = this.prefixLength[handle];
@@ -319,94 +320,9 @@ export class Pool implements PoolMemory {
 
   /** The packet's bytes as a copy of their own. For logs, tests and people. */
   copyOut(handle: number): Uint8Array {
-    if (DEBUG) this.check(handle, 'read');
+    if (DEBUG) this.ledger!.check(handle, 'read');
     const copy = new Uint8Array(this.length[handle]);
     copy.set(this.slab.subarray(this.offset[handle], this.offset[handle] + copy.length));
     return copy;
   }
-
-  // ── What debug builds check. Production never calls these.
-
-  /** Throws ERR_HANDLE unless the handle names a live packet. */
-  check(handle: number, doing: string): void {
-    if (handle >= 0 && handle < this.state.length && this.state[handle] === 1) return;
-    const last = handle >= 0 && handle < this.#actorOf.length ? this.#actorOf[handle] : 0;
-    throw new TunconnectorError(
-      'ERR_HANDLE',
-      `packet ${handle} is ${doing} but not live (last app: ${last})`,
-    );
-  }
-
-  /** A handle goes from an app's hands to a link. */
-  enterLink(handle: number): void {
-    this.check(handle, 'put on a link');
-    if (this.#place[handle] === Place.Link) {
-      throw new TunconnectorError(
-        'ERR_HANDLE',
-        `packet ${handle} is put on a second link (app ${this.actor})`,
-      );
-    }
-    this.#settle(handle, Place.Link);
-  }
-
-  leaveLink(handle: number): void {
-    this.check(handle, 'taken from a link');
-    this.#settle(handle, Place.App);
-  }
-
-  /** Native code has freed a handle that was on a link. */
-  forgotten(handle: number): void {
-    if (this.state[handle] !== 0) {
-      throw new TunconnectorError(
-        'ERR_HANDLE',
-        `packet ${handle} was forgotten but never freed (app ${this.actor})`,
-      );
-    }
-    this.#settle(handle, Place.Free);
-  }
-
-  #settle(handle: number, place: number): void {
-    this.#place[handle] = place;
-    this.#actorOf[handle] = this.actor;
-  }
-
-  #leave(handle: number, doing: string): void {
-    this.check(handle, doing);
-    if (this.#place[handle] === Place.Link) {
-      throw new TunconnectorError(
-        'ERR_HANDLE',
-        `packet ${handle} is ${doing} while it is on a link (app ${this.actor})`,
-      );
-    }
-    this.#settle(handle, Place.Free);
-    // Whoever reads a column of a stale handle gets nonsense at once instead of plausible bytes later.
-    this.length[handle] = -1;
-  }
-
-  /** Handles that are alive, with the app that touched them last. Debug pools only. */
-  leaks(): { handle: number; actor: number }[] {
-    const found: { handle: number; actor: number }[] = [];
-    for (let h = 0; h < this.state.length; h++) {
-      if (this.state[h] === 1) found.push({ handle: h, actor: this.#actorOf[h] ?? 0 });
-    }
-    return found;
-  }
-}
-
-interface CellType<T> {
-  new (memory: SharedArrayBuffer): T;
-  readonly BYTES_PER_ELEMENT: number;
-}
-
-/** Columns are shared memory, so that packets can cross threads; measured as fast as private memory. */
-function shared<T>(type: CellType<T>, length: number): T {
-  return new type(new SharedArrayBuffer(length * type.BYTES_PER_ELEMENT));
-}
-
-/** A full stack of `count` numbers from `first` on, the lowest on top. Element 0 is the count. */
-function stack(count: number, first: number): Int32Array {
-  const cells = shared(Int32Array, count + 1);
-  cells[0] = count;
-  for (let i = 0; i < count; i++) cells[i + 1] = first + count - 1 - i;
-  return cells;
 }

@@ -18,28 +18,31 @@ export interface PoolMemory {
   largeSlots: number;
   /**
    * Distance between two generations of one descriptor, or 0. In debug builds a descriptor that is freed comes
-   * back as `(handle + stride) % state.length`, so that a stale handle names a row that is not live.
+   * back as `(handle + stride) % descriptors.length`, so that a stale handle names a row that is not live.
    */
   stride: number;
 
-  // Columns by handle.
+  /** Rows of `DESCRIPTOR_CELLS`; a handle is the number of a row's first cell. */
+  descriptors: Int32Array;
+
+  // Columns by handle: views of `descriptors` from the column's `DescriptorCell` on.
   slot: Int32Array;
   /** Absolute position of the first byte in `slab`. */
   offset: Int32Array;
   /** Bytes from `offset` on. A superframe's whole length. */
   length: Int32Array;
-  /** 0 datagram payload, 2 Ethernet frame, 3 IP packet. */
-  layer: Uint8Array;
-  /** Where the IP header starts, relative to `offset`; 0 on layer 3. */
-  l3Offset: Uint16Array;
-  /** Length of a constant prefix in front of every segment (NSH); 0 without. Lies directly before `offset`. */
-  prefixLength: Uint16Array;
-  /** Payload bytes per segment (TCP MSS or UDP datagram payload); 0 for a wire packet. */
-  segmentSize: Int32Array;
   /** Wire packets this handle stands for, at least 1. */
   segments: Int32Array;
+  /** 0 datagram payload, 2 Ethernet frame, 3 IP packet. */
+  layer: Int32Array;
+  /** Where the IP header starts, relative to `offset`; 0 on layer 3. */
+  l3Offset: Int32Array;
+  /** Length of a constant prefix in front of every segment (NSH); 0 without. Lies directly before `offset`. */
+  prefixLength: Int32Array;
+  /** Payload bytes per segment (TCP MSS or UDP datagram payload); 0 for a wire packet. */
+  segmentSize: Int32Array;
   /** virtio_net_hdr gso_type: 0 none, 1 TCPv4, 4 TCPv6, 5 UDP (USO); bit 0x80 = ECN. */
-  gsoType: Uint8Array;
+  gsoType: Int32Array;
   /** Relative to `offset`; -1 when the checksum is complete. */
   checksumStart: Int32Array;
   /** Relative to `checksumStart`. */
@@ -47,13 +50,13 @@ export interface PoolMemory {
   /** Index in the UDP port's address table; -1 without. */
   peer: Int32Array;
   /** The outer header's DS field (DSCP and ECN) as received, or to send with. */
-  trafficClass: Uint8Array;
+  trafficClass: Int32Array;
   /** Bits of `PacketFlag`. */
-  flags: Uint8Array;
-  /** Nanoseconds since the runtime's start. */
-  arrival: Float64Array;
+  flags: Int32Array;
   /** 0 free, 1 live. */
-  state: Uint8Array;
+  state: Int32Array;
+  /** Nanoseconds since the runtime's start. By handle too, in memory of its own. */
+  arrival: Float64Array;
 
   // Columns by slot.
   references: Int32Array;
@@ -71,6 +74,27 @@ export interface PoolMemory {
   usedLarge: Int32Array;
   quotaLarge: Int32Array;
 }
+
+/** Cells of 32 bits in a descriptor: 64 bytes, a cache line. */
+export const DESCRIPTOR_CELLS = 16;
+/** Where in its row a column is. `native/pool.h` has the same numbers; the last cell is free. */
+export const DescriptorCell = {
+  slot: 0,
+  offset: 1,
+  length: 2,
+  segments: 3,
+  layer: 4,
+  l3Offset: 5,
+  prefixLength: 6,
+  segmentSize: 7,
+  gsoType: 8,
+  checksumStart: 9,
+  checksumOffset: 10,
+  peer: 11,
+  trafficClass: 12,
+  flags: 13,
+  state: 14,
+} as const;
 
 export const SMALL_SLOT = 2048;
 export const LARGE_SLOT = 68 * 1024;
@@ -230,6 +254,15 @@ export interface Native {
   /** Keeps the arrays alive until `poolDetach`. */
   poolAttach(memory: PoolMemory): number;
   poolDetach(pool: number): void;
+
+  // ── bursts of packets: what `Pool` does one by one. Handles that are not live are passed over.
+  /** Fresh packets in small slots into `into[0..n)`; returns how many there were. */
+  poolAlloc(pool: number, account: number, into: Int32Array, n: number): number;
+  /** A clone of each of `from[0..n)` into `into`; returns how many there were. */
+  poolClone(pool: number, from: Int32Array, n: number, into: Int32Array): number;
+  /** A copy of each, with bytes of its own, paid by the account of the original. */
+  poolCopy(pool: number, from: Int32Array, n: number, into: Int32Array): number;
+  poolFree(pool: number, handles: Int32Array, n: number): void;
 
   // ── devices (set-up: they throw)
   tunOpen(options: TunOptions): TunHandle;

@@ -145,7 +145,7 @@ describe('a debug pool', () => {
     const pool = small();
     pool.actor = 7;
     const packet = pool.alloc(0);
-    expect(pool.leaks()).toEqual([{ handle: packet, actor: 7 }]);
+    expect(pool.ledger!.leaks()).toEqual([{ handle: packet, actor: 7 }]);
   });
 });
 

@@ -258,7 +258,7 @@ describe('stacks and quotas that lie', () => {
         for (let i = 0; i < 4; i++) {
           for (const handle of end.receive(3)) {
             expect(handle).toBeGreaterThanOrEqual(0);
-            expect(handle).toBeLessThan(pool.memory.state.length);
+            expect(handle).toBeLessThan(pool.memory.descriptors.length);
           }
         }
         for (const item of open.splice(0)) item.close();

@@ -44,8 +44,11 @@ describe('pool memory', () => {
     const refused = (change: Partial<Record<keyof PoolMemory, unknown>>) => () =>
       native().poolAttach({ ...good, ...change } as PoolMemory);
     expect(refused({ slab: new Uint8Array(10) })).toThrow(/slab has 10 cells/);
-    expect(refused({ offset: new Int32Array(3) })).toThrow(/offset has 3 cells/);
-    expect(refused({ length: new Float64Array(34) })).toThrow(/length must be Int32Array/);
+    expect(refused({ descriptors: new Int32Array(3) })).toThrow(/descriptors has 3 cells/);
+    expect(refused({ descriptors: new Int32Array(40) })).toThrow(/rows of 16 cells/);
+    expect(refused({ descriptors: new Float64Array(34) })).toThrow(/descriptors must be Int32Array/);
+    expect(refused({ arrival: new Float64Array(34) })).toThrow(/arrival has 34 cells/);
+    expect(refused({ stride: 17 })).toThrow(/whole descriptors/);
     expect(refused({ references: new Int32Array(2) })).toThrow(/references/);
     expect(refused({ freeSmall: new Int32Array(4) })).toThrow(/freeSmall/);
     expect(refused({ quotaLarge: undefined })).toThrow(/quotaLarge must be Int32Array/);
@@ -58,8 +61,8 @@ describe('pool memory', () => {
     const pool = new TestPool();
     const { a, b } = pair(pool);
     const m = pool.memory;
-    for (const column of [m.l3Offset, m.prefixLength, m.segmentSize, m.gsoType, m.flags, m.checksumStart])
-      column.fill(7);
+    m.descriptors.fill(7);
+    m.arrival.fill(7);
     const sent = a.to(0, pattern(10, 1));
     a.send([sent]);
     const [handle = -1] = b.receive();

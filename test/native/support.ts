@@ -10,6 +10,8 @@ import type {
 } from '../../src/native/binding.ts';
 import {
   type AddressTable,
+  DESCRIPTOR_CELLS,
+  DescriptorCell,
   HEADROOM,
   LARGE_SLOT,
   PORT_COUNTERS,
@@ -41,41 +43,33 @@ export class TestPool {
   constructor(options: MemoryOptions = {}) {
     const { smallSlots = 512, largeSlots = 8, generations = false, unshared = false } = options;
     const slots = smallSlots + largeSlots;
-    const descriptors = slots * 2;
-    const rows = generations ? descriptors * GENERATIONS : descriptors;
+    const handles = slots * 2;
+    const stride = handles * DESCRIPTOR_CELLS;
+    const cells = generations ? stride * GENERATIONS : stride;
     const buffer = (bytes: number) => (unshared ? new ArrayBuffer(bytes) : new SharedArrayBuffer(bytes));
     const bytes = (n: number) => new Uint8Array(buffer(n));
     const ints = (n: number) => new Int32Array(buffer(n * 4));
-    const stack = (count: number, first: number) => {
-      const cells = ints(count + 1);
-      cells[0] = count;
-      for (let i = 0; i < count; i++) cells[i + 1] = first + count - 1 - i;
-      return cells;
+    const stack = (count: number, first: number, step = 1) => {
+      const numbers = ints(count + 1);
+      numbers[0] = count;
+      for (let i = 0; i < count; i++) numbers[i + 1] = first + (count - 1 - i) * step;
+      return numbers;
     };
+    const descriptors = ints(cells);
+    const columns = Object.fromEntries(
+      Object.entries(DescriptorCell).map(([name, cell]) => [name, descriptors.subarray(cell)]),
+    ) as Record<keyof typeof DescriptorCell, Int32Array>;
     this.memory = {
       slab: bytes(smallSlots * SMALL_SLOT + largeSlots * LARGE_SLOT),
       smallSlots,
       largeSlots,
-      stride: generations ? descriptors : 0,
-      slot: ints(rows),
-      offset: ints(rows),
-      length: ints(rows),
-      layer: bytes(rows),
-      l3Offset: new Uint16Array(buffer(rows * 2)),
-      prefixLength: new Uint16Array(buffer(rows * 2)),
-      segmentSize: ints(rows),
-      segments: ints(rows),
-      gsoType: bytes(rows),
-      checksumStart: ints(rows),
-      checksumOffset: ints(rows),
-      peer: ints(rows),
-      trafficClass: bytes(rows),
-      flags: bytes(rows),
-      arrival: new Float64Array(buffer(rows * 8)),
-      state: bytes(rows),
+      stride: generations ? stride : 0,
+      descriptors,
+      ...columns,
+      arrival: new Float64Array(buffer(cells * 8)),
       references: ints(slots),
       owner: bytes(slots),
-      freeDescriptors: stack(descriptors, 0),
+      freeDescriptors: stack(handles, 0, DESCRIPTOR_CELLS),
       freeSmall: stack(smallSlots, 0),
       freeLarge: stack(largeSlots, smallSlots),
       usedSmall: ints(4),
@@ -137,11 +131,8 @@ export class TestPool {
   clone(handle: number): number {
     const m = this.memory;
     const copy = m.freeDescriptors[m.freeDescriptors[0]--];
-    for (const column of Object.values(m)) {
-      if (ArrayBuffer.isView(column) && (column as Uint8Array).length === m.state.length) {
-        (column as Uint8Array)[copy] = (column as Uint8Array)[handle];
-      }
-    }
+    m.descriptors.copyWithin(copy, handle, handle + DESCRIPTOR_CELLS);
+    m.arrival[copy] = m.arrival[handle];
     m.references[m.slot[handle]]++;
     return copy;
   }
@@ -152,7 +143,7 @@ export class TestPool {
     const slot = m.slot[handle];
     const small = slot < m.smallSlots;
     m.state[handle] = 0;
-    m.freeDescriptors[++m.freeDescriptors[0]] = (handle + m.stride) % m.state.length;
+    m.freeDescriptors[++m.freeDescriptors[0]] = (handle + m.stride) % m.descriptors.length;
     if (--m.references[slot] > 0) return;
     (small ? m.usedSmall : m.usedLarge)[m.owner[slot]]--;
     const free = small ? m.freeSmall : m.freeLarge;

@@ -1,0 +1,254 @@
+// Bursts of packets made, cloned, copied and freed in one call. What src/engine/pool.ts does packet by packet, with
+// the tops of the free stacks in registers: a clone is one cache line read and one written.
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "arguments.h"
+#include "pool.h"
+
+namespace {
+
+constexpr int32_t kCommonAccount = 0;
+
+int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+
+// Copies `size` bytes that lie in slots of their own, in whole blocks where both slots go on for long enough:
+// half the time of memcpy for the 60 bytes of a small packet.
+void copyBytes(uint8_t* to, const uint8_t* from, int32_t size, int64_t slack) {
+  constexpr int32_t kBlock = 64;
+  if (size > 8 * kBlock || slack < kBlock) {
+    memcpy(to, from, static_cast<size_t>(size));
+    return;
+  }
+  for (int32_t at = 0; at < size; at += kBlock) memcpy(to + at, from + at, kBlock);
+}
+
+// The columns that a burst works on, in registers: through the pool every store into a column could have changed the
+// pointers themselves, and they would be read again for each packet.
+struct Rows {
+  explicit Rows(const Pool* pool)
+      : rows(pool->descriptors),
+        cells(pool->cells),
+        references(pool->references),
+        slots(pool->slots()),
+        arrival(pool->arrival) {}
+
+  int32_t* const rows;
+  const int32_t cells;
+  int32_t* const references;
+  const int32_t slots;
+  double* const arrival;
+
+  bool known(int32_t handle) const {
+    return handle >= 0 && handle < cells && handle % kDescriptorCells == 0;
+  }
+  // Whether it is live, on a slot that is.
+  bool live(int32_t handle) const {
+    if (!known(handle) || rows[handle + kCellState] != 1) return false;
+    int32_t s = rows[handle + kCellSlot];
+    return s >= 0 && s < slots && references[s] >= 1;
+  }
+  void copy(int32_t from, int32_t to) const {
+    int32_t row[kDescriptorCells];
+    memcpy(row, rows + from, sizeof row);
+    memcpy(rows + to, row, sizeof row);
+    // Its cache line is left clean where nobody keeps arrival times.
+    if (arrival[to] != arrival[from]) arrival[to] = arrival[from];
+  }
+};
+
+}  // namespace
+
+int32_t Pool::allocateBurst(int32_t account, int32_t* into, int32_t n) {
+  n = smaller(n, roomSmall(account));
+  const Rows all(this);
+  const int32_t* const descriptorsFree = freeDescriptors;
+  const int32_t* const slotsFree = freeSmall;
+  uint8_t* const owners = owner;
+  const int32_t small = smallSlots;
+  int32_t top = stackCount(freeDescriptors, descriptorStack);
+  int32_t topSmall = stackCount(freeSmall, smallSlots);
+  int32_t made = 0;
+  for (; made < n; made++) {
+    int32_t s = slotsFree[topSmall];
+    int32_t handle = descriptorsFree[top];
+    if (s < 0 || s >= small || !all.known(handle)) break;
+    topSmall--;
+    top--;
+    all.references[s] = 1;
+    owners[s] = static_cast<uint8_t>(account);
+    int32_t* row = all.rows + handle;
+    memcpy(row, kFreshDescriptor, sizeof kFreshDescriptor);
+    row[kCellSlot] = s;
+    row[kCellOffset] = s * kSmallSlot + kHeadroom;
+    if (all.arrival[handle] != 0) all.arrival[handle] = 0;
+    into[made] = handle;
+  }
+  freeDescriptors[0] = top;
+  freeSmall[0] = topSmall;
+  usedSmall[account] += made;
+  return made;
+}
+
+int32_t Pool::cloneBurst(const int32_t* from, int32_t n, int32_t* into) {
+  const Rows all(this);
+  const int32_t* const descriptorsFree = freeDescriptors;
+  int32_t top = stackCount(freeDescriptors, descriptorStack);
+  n = smaller(n, top);
+  int32_t made = 0;
+  for (; made < n; made++) {
+    int32_t handle = from[made];
+    int32_t copy = descriptorsFree[top];
+    if (!all.live(handle) || !all.known(copy)) break;
+    int32_t* count = all.references + all.rows[handle + kCellSlot];
+    if (*count == INT_MAX) break;
+    top--;
+    ++*count;
+    all.copy(handle, copy);
+    into[made] = copy;
+  }
+  freeDescriptors[0] = top;
+  return made;
+}
+
+int32_t Pool::copyBurst(const int32_t* from, int32_t n, int32_t* into) {
+  const Rows all(this);
+  for (int32_t made = 0; made < n; made++) {
+    int32_t handle = from[made];
+    if (!valid(handle)) return made;
+    int32_t prefix = prefixLength[handle];
+    int32_t size = length[handle];
+    int32_t account = owner[slot[handle]];
+    if (prefix > kHeadroom || account >= accounts) return made;
+    // Whoever paid for the original pays for the copy; the common account helps out.
+    int32_t copy = allocate(size, account);
+    if (copy < 0) copy = allocate(size, kCommonAccount);
+    if (copy < 0) return made;
+    int32_t fresh = slot[copy];
+    int32_t at = offset[copy];
+    all.copy(handle, copy);
+    slot[copy] = fresh;
+    offset[copy] = at;
+    int32_t s = slot[handle];
+    int64_t end = slotStart(s) + (isSmall(s) ? kSmallSlot : kLargeSlot);
+    int64_t slack = end - (int64_t{offset[handle]} + size);
+    int64_t freshEnd = slotStart(fresh) + (isSmall(fresh) ? kSmallSlot : kLargeSlot);
+    int64_t freshSlack = freshEnd - (int64_t{at} + size);
+    copyBytes(slab + at - prefix, slab + offset[handle] - prefix, prefix + size,
+              slack < freshSlack ? slack : freshSlack);
+    into[made] = copy;
+  }
+  return n;
+}
+
+void Pool::freeBurst(const int32_t* handles, int32_t n) {
+  const Rows all(this);
+  int32_t* const descriptorsFree = freeDescriptors;
+  int32_t* const slotsFree = freeSmall;
+  const uint8_t* const owners = owner;
+  const int32_t small = smallSlots;
+  const int32_t most = descriptorStack;
+  const int32_t generation = stride;
+  int32_t top = stackCount(freeDescriptors, descriptorStack);
+  int32_t topSmall = stackCount(freeSmall, smallSlots);
+  // Slots of one account in a row are taken off its account together.
+  int32_t payer = -1;
+  int32_t paid = 0;
+  for (int32_t i = 0; i < n; i++) {
+    int32_t handle = handles[i];
+    if (!all.live(handle)) continue;
+    int32_t* row = all.rows + handle;
+    int32_t s = row[kCellSlot];
+    row[kCellState] = 0;
+    if (generation > 0) {
+      row[kCellLength] = -1;
+      handle = static_cast<int32_t>((int64_t{handle} + generation) % all.cells);
+    }
+    if (top < most) descriptorsFree[++top] = handle;
+    if (--all.references[s] != 0) continue;
+    if (s >= small) {
+      if (owners[s] < accounts) usedLarge[owners[s]]--;
+      giveBack(s);
+      continue;
+    }
+    if (topSmall < small) slotsFree[++topSmall] = s;
+    if (owners[s] != payer) {
+      if (payer >= 0 && payer < accounts) usedSmall[payer] -= paid;
+      payer = owners[s];
+      paid = 0;
+    }
+    paid++;
+  }
+  if (payer >= 0 && payer < accounts) usedSmall[payer] -= paid;
+  freeDescriptors[0] = top;
+  freeSmall[0] = topSmall;
+}
+
+// ── JavaScript's side
+
+namespace {
+
+// Handles from JavaScript, or for it: never more than the array holds.
+struct Burst {
+  int32_t* handles = nullptr;
+  size_t capacity = 0;
+
+  bool read(napi_env env, napi_value value) {
+    napi_typedarray_type type;
+    void* data = nullptr;
+    if (napi_get_typedarray_info(env, value, &type, &capacity, &data, nullptr, nullptr) != napi_ok) return false;
+    handles = static_cast<int32_t*>(data);
+    return type == napi_int32_array;
+  }
+  bool holds(int32_t n) const { return n >= 0 && static_cast<size_t>(n) <= capacity; }
+};
+
+napi_value poolAlloc(napi_env env, napi_callback_info info) {
+  Arguments<4> call(env, info);
+  Pool* pool = call.self->pools.find(call.integer(0));
+  int32_t account = call.integer(1);
+  int32_t n = call.integer(3);
+  Burst into;
+  if (pool == nullptr) return makeInteger(env, -EBADF);
+  if (account < 0 || account >= pool->accounts || !into.read(env, call.values[2]) || !into.holds(n)) {
+    return makeInteger(env, -EINVAL);
+  }
+  return makeInteger(env, pool->allocateBurst(account, into.handles, n));
+}
+
+napi_value secondBurst(napi_env env, napi_callback_info info,
+                       int32_t (Pool::*make)(const int32_t*, int32_t, int32_t*)) {
+  Arguments<4> call(env, info);
+  Pool* pool = call.self->pools.find(call.integer(0));
+  int32_t n = call.integer(2);
+  Burst from;
+  Burst into;
+  if (pool == nullptr) return makeInteger(env, -EBADF);
+  if (!from.read(env, call.values[1]) || !into.read(env, call.values[3]) || !from.holds(n) || !into.holds(n)) {
+    return makeInteger(env, -EINVAL);
+  }
+  return makeInteger(env, (pool->*make)(from.handles, n, into.handles));
+}
+
+napi_value poolClone(napi_env env, napi_callback_info info) { return secondBurst(env, info, &Pool::cloneBurst); }
+
+napi_value poolCopy(napi_env env, napi_callback_info info) { return secondBurst(env, info, &Pool::copyBurst); }
+
+napi_value poolFree(napi_env env, napi_callback_info info) {
+  Arguments<3> call(env, info);
+  Pool* pool = call.self->pools.find(call.integer(0));
+  int32_t n = call.integer(2);
+  Burst handles;
+  if (pool != nullptr && handles.read(env, call.values[1]) && handles.holds(n)) pool->freeBurst(handles.handles, n);
+  return nullptr;
+}
+
+}  // namespace
+
+void definePoolBursts(napi_env env, napi_value exports, Environment* self) {
+  defineFunction(env, exports, self, "poolAlloc", poolAlloc);
+  defineFunction(env, exports, self, "poolClone", poolClone);
+  defineFunction(env, exports, self, "poolCopy", poolCopy);
+  defineFunction(env, exports, self, "poolFree", poolFree);
+}
