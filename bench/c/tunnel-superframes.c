@@ -9,7 +9,8 @@
 //
 // Good because the kernel is entered, and its stack run, once for 64 KiB instead of once for 1420 bytes; because every byte is touched
 // once on each side, by a copy that sums as it goes; and because one thread on one set of buffers keeps them in the cache.
-// Measured alternatives: iovecs instead of copies, a thread for each direction and bigger batches were all slower.
+// Measured: a thread for each direction is slower (11.7 instead of 14.4 Gbit/s on two cores), iovecs instead of copies and larger
+// batches make no difference.
 #include "coalesce.h"
 #include "segment.h"
 #include "tunnel.h"
