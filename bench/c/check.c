@@ -5,7 +5,7 @@
 // on this machine), the kernel marks the frame; then the pseudo-header sum in its place must be right: `partial`. Run
 // `ethtool -K IFNAME tx off gso off tso off` to have all of them full.
 // `udp-payload IFNAME PORT`: the IP packets inside UDP datagrams to or from PORT. Superframes of datagrams are taken apart by their
-// segment size; inside, every checksum must be complete and right.
+// segment size; inside, every checksum must be complete and right. Datagrams that were fragmented outside are not looked into.
 #include "packet.h"
 
 #include <linux/if_packet.h>
