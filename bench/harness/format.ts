@@ -5,6 +5,7 @@ const SCALES: Record<Quantity, { unit: string; divisor: number; digits: number }
   throughput: { unit: 'Gbit/s', divisor: 1e9, digits: 2 },
   cpuPerGB: { unit: 's/GB', divisor: 1, digits: 2 },
   packetRate: { unit: 'kpps', divisor: 1e3, digits: 0 },
+  handOverRate: { unit: 'Mpps', divisor: 1e6, digits: 1 },
   cpuPerPacket: { unit: 'µs/packet', divisor: 1e3, digits: 2 },
   lost: { unit: '% lost', divisor: 0.01, digits: 1 },
   rttMean: { unit: 'µs RTT', divisor: 1e3, digits: 0 },

@@ -6,6 +6,8 @@ export const QUANTITIES = {
   throughput: 'bit/s',
   cpuPerGB: 's/GB',
   packetRate: 'packets/s',
+  /** At the sinks of an engine, where packets are only handed on. */
+  handOverRate: 'packets/s',
   cpuPerPacket: 'ns/packet',
   lost: 'part',
   rttMean: 'ns',

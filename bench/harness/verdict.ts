@@ -94,14 +94,12 @@ const absenceOf = (absences: readonly Absence[], subject: string | undefined) =>
 const keyOf = (row: { suite: string; path: string; subject: string; quantity: string }) =>
   [row.suite, row.path, row.subject, row.quantity].join('\0');
 
-/** Paths in the order in which they first appear, and within a path the order of `rows`. */
+/** Suites and paths in the order in which they first appear, and within a path the order of `rows`. */
 function grouped(rows: Row[]): Row[] {
-  const groups = new Map<string, Row[]>();
-  for (const row of rows) {
-    const key = `${row.suite}\0${row.path}`;
-    const group = groups.get(key);
-    if (group) group.push(row);
-    else groups.set(key, [row]);
-  }
-  return [...groups.values()].flat();
+  const by = (list: Row[], key: (row: Row) => string) => {
+    const groups = new Map<string, Row[]>();
+    for (const row of list) groups.set(key(row), [...(groups.get(key(row)) ?? []), row]);
+    return [...groups.values()];
+  };
+  return by(rows, ({ suite }) => suite).flatMap((suite) => by(suite, ({ path }) => path).flat());
 }

@@ -15,10 +15,18 @@ export function tunnelVisit(
     absent: unmetNeeds(subject.needs ?? []),
     measure: (context: VisitContext) =>
       withLab(context, async (lab) => {
-        const tunnel = await subject.start(lab);
+        const started = await subject.start(lab);
+        let stopped = false;
+        // A measurement may end the tunnel itself, to read what it says at its end.
+        const stop = () => {
+          stopped = true;
+          return started.stop();
+        };
+        const tunnel = { ...started, stop };
         await reachable(lab, lab.a, tunnel.b.v4);
         await reachable(lab, lab.a, tunnel.b.v6);
         const samples = await measure(lab, tunnel);
+        if (stopped) return samples;
         for (const { process } of [tunnel.a, tunnel.b]) {
           if (process && !process.running) throw new Error(`it ended early: ${process.stderr.trim()}`);
         }

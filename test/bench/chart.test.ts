@@ -24,6 +24,7 @@ describe('the chart', () => {
     const svg = chart(result);
     for (const figure of ['21.00', '14.00', '10.50', '300', '75']) expect(svg).toContain(`>${figure}</text>`);
     expect(svg.match(/class="ours"/g)).toHaveLength(2);
+    expect(svg.match(/>tunconnector, worker<\/text>/g)).toHaveLength(2);
     expect(svg).toContain('prefers-color-scheme: dark');
   });
 
