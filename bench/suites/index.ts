@@ -2,6 +2,7 @@
 import type { Experiment } from '../harness/rounds.ts';
 import { bridgeExperiments } from './bridge.ts';
 import { captureExperiments } from './capture.ts';
+import { engineExperiments } from './engine.ts';
 import { flowsExperiments } from './flows.ts';
 import { gcExperiments } from './gc.ts';
 import { nativeExperiments } from './native.ts';
@@ -12,6 +13,7 @@ export const SUITES: Record<string, { help: string; experiments(seconds: number)
   tunnel: { help: 'TCP and UDP throughput of tunnels', experiments: tunnelExperiments },
   rtt: { help: 'round-trip times, idle and under load', experiments: rttExperiments },
   bridge: { help: 'two interfaces joined by packet sockets', experiments: bridgeExperiments },
+  engine: { help: 'packets between apps, in one process', experiments: engineExperiments },
   native: { help: 'segmentation and checksums of the addon', experiments: nativeExperiments },
   capture: { help: 'what a capture costs', experiments: captureExperiments },
   flows: { help: 'many TCP connections, many clients', experiments: flowsExperiments },
