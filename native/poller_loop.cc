@@ -236,11 +236,9 @@ napi_value pollerWatch(napi_env env, napi_callback_info info) {
   }
   poller->watch = watch;
   if (watch->blocking) watch->closing->blocker = watch;
-  napi_value resource;
   napi_value name;
-  napi_create_object(env, &resource);
   napi_create_string_utf8(env, "tunconnector.poller", NAPI_AUTO_LENGTH, &name);
-  napi_async_init(env, resource, name, &watch->context);
+  napi_async_init(env, nullptr, name, &watch->context);
   napi_create_reference(env, call.values[1], 1, &watch->callback);
   if (!poller->referenced) eachHandle(watch, uv_unref);
   return nullptr;

@@ -94,7 +94,9 @@ export class Scheduler {
 
   /** Whether a source may have packets and there is room for them. Nothing it waits for changes without progress. */
   #canPull(): boolean {
-    for (const node of this.#sources) if (node.hungry && node.room > 0) return true;
+    for (let i = 0; i < this.#sources.length; i++) {
+      if (this.#sources[i].hungry && this.#sources[i].room > 0) return true;
+    }
     return false;
   }
 

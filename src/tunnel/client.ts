@@ -49,6 +49,7 @@ export class TunnelClient implements App {
   readonly paths = { inside: ['outside'], outside: ['inside'] };
   readonly superframes = true;
   readonly layers: Readonly<Record<string, Layer>>;
+  readonly due = new Float64Array(1).fill(Number.POSITIVE_INFINITY);
   #options: Checked;
   readonly #addresses: IpPrefix[];
   readonly #layer: 2 | 3;
@@ -96,9 +97,15 @@ export class TunnelClient implements App {
     const control = this.#control!;
     this.#link!.out = ports.output.outside;
     if (control.state === 'idle') this.#start(ports.now);
+    this.#encapsulator.now = ports.now;
     this.#fromOutside(ports, control);
     this.#fromInside(ports, control);
-    control.tick(ports.now);
+    control.findDeadline();
+    if (ports.now >= control.deadline[0]) {
+      control.tick(ports.now);
+      control.findDeadline();
+    }
+    this.due[0] = control.deadline[0];
   }
 
   #start(now: number): void {
@@ -128,7 +135,6 @@ export class TunnelClient implements App {
         control.server,
         limit,
         most,
-        now,
         outside,
         this.#replies,
       );
@@ -167,10 +173,6 @@ export class TunnelClient implements App {
       else pool.drop(packet, problem);
     }
     if (heard) control.heard(now);
-  }
-
-  nextDeadline(): number {
-    return this.#control?.nextDeadline() ?? Number.POSITIVE_INFINITY;
   }
 
   canReconfigure(options: unknown): boolean {

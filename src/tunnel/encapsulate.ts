@@ -65,6 +65,8 @@ export class Encapsulator {
   readonly #pieces = new Int32Array(MAX_SEGMENTS);
   /** Set when a datagram above the base size was sent; whoever confirms path sizes clears it. */
   sentLarge = false;
+  /** The time of the breath, ns; set before sending. A field, for a double that is passed becomes an object. */
+  now = 0;
 
   /** @param etherIp whether Ethernet frames get an EtherIP header; the `raw` format sends them bare */
   constructor(etherIp = true) {
@@ -84,7 +86,6 @@ export class Encapsulator {
     peer: number,
     limit: number,
     most: number,
-    now: number,
     out: Link,
     replies: IcmpReplies | null,
   ): number {
@@ -123,7 +124,7 @@ export class Encapsulator {
       return -1;
     }
     const told = ip.version(slab, at) === 6 ? Math.max(mtu, ipv6.MINIMUM_MTU) : mtu;
-    const reply = replies === null ? -1 : replies.tooBig(pool, packet, told, now);
+    const reply = replies === null ? -1 : replies.tooBig(pool, packet, told, this.now);
     pool.drop(packet, TunnelDrop.TooBig);
     return reply;
   }

@@ -62,6 +62,7 @@ export class RawTunnel implements App {
   }
 
   push({ pool, input, output, now }: Ports): void {
+    this.#encapsulator.now = now;
     for (let n = input.outside.waiting; n > 0; n--) {
       const packet = input.outside.take();
       const from = pool.peer[packet];
@@ -90,7 +91,6 @@ export class RawTunnel implements App {
         this.#peer,
         limit,
         0,
-        now,
         output.outside,
         this.#replies,
       );

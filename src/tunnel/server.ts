@@ -58,6 +58,7 @@ export class TunnelServer implements App {
   readonly paths = { inside: ['outside'], outside: ['inside'] };
   readonly superframes = true;
   readonly layers: Readonly<Record<string, Layer>>;
+  readonly due = new Float64Array(1).fill(Number.POSITIVE_INFINITY);
   readonly #options: Checked;
   readonly #addresses: IpPrefix[];
   readonly #layer: 2 | 3;
@@ -112,9 +113,11 @@ export class TunnelServer implements App {
   push(ports: Ports): void {
     const control = this.#control!;
     this.#link!.out = ports.output.outside;
+    this.#encapsulator.now = ports.now;
     this.#fromOutside(ports, control);
     this.#fromInside(ports, control);
-    control.tick(ports.now);
+    if (ports.now >= control.deadline[0]) control.tick(ports.now);
+    this.due[0] = control.deadline[0];
   }
 
   #fromOutside(ports: Ports, control: ServerControl): void {
@@ -147,7 +150,7 @@ export class TunnelServer implements App {
 
   /** From one client, on layer 3: to another one, or in. */
   #route(ports: Ports, control: ServerControl, packet: number, from: number): void {
-    const { pool, output, now } = ports;
+    const { pool, output } = ports;
     const at = pool.offset[packet];
     if (owner(control, pool, at, ip.sourceAt(pool.slab, at)) !== from) {
       pool.drop(packet, TunnelDrop.SpoofedSource);
@@ -167,7 +170,7 @@ export class TunnelServer implements App {
       return;
     }
     if (!decrementTtl(pool.slab, pool.offset[packet])) {
-      const reply = this.#toClients.timeExceeded(pool, packet, now);
+      const reply = this.#toClients.timeExceeded(pool, packet, ports.now);
       if (reply >= 0) this.#toClient(ports, control, reply, from, from);
       pool.drop(packet, TunnelDrop.TtlExpired);
       return;
@@ -209,7 +212,7 @@ export class TunnelServer implements App {
   }
 
   #fromInside(ports: Ports, control: ServerControl): void {
-    const { pool, input, output, now } = ports;
+    const { pool, input, output } = ports;
     for (let n = input.inside.waiting; n > 0 && roomForPieces(output.outside); n--) {
       const packet = input.inside.take();
       if (this.#layer === 2) {
@@ -226,7 +229,7 @@ export class TunnelServer implements App {
         this.#toClient(ports, control, packet, to, INSIDE);
         continue;
       }
-      const reply = this.#toInside.noRoute(pool, packet, now);
+      const reply = this.#toInside.noRoute(pool, packet, ports.now);
       if (reply >= 0) output.inside.put(reply);
       pool.drop(packet, TunnelDrop.NoRoute);
     }
@@ -254,7 +257,7 @@ export class TunnelServer implements App {
     const search = this.#path.settled(to, now) ? 0 : most;
     const peer = control.peerOf[to];
     const replies = answer ? (from === INSIDE ? this.#toInside : this.#toClients) : null;
-    const reply = this.#encapsulator.send(pool, packet, peer, limit, search, now, output.outside, replies);
+    const reply = this.#encapsulator.send(pool, packet, peer, limit, search, output.outside, replies);
     if (reply >= 0) {
       if (from === INSIDE) output.inside.put(reply);
       else this.#toClient(ports, control, reply, from, from);
@@ -263,10 +266,6 @@ export class TunnelServer implements App {
       this.#encapsulator.sentLarge = false;
       control.large[to] = 1;
     }
-  }
-
-  nextDeadline(): number {
-    return this.#control?.nextDeadline() ?? Number.POSITIVE_INFINITY;
   }
 
   finish(ports: Ports): void {

@@ -1,3 +1,4 @@
+import { createSocket } from 'node:dgram';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -12,6 +13,7 @@ import { createWorld } from '../../src/testing/index.ts';
 import { type ReplayOptions, replay } from '../../src/tun/replay.ts';
 import { configureInterface } from '../../src/tun/system/live-ip.ts';
 import { tun } from '../../src/tun/tun.ts';
+import { udp } from '../../src/tun/udp.ts';
 import { needs } from '../needs.ts';
 import { collect } from '../packet/pcap-helpers.ts';
 
@@ -195,6 +197,73 @@ describe('a network in a worker', () => {
       code: 'ERR_LIMIT',
       message: expect.stringMatching(/needs \d+ small packet slots/),
     });
+  });
+});
+
+describe('the thread of a network, which blocks while nothing is to be done', () => {
+  const beside = new URL('./fixtures/worker-attached.mjs', import.meta.url);
+  interface Besides {
+    longest: Record<'promise' | 'timer' | 'file' | 'immediate', number>;
+    early: number;
+  }
+  /** Nothing ever arrives; or packets without end. */
+  const idle: NetworkConfig = {
+    apps: { udp: udp({ bind: '127.0.0.1:0' }), end: sink({}) },
+    links: ['udp.out -> end.in'],
+  };
+  const flooded = network({ bytes: capture(100), loop: true });
+
+  it.each([
+    ['idle', idle],
+    ['flooded', flooded],
+  ])('serves promises, timers, files and messages while %s', async (_name, config) => {
+    await using net = await runInWorker(config);
+    const { result } = await net.attach<Besides>({
+      module: beside,
+      export: 'besides',
+      options: { rounds: 20 },
+    });
+    // Bounds for a machine that is busy with other tests; one that had to wait for a packet would wait for ever.
+    for (const [what, ms] of Object.entries(result.longest)) expect([what, ms < 500]).toEqual([what, true]);
+    expect(result.early).toBe(0);
+    const start = performance.now();
+    for (let n = 0; n < 20; n++) await net.report();
+    expect(performance.now() - start).toBeLessThan(2000);
+  });
+
+  it('takes no processor time while idle, and closes at once', async () => {
+    const net = await runInWorker(idle);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const breaths = (await net.report()).breaths;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    // A turn for each of the messages and what led to it, none for the time in between.
+    expect((await net.report()).breaths - breaths).toBeLessThan(20);
+    const start = performance.now();
+    await net.close();
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
+
+  it('serves one port while another is flooded', async () => {
+    await using net = await runInWorker({
+      apps: {
+        ...flooded.apps,
+        echo: udp({ bind: '127.0.0.1:0' }),
+      },
+      links: [...flooded.links, 'echo.out -> echo.in'],
+    });
+    const to = Number((await reportOf(net, 'echo')).localPort);
+    const socket = createSocket('udp4');
+    const round = () =>
+      new Promise<number>((resolve) => {
+        const start = performance.now();
+        socket.once('message', () => resolve(performance.now() - start));
+        socket.send('x', to, '127.0.0.1');
+      });
+    const times: number[] = [];
+    for (let n = 0; n < 50; n++) times.push(await round());
+    socket.close();
+    expect(times.sort((a, b) => a - b)[25]).toBeLessThan(50);
+    expect(Number((await reportOf(net, 'left')).packets)).toBeGreaterThan(10_000);
   });
 });
 

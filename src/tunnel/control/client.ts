@@ -98,6 +98,8 @@ export class ClientControl {
   readonly #cookie = new Uint8Array(MAX_COOKIE);
   #cookieLength = 0;
 
+  /** One cell: when to call `tick`, as of the last `findDeadline`. */
+  readonly deadline = new Float64Array(1).fill(Infinity);
   #keepalive: number; // ns
   #heard = 0;
   #rtt = 0;
@@ -209,8 +211,17 @@ export class ClientControl {
   }
 
   nextDeadline(): number {
-    if (this.state === 'idle' || this.state === 'closed') return Infinity;
-    return Math.min(
+    this.findDeadline();
+    return this.deadline[0];
+  }
+
+  /** Brings `deadline` up to date. */
+  findDeadline(): void {
+    if (this.state === 'idle' || this.state === 'closed') {
+      this.deadline[0] = Infinity;
+      return;
+    }
+    this.deadline[0] = Math.min(
       this.#helloAt,
       this.#keepaliveAt,
       this.#resolveAt,

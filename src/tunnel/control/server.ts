@@ -100,7 +100,8 @@ export class ServerControl {
   readonly #refusals = new RateLimit(0.2, 5);
   readonly #in = controlMessage();
   readonly #writer = new ControlWriter();
-  #deadline = Infinity;
+  /** One cell: when to call `tick`. */
+  readonly deadline = new Float64Array(1).fill(Infinity);
   #closed = false;
 
   /**
@@ -203,12 +204,12 @@ export class ServerControl {
 
   /** When `tick` has something to do, or sooner; at most 10 ms late. */
   nextDeadline(): number {
-    return this.#deadline;
+    return this.deadline[0];
   }
 
   tick(now: number): void {
-    if (this.#closed || now < this.#deadline) return;
-    this.#deadline = Infinity;
+    if (this.#closed || now < this.deadline[0]) return;
+    this.deadline[0] = Infinity;
     this.#settleClaims(now);
     for (let index = 0; index < this.#sessions.limit; index++) {
       const session = this.#sessions.get(index);
@@ -225,7 +226,7 @@ export class ServerControl {
     }
     for (const claim of this.#pending.all()) this.#forgetClaim(claim);
     this.#closed = true;
-    this.#deadline = Infinity;
+    this.deadline[0] = Infinity;
   }
 
   // ── HELLO
@@ -463,7 +464,7 @@ export class ServerControl {
   /** Wakes on a grid, so that thousands of sessions are looked at a hundred times a second at most. */
   #due(time: number): void {
     const wake = Math.ceil(time / GRAIN) * GRAIN;
-    if (wake < this.#deadline) this.#deadline = wake;
+    if (wake < this.deadline[0]) this.deadline[0] = wake;
   }
 
   #event(now: number, type: TunnelEventType, session: Session, reason = ''): void {
