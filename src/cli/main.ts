@@ -1,6 +1,7 @@
 /** `tunconnector`: finds the command, runs it, and turns whatever goes wrong into one line and an exit code. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { benchCommand } from './bench.ts';
 import { captureCommand } from './capture.ts';
 import { addTunnelOptions, explainMistake, quiet, settingsOf } from './command-line.ts';
 import { completionCommand } from './completion.ts';
@@ -14,6 +15,7 @@ Commands:
   tunnel                 the above, and what runs when no command is named
   capture NAME [FILE]    packets of a running tunnel or any interface, as pcapng
   doctor                 what this machine lacks, what that costs, what helps
+  bench                  measure a tunnel between two throw-away hosts
   completion SHELL       completion for bash, zsh or fish
   COMMAND --help         more about one of them
 
@@ -81,6 +83,7 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
   const all = new Map([['tunnel', quiet(tunnel)]]);
   all.set('capture', quiet(captureCommand(done)));
   all.set('doctor', quiet(doctorCommand(done)));
+  all.set('bench', quiet(benchCommand(done)));
   all.set('completion', quiet(completionCommand(() => all)));
   return all;
 }

@@ -1,13 +1,23 @@
 import { spawnSync } from 'node:child_process';
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
+import { benchCommand } from '../../src/cli/bench.ts';
 import { captureCommand } from '../../src/cli/capture.ts';
 import { addTunnelOptions } from '../../src/cli/command-line.ts';
 import { completionCommand, completionScript } from '../../src/cli/completion.ts';
+import { doctorCommand } from '../../src/cli/doctor.ts';
 import { OPTION_NAMES, specOf } from '../../src/cli/options.ts';
 
 const commands = new Map([['tunnel', addTunnelOptions(new Command('tunconnector'))]]);
 commands.set('capture', captureCommand());
+commands.set(
+  'doctor',
+  doctorCommand(() => {}),
+);
+commands.set(
+  'bench',
+  benchCommand(() => {}),
+);
 commands.set(
   'completion',
   completionCommand(() => commands),
@@ -43,6 +53,16 @@ describe('completion scripts', () => {
     expect(complete('tunconnector', 'capture', 'l')).toContain('lo');
     expect(complete('tunconnector', 'capture', 'lo', 'package.js')).toContain('package.json');
     expect(complete('tunconnector', 'capture', '--sn')).toEqual(['--snaplen']);
+    expect(complete('tunconnector', 'doctor', '--d')).toEqual(['--dry-run']);
+    expect(complete('tunconnector', 'bench', '--')).toEqual(['--json', '--seconds', '--help']);
+  });
+
+  it('for zsh offer interfaces to the command that takes one, and to no other', () => {
+    const part = (name: string) => script('zsh').split(`  ${name}) `)[1]!.split(';;')[0]!;
+    expect(part('capture')).toContain('_net_interfaces');
+    expect(part('doctor')).not.toContain('_net_interfaces');
+    expect(part('doctor')).toContain('--clean');
+    expect(part('bench')).toContain("'--seconds[");
   });
 
   it('quote what a shell would misread', () => {
