@@ -369,6 +369,32 @@ describe('a stream as an output', () => {
     expect(readAll(join(chunks))).toHaveLength(packets);
   });
 
+  it('has its memory used again, when it gives back what it has written', async () => {
+    await using run = await setup();
+    const written: Uint8Array[] = [];
+    const memory = new Set<ArrayBufferLike>();
+    let large = 0;
+    const output: CaptureOutput = {
+      pending: 0,
+      onFailure: undefined,
+      write(chunk, release) {
+        written.push(chunk.slice());
+        if (chunk.length >= 32 << 10) {
+          large++;
+          memory.add(chunk.buffer);
+        }
+        release();
+      },
+      end: async () => {},
+    };
+    const capture = captureLink(run.net, 'a', output);
+    for (let i = 0; i < 20; i++) run.send(...Array.from({ length: 100 }, () => 1000));
+    const { packets } = await capture.stop();
+    expect(packets).toBe(2000);
+    expect(readAll(join(written))).toHaveLength(2000);
+    expect([large > 20, memory.size]).toEqual([true, 1]);
+  });
+
   it('whose reader leaves ends quietly when that is expected', async () => {
     await using run = await setup();
     let left = 0;
