@@ -150,7 +150,7 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
     const any = this.#remote.includes(':') ? '[::]:0' : '0.0.0.0:0';
     const framing = layer === 'L3' ? 'ip' : format === 'udp' ? 'etherip' : 'ethernet';
     // An interface without virtio header takes no superframes: they would be made to be cut again.
-    const coalesce = vnetHeader ? framing : 'none';
+    const coalesce = vnetHeader && gro ? framing : 'none';
     return this.#outside.socket({ bind: this.#server ? this.#outer() : any, gso, gro, coalesce });
   }
 
