@@ -3,7 +3,7 @@
  * Turning one on changes others along with it; each function returns how those were.
  */
 
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { TunconnectorError } from '../../errors.ts';
 
 const ROOT = '/proc/sys/net';
@@ -12,6 +12,11 @@ export const FORWARDING = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' 
 
 export function readSysctl(key: string): string {
   return readFileSync(`${ROOT}/${key}`, 'latin1').trim();
+}
+
+/** Whether this host passes packets of others on, of either family. */
+export function isForwarding(): boolean {
+  return Object.values(FORWARDING).some((key) => existsSync(`${ROOT}/${key}`) && readSysctl(key) !== '0');
 }
 
 /** Throws ERR_PERMISSION, also where /proc/sys is mounted read-only as in many containers. */
