@@ -8,8 +8,11 @@ import type { Side } from './report.ts';
 import { framingOf } from './shape.ts';
 import { superframeLimit } from './superframes.ts';
 
-/** Packets that wait for us in the interface; a superframe is one. */
-const QUEUE_LENGTH = 1000;
+/**
+ * Packets that may wait for us in the interface; a superframe is one. Of 110 000 small UDP packets a second in bursts, a
+ * queue of 500 (Linux's own choice) lost 33 %, one of 1000 3 %, 2000 1 %, 4000 none; TCP filled none of them.
+ */
+const QUEUE_LENGTH = 2000;
 
 /** Settings of an interface that change while it runs. */
 export type InterfaceChange = Pick<InterfaceConfiguration, 'name' | 'mtu' | 'gsoMaxSize'>;
