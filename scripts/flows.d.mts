@@ -9,11 +9,13 @@ export const ADDRESSES: Record<
 export const OFFLOADS_OFF: string;
 export const COMBINATIONS: readonly { title: string; family: Family; words: string }[];
 
-export interface FlowsProgram {
+export interface Program {
   program: string;
   close(): Promise<void>;
 }
-export function compileFlows(): Promise<FlowsProgram>;
+/** A C program of this repository, by its path in it. */
+export function compileProgram(source: string): Promise<Program>;
+export function compileFlows(): Promise<Program>;
 
 export function serveFlows(program: string, host: Host, address: string): Promise<HostProcess>;
 

@@ -31,18 +31,21 @@ export const COMBINATIONS = [true, false].flatMap((offloads) =>
   ),
 );
 
-/** Compiles the program into a folder of its own; `close` removes it. */
-export async function compileFlows() {
-  const folder = await mkdtemp(path.join(tmpdir(), 'tunconnector-flows-'));
+/** Compiles a C program of this repository into a folder of its own; `close` removes it. */
+export async function compileProgram(source) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'tunconnector-program-'));
   const close = () => rm(folder, { recursive: true, force: true });
-  const program = path.join(folder, 'flows');
-  const source = path.join(root, 'test', 'peers', 'flows.c');
-  const options = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread'];
-  const { code, output } = await run('gcc', [...options, '-o', program, source], { quiet: true });
+  const program = path.join(folder, path.basename(source, '.c'));
+  const options = ['-std=gnu17', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread'];
+  const { code, output } = await run('gcc', [...options, '-o', program, path.join(root, source)], {
+    quiet: true,
+  });
   if (code === 0) return { program, close };
   await close();
-  throw new Error(`test/peers/flows.c does not compile: ${output}`);
+  throw new Error(`${source} does not compile: ${output}`);
 }
+
+export const compileFlows = () => compileProgram('test/peers/flows.c');
 
 /** Takes flows until it is stopped. */
 export async function serveFlows(program, host, address) {

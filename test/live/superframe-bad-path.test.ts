@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   ADDRESSES,
   compileFlows,
-  type FlowsProgram,
   OFFLOADS_OFF,
+  type Program,
   sendFlows,
   serveFlows,
   startPair,
@@ -17,7 +17,7 @@ const MANGLE = fileURLToPath(new URL('fixtures/mangle.mjs', import.meta.url));
 const PROBABILITY = 0.01;
 
 describe.skipIf(needs('root', 'tun', 'ping', 'gcc'))('over a path that loses, repeats and reorders', () => {
-  let flows: FlowsProgram;
+  let flows: Program;
   beforeAll(async () => {
     flows = await compileFlows();
   });

@@ -5,8 +5,8 @@ import {
   COMBINATIONS,
   compileFlows,
   type Family,
-  type FlowsProgram,
   OFFLOADS_OFF,
+  type Program,
   sendFlows,
   serveFlows,
   startPair,
@@ -18,7 +18,7 @@ import { needs } from '../needs.ts';
 const MB = 1 << 20;
 
 describe.skipIf(needs('root', 'tun', 'ping', 'gcc'))('TCP through the command', () => {
-  let flows: FlowsProgram;
+  let flows: Program;
   let world: World;
   let server: Host;
   let client: Host;
