@@ -22,6 +22,8 @@ export interface Kind {
   flows: Uint8Array[][];
   /** False when whoever merges may bring a late packet back into its place. */
   ordered?: false;
+  /** True where IPv4's identification means nothing (RFC 6864, 4.1: DF is set) and merging may number anew. */
+  renumbered?: true;
 }
 
 /** As a kind of one flow is written down. */
@@ -255,6 +257,7 @@ function fourOnly(make: Maker, { mtu }: Between): Draft[] {
     },
     {
       kind: 'IPv4 ids all 0 with DF',
+      renumbered: true,
       packets: make.tcp(
         full(20, 500),
         {},
@@ -272,6 +275,7 @@ function fourOnly(make: Maker, { mtu }: Between): Draft[] {
     },
     {
       kind: 'IPv4 UDP ids all 0 with DF',
+      renumbered: true,
       packets: make.udp(
         full(20, 500),
         {},

@@ -7,11 +7,13 @@ import { needs } from '../needs.ts';
 import { InterfaceTap } from './interface-port.ts';
 import { Joined, PORT } from './tunnel-end.ts';
 
-/** Says size and hash of each datagram that it gets. */
+/** Says size and hash of each datagram that it gets, and answers it. */
 const RECEIVER = `
 const socket = require('dgram').createSocket(process.argv[1].includes(':') ? 'udp6' : 'udp4');
-socket.on('message', (data) =>
-  console.log(data.length, require('crypto').createHash('sha256').update(data).digest('hex').slice(0, 16)));
+socket.on('message', (data, from) => {
+  console.log(data.length, require('crypto').createHash('sha256').update(data).digest('hex').slice(0, 16));
+  socket.send('got it', from.port, from.address);
+});
 socket.bind(7001, process.argv[1], () => console.log('ready'));`;
 /** Sends datagrams of the sizes in its arguments, one after the other, and says the same of each. */
 const SENDER = `
@@ -21,8 +23,10 @@ const socket = require('dgram').createSocket(address.includes(':') ? 'udp6' : 'u
   for (const size of sizes.map(Number)) {
     const data = Buffer.from({ length: size }, (_, i) => (i * 13 + size) ^ (i >> 8));
     console.log(size, require('crypto').createHash('sha256').update(data).digest('hex').slice(0, 16));
-    await new Promise((resolve, reject) => socket.send(data, 7001, address, (e) => (e ? reject(e) : resolve())));
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    const answer = new Promise((resolve) => socket.once('message', resolve));
+    socket.send(data, 7001, address);
+    // The receiver's socket holds three of the largest: the next one waits.
+    await Promise.race([answer, new Promise((resolve) => setTimeout(resolve, 2000).unref())]);
   }
   socket.close();
 })();`;
@@ -54,6 +58,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'nft'))('a tunnel at its edges', ()
   ] as const)('carries datagrams of every size up to 65507 bytes: %s %o', async (layer, device) => {
     await using joined = await Joined.open({ layer, device });
     const { a, b, addresses } = joined;
+    const before = joined.client.drops();
     for (const family of [4, 6] as const) {
       // The kernel cuts them for the interface's MTU and puts them together at the far side.
       for (const [from, to, address] of [
@@ -65,7 +70,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'nft'))('a tunnel at its edges', ()
         expect(received).toEqual(sent);
       }
     }
-    expect(joined.client.drops()).toEqual({});
+    expect(joined.client.drops()).toEqual(before);
   });
 
   it('carries packets of 65507 bytes whole where the path does', async () => {

@@ -65,7 +65,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'gcc'))('TCP through the command', 
   }
 
   it.each(COMBINATIONS)('arrives as it was sent, both ways: $title', async (combination) => {
-    await bothWays(combination, { bytes: 32 * MB });
+    await bothWays(combination, { bytes: 16 * MB });
   });
 
   it.each(['--no-gso', '--no-gro', '--no-vnet-hdr'])(

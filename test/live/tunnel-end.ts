@@ -4,7 +4,7 @@ import { type AppSpec, liveRuntime, Network } from '../../src/engine/index.ts';
 import { createWorld, type Host, type World } from '../../src/testing/namespaces.ts';
 import { configureInterface, type RouteSpec } from '../../src/tun/system/live-ip.ts';
 import { tun } from '../../src/tun/tun.ts';
-import { udp } from '../../src/tun/udp.ts';
+import { type UdpOptions, udp } from '../../src/tun/udp.ts';
 import { type TunnelClientOptions, tunnelClient } from '../../src/tunnel/client.ts';
 import type { TunnelNotice } from '../../src/tunnel/control-link.ts';
 import { type TunnelServerOptions, tunnelServer } from '../../src/tunnel/server.ts';
@@ -21,6 +21,8 @@ export interface DeviceOptions {
   gso?: boolean;
   gro?: boolean;
   vnetHeader?: boolean;
+  /** What the datagrams are, for those that arrive to be merged. Default: by the mode, where the interface takes superframes. */
+  coalesce?: UdpOptions['coalesce'];
 }
 
 export class TunnelEnd implements AsyncDisposable {
@@ -39,9 +41,10 @@ export class TunnelEnd implements AsyncDisposable {
     const netns = this.host.path;
     const { name = 'tun0', mode = 'tun', mtu = 1472, routes = [], offload = true } = device;
     const { gso = offload, gro = offload, vnetHeader = offload } = device;
+    const { coalesce = vnetHeader ? (mode === 'tap' ? 'etherip' : 'ip') : 'none' } = device;
     await this.net
       .app('tun', tun({ name, mode, netns, offload: vnetHeader }))
-      .app('udp', udp({ bind, netns, gso, gro }))
+      .app('udp', udp({ bind, netns, gso, gro, coalesce }))
       .app('tunnel', tunnel)
       .link('tun.out -> tunnel.inside')
       .link('tunnel.inside -> tun.in')
