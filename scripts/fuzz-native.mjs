@@ -1,5 +1,6 @@
 /**
- * Fuzzes the addon's parsers of foreign bytes (native/offload.cc) under ASan and UBSan.
+ * Fuzzes what meets foreign bytes in the addon under ASan and UBSan: parsing and cutting (native/offload.cc), and merging
+ * (native/coalesce.cc). Each for the time given.
  *
  *   fuzz-native.mjs [SECONDS] [SEED]    default 10 s, seed 1; with clang libFuzzer chooses its own
  */
@@ -17,28 +18,35 @@ if (!(seconds > 0)) {
 }
 
 const clang = spawnSync('clang++', ['--version']).status === 0;
-const binary = join(root, 'build/fuzz/offload_fuzz');
-mkdirSync(dirname(binary), { recursive: true });
 const include = `-I${dirname(dirname(process.execPath))}/include/node`;
-const compiled = spawnSync(
-  clang ? 'clang++' : 'g++',
-  [
-    ...['-std=c++17', '-O1', '-g', '-Wall', '-Wextra', '-fno-exceptions', '-fno-rtti'],
-    ...(clang ? ['-fsanitize=fuzzer,address,undefined', '-DLIBFUZZER'] : ['-fsanitize=address,undefined']),
-    ...['-fno-sanitize-recover=undefined', '-DNAPI_VERSION=9', include, '-o', binary],
-    ...[join(root, 'native/fuzz/offload_fuzz.cc'), join(root, 'native/offload.cc')],
-  ],
-  { stdio: ['ignore', 'inherit', 'inherit'] },
-);
-if (compiled.status !== 0) {
-  console.error('the fuzzer does not build; install g++ or clang, and Node with its headers');
-  process.exit(1);
+const native = (name) => join(root, 'native', name);
+
+function build(target, sources) {
+  const binary = join(root, 'build/fuzz', target);
+  mkdirSync(dirname(binary), { recursive: true });
+  const compiled = spawnSync(
+    clang ? 'clang++' : 'g++',
+    [
+      ...['-std=c++17', '-O1', '-g', '-Wall', '-Wextra', '-fno-exceptions', '-fno-rtti'],
+      ...(clang ? ['-fsanitize=fuzzer,address,undefined', '-DLIBFUZZER'] : ['-fsanitize=address,undefined']),
+      ...['-fno-sanitize-recover=undefined', '-DNAPI_VERSION=9', include, '-o', binary],
+      ...sources.map(native),
+    ],
+    { stdio: ['ignore', 'inherit', 'inherit'] },
+  );
+  if (compiled.status !== 0) {
+    console.error('the fuzzer does not build; install g++ or clang, and Node with its headers');
+    process.exit(1);
+  }
+  return binary;
 }
-const run = spawnSync(
-  binary,
-  clang ? [`-max_total_time=${seconds}`, '-max_len=70000'] : [String(seconds), seed],
-  {
-    stdio: ['ignore', 'inherit', 'inherit'],
-  },
-);
-process.exit(run.status ?? 1);
+
+const targets = [
+  build('offload_fuzz', ['fuzz/offload_fuzz.cc', 'offload.cc']),
+  build('coalesce_fuzz', ['fuzz/coalesce_fuzz.cc', 'coalesce.cc', 'offload.cc']),
+];
+for (const binary of targets) {
+  const args = clang ? [`-max_total_time=${seconds}`, '-max_len=70000'] : [String(seconds), seed];
+  const run = spawnSync(binary, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+  if (run.status !== 0) process.exit(run.status ?? 1);
+}

@@ -1,0 +1,246 @@
+// Throws streams of packets at the coalescer. What comes out, cut again, must be the packets that went in: each flow's in
+// order, none lost, none changed.
+//
+// Built by scripts/fuzz-native.mjs: with clang as a libFuzzer target, else with g++ and the driver at the end.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../coalesce.h"
+#include "../offload.h"
+
+namespace {
+
+uint64_t merged = 0;
+
+void require(bool held, const char* what) {
+  if (held) return;
+  fprintf(stderr, "violated: %s\n", what);
+  abort();
+}
+
+using Packet = std::string;
+
+// What is handed on: a packet and those that joined it, in memory of exactly the size that the coalescer was told.
+struct Item {
+  std::unique_ptr<uint8_t[]> memory;
+  uint32_t length = 0;
+  int32_t sender = 0;
+  std::vector<Packet> cut;
+};
+
+struct Owner final : TrainOwner {
+  Framing framing = Framing::kNone;
+  bool mayGrow = true;
+  std::vector<Item> items;
+
+  uint32_t prefix() const { return Coalescer::prefixOf(framing); }
+
+  bool grow(Train* train, uint32_t needed) override {
+    if (!mayGrow) return false;
+    Item& item = items[static_cast<size_t>(train->tag)];
+    std::unique_ptr<uint8_t[]> larger(new uint8_t[prefix() + needed]);
+    memcpy(larger.get(), item.memory.get(), prefix() + train->length);
+    item.memory = std::move(larger);
+    train->bytes = item.memory.get() + prefix();
+    train->room = needed;
+    return true;
+  }
+
+  void closed(const Train& train) override {
+    Item& item = items[static_cast<size_t>(train.tag)];
+    require(item.cut.empty(), "a train is closed once");
+    Superframe frame;
+    require(frame.parse(train.bytes, train.length, train.l3, train.gsoType(), train.segmentSize), "it can be cut");
+    require(frame.segments == train.segments && frame.l4 == train.l4 && frame.headers == train.headers,
+            "its headers say what it is");
+    for (uint32_t i = 0; i < frame.segments; i++) {
+      Packet out(prefix() + frame.segmentLength(i), '\0');
+      memcpy(&out[0], train.bytes - prefix(), prefix());
+      frame.write(i, reinterpret_cast<uint8_t*>(&out[prefix()]));
+      item.cut.push_back(out);
+    }
+    merged += frame.segments;
+  }
+};
+
+struct Offered {
+  Packet bytes;
+  int32_t sender;
+};
+
+// By flow (of everything else, by nothing) the packets in order, without what may change in them: identifications that
+// mean nothing, and the other form of a sum that is 0 (RFC 1071).
+std::map<std::string, std::vector<Packet>> byFlow(const std::vector<Offered>& packets, Framing framing) {
+  std::map<std::string, std::vector<Packet>> flows;
+  for (const Offered& offered : packets) {
+    Packet packet = offered.bytes;
+    std::string key = "other";
+    uint32_t prefix = Coalescer::prefixOf(framing);
+    if (packet.size() > prefix && memcmp(packet.data(), "\x30\x00", prefix) == 0) {
+      uint8_t* frame = reinterpret_cast<uint8_t*>(&packet[prefix]);
+      uint32_t length = static_cast<uint32_t>(packet.size()) - prefix;
+      uint32_t l3 = framing == Framing::kIp ? 0 : ethernetHeaderLength(frame, length);
+      Transport found;
+      bool ip = framing == Framing::kIp;
+      if (l3 > 0) ip = memcmp(frame + l3 - 2, length > l3 && frame[l3] >> 4 == 4 ? "\x08\x00" : "\x86\xdd", 2) == 0;
+      if (ip && found.find(frame, length, l3) &&
+          (found.protocol == 6 || found.protocol == 17) && length - found.offset >= (found.protocol == 6 ? 20 : 8)) {
+        bool four = found.version == 4;
+        if (!found.fragment) {
+          key = std::to_string(offered.sender) + '/' + std::to_string(found.protocol) + '/';
+          key.append(packet, prefix + l3 + (four ? 12 : 8), four ? 8 : 32);
+          key.append(packet, prefix + found.offset, 4);
+        }
+        if (four && (frame[l3 + 6] & 0x40) != 0) memset(frame + l3 + 4, 0, 2);
+        if (four) memset(frame + l3 + 10, 0, 2);
+        uint8_t* sum = frame + found.offset + 16;
+        if (found.protocol == 6 && sum[0] == 0xff && sum[1] == 0xff) sum[0] = sum[1] = 0;
+      }
+    }
+    flows[key].push_back(packet);
+  }
+  return flows;
+}
+
+}  // namespace
+
+// One byte of framing, one of choices; then packets: two bytes of length, one of sender, the bytes.
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size < 2) return 0;
+  static Owner owner;
+  static Coalescer coalescer(&owner);
+  owner.framing = static_cast<Framing>(1 + data[0] % 3);
+  owner.mayGrow = (data[1] & 1) != 0;
+  owner.items.clear();
+  coalescer.begin(owner.framing);
+  std::vector<Offered> offered;
+  for (size_t at = 2; at + 3 <= size;) {
+    size_t length = data[at] | static_cast<size_t>(data[at + 1]) << 8;
+    int32_t sender = data[at + 2] & 3;
+    at += 3;
+    if (length > size - at) length = size - at;
+    // Exactly as large as it is said to be, so that the sanitizer sees one byte too many.
+    Item item;
+    item.length = static_cast<uint32_t>(length);
+    item.sender = sender;
+    item.memory.reset(new uint8_t[length]);
+    memcpy(item.memory.get(), data + at, length);
+    offered.push_back({Packet(reinterpret_cast<const char*>(data + at), length), sender});
+    at += length;
+    if (coalescer.join(item.memory.get(), item.length, sender, 0)) continue;
+    uint8_t* bytes = item.memory.get();
+    owner.items.push_back(std::move(item));
+    coalescer.start(bytes, static_cast<uint32_t>(length), static_cast<int32_t>(owner.items.size() - 1));
+  }
+  coalescer.finish();
+
+  std::vector<Offered> found;
+  for (const Item& item : owner.items) {
+    for (const Packet& packet : item.cut) found.push_back({packet, item.sender});
+    if (!item.cut.empty()) continue;
+    found.push_back({Packet(reinterpret_cast<const char*>(item.memory.get()), item.length), item.sender});
+  }
+  require(byFlow(found, owner.framing) == byFlow(offered, owner.framing), "each flow's packets come out as they went in");
+  return 0;
+}
+
+#ifndef LIBFUZZER
+
+namespace {
+
+uint64_t state;
+
+uint32_t next() {
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return static_cast<uint32_t>(state >> 11);
+}
+
+// A train of good packets of one flow, cut from a superframe, each behind its length and sender.
+size_t addTrain(uint8_t* out, uint32_t framing, uint8_t flow) {
+  static uint8_t whole[9000];
+  bool ethernet = framing != 0;
+  bool six = next() & 1;
+  bool tcp = next() & 1;
+  memset(whole, 0, 200);
+  uint8_t* at = whole;
+  if (ethernet) {
+    at[12] = six ? 0x86 : 0x08;
+    at[13] = six ? 0xdd : 0x00;
+    at += 14;
+  }
+  uint32_t l3 = static_cast<uint32_t>(at - whole);
+  at[0] = six ? 0x60 : 0x45;
+  at[six ? 6 : 9] = tcp ? 6 : 17;
+  at[six ? 8 : 12] = flow;
+  if (!six && (next() & 1) != 0) at[6] = 0x40;
+  at += six ? 40 : 20;
+  if (tcp) {
+    at[12] = 0x50;
+    at[13] = next() % 4 == 0 ? 0x18 : 0x10;
+  }
+  at += tcp ? 20 : 8;
+  uint32_t payload = next() % 3000 + 1;
+  for (uint32_t i = 0; i < payload; i++) at[i] = static_cast<uint8_t>(next());
+  Superframe frame;
+  uint8_t type = tcp ? (six ? kGsoTcp6 : kGsoTcp4) : kGsoUdp;
+  if (!frame.parse(whole, static_cast<int64_t>(at - whole) + payload, l3, type, next() % 400 + 20)) abort();
+  size_t used = 0;
+  uint32_t prefix = framing == 1 ? 2 : 0;
+  for (uint32_t i = 0; i < frame.segments; i++) {
+    uint32_t length = frame.segmentLength(i) + prefix;
+    uint8_t* packet = out + used;
+    packet[0] = static_cast<uint8_t>(length);
+    packet[1] = static_cast<uint8_t>(length >> 8);
+    packet[2] = flow & 1;
+    packet[3] = 0x30;
+    packet[4] = 0;
+    frame.write(i, packet + 3 + prefix);
+    used += 3 + length;
+    // Some packet of the middle is lost, or comes later.
+    if (next() % 32 == 0) used -= 3 + length;
+  }
+  return used;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  double seconds = argc > 1 ? atof(argv[1]) : 5;
+  state = argc > 2 ? strtoull(argv[2], nullptr, 10) : 1;
+  if (state == 0) state = 1;
+  static uint8_t input[200000];
+  uint64_t runs = 0;
+  timespec start;
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &start);
+  do {
+    for (int i = 0; i < 50; i++, runs++) {
+      uint32_t framing = next() % 3;
+      input[0] = static_cast<uint8_t>(framing);
+      input[1] = next() % 4 == 0 ? 0 : 1;
+      size_t size = 2;
+      for (uint32_t trains = next() % 6 + 1; trains > 0; trains--) {
+        size += addTrain(input + size, framing, static_cast<uint8_t>(next() % 3));
+      }
+      for (uint32_t changes = next() % 4; changes > 0; changes--) {
+        input[2 + next() % (size - 1)] = static_cast<uint8_t>(next());
+      }
+      LLVMFuzzerTestOneInput(input, size);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+  } while (static_cast<double>(now.tv_sec - start.tv_sec) + static_cast<double>(now.tv_nsec - start.tv_nsec) / 1e9 <
+           seconds);
+  printf("%llu streams, %llu packets merged\n", static_cast<unsigned long long>(runs),
+         static_cast<unsigned long long>(merged));
+  return merged > 0 ? 0 : 1;
+}
+
+#endif
