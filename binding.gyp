@@ -25,6 +25,7 @@
             "native/scatter.cc",
             "native/tcp.cc",
             "native/tun.cc",
+            "native/tun_drops.cc",
             "native/udp.cc",
             "native/udp_loop.cc",
             "native/udp_send.cc"

@@ -14,6 +14,7 @@
 #include "arguments.h"
 #include "netns.h"
 #include "port.h"
+#include "tun_drops.h"
 
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20
@@ -165,13 +166,19 @@ struct TunPort final : Port {
   uint8_t* scratch = nullptr;
   Partial partial;
 
+  // See tun_drops.h; and what the device had dropped before.
+  int deviceStatistics = -1;
+  double dropsBefore = 0;
+
   ~TunPort() override {
+    if (deviceStatistics >= 0) close(deviceStatistics);
     free(spill);
     free(scratch);
   }
 
   int32_t receive(int32_t max) override;
   int32_t send(int32_t n) override;
+  void statistics() override;
 
  private:
   bool deliver(int32_t slot, int32_t length, double now, int32_t* n);
@@ -379,6 +386,11 @@ int32_t TunPort::send(int32_t n) {
   return n;
 }
 
+void TunPort::statistics() {
+  double drops = deviceDrops(deviceStatistics, fd);
+  if (drops >= dropsBefore) counters[kKernelDrops] = drops - dropsBefore;
+}
+
 napi_value tunPort(napi_env env, napi_callback_info info) {
   Arguments<3> call(env, info);
   TunPort* port = new TunPort;
@@ -409,6 +421,9 @@ napi_value tunPort(napi_env env, napi_callback_info info) {
     failure.set(ENOMEM, "malloc");
     return throwFailure(env, failure);
   }
+  port->deviceStatistics = openDeviceStatistics(port->fd);
+  double before = deviceDrops(port->deviceStatistics, port->fd);
+  if (before > 0) port->dropsBefore = before;
   return finishPort(port);
 }
 

@@ -131,7 +131,7 @@ export const PortCounter = {
   txDown: 16, // EIO, the TUN is down: dropped
   txInvalid: 17, // EINVAL, EPERM and the rest: dropped
   gsoFallbacks: 18, // a segmented send failed and the same batch went out plainly
-  kernelDrops: 19, // SO_MEMINFO, PACKET_STATISTICS; as of the last `portStatistics`
+  kernelDrops: 19, // SO_MEMINFO, PACKET_STATISTICS, a TUN's full queue; as of the last `portStatistics`
 } as const;
 export const PORT_COUNTERS = 24;
 /**

@@ -417,6 +417,23 @@ describe.skipIf(needs('root', 'netns', 'tun'))('TUN and TAP', () => {
     }
   });
 
+  test('what nobody read in time is counted as the kernel dropped it, under whatever name the device has', async () => {
+    const end = await tun(left, '10.5.0.1/24');
+    const { name } = end.handle;
+    await left.ip([`link set ${name} txqueuelen 10`]);
+    await left.exec(['ping', '-f', '-w', '1', '10.5.0.2']);
+    await left.ip([`link set ${name} down`]);
+    const shown = await left.exec(['ip', '-j', '-s', 'link', 'show', 'dev', name]);
+    const { dropped } = JSON.parse(shown.stdout)[0].stats64.tx;
+    native().portStatistics(end.id);
+    expect(dropped).toBeGreaterThan(0);
+    expect(end.count('kernelDrops')).toBe(dropped);
+    await left.ip([`link set ${name} name renamed5`]);
+    end.counters.fill(0);
+    native().portStatistics(end.id);
+    expect(end.counted).toEqual({ kernelDrops: dropped });
+  });
+
   test('several queues share one device', () => {
     const options = {
       name: 'mq0',
