@@ -16,6 +16,7 @@
             "native/merge.cc",
             "native/netns.cc",
             "native/offload.cc",
+            "native/outgoing.cc",
             "native/packet_socket.cc",
             "native/poller.cc",
             "native/poller_loop.cc",

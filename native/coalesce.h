@@ -63,6 +63,8 @@ class Coalescer {
   // Appends a packet to its flow's train; then its bytes are not needed any more. Otherwise the packet is to be handed on
   // behind all that were offered before. Packets of different senders or outer DS fields are never merged.
   bool join(const uint8_t* bytes, uint32_t length, int32_t sender, uint8_t trafficClass);
+  // The tag of the train that the last packet joined.
+  int32_t joined() const { return last_->tag; }
   // A frame (behind any EtherIP header) that is handed on as it is, though it may look like one that could join.
   void pass(const uint8_t* frame, uint32_t length, int32_t sender);
   // The packet that `join` has just refused now lies at `bytes`: it may be the first of a train.

@@ -13,6 +13,7 @@
 
 #include "arguments.h"
 #include "netns.h"
+#include "outgoing.h"
 #include "port.h"
 #include "tun_drops.h"
 
@@ -165,6 +166,9 @@ struct TunPort final : Port {
   // Frames that must be changed before they are written, but whose bytes belong to others too.
   uint8_t* scratch = nullptr;
   Partial partial;
+  // Not null where the kernel takes superframes; and which of those made of wire packets it has not refused.
+  Outgoing* outgoing = nullptr;
+  uint32_t mergeable = 0;
 
   // See tun_drops.h; and what the device had dropped before.
   int deviceStatistics = -1;
@@ -172,6 +176,7 @@ struct TunPort final : Port {
 
   ~TunPort() override {
     if (deviceStatistics >= 0) close(deviceStatistics);
+    delete outgoing;
     free(spill);
     free(scratch);
   }
@@ -187,6 +192,7 @@ struct TunPort final : Port {
   bool takesWhole(int32_t handle) const;
   int sendWhole(int32_t handle, const Superframe* superframe);
   int sendSegments(int32_t handle, const Superframe& superframe, uint32_t from);
+  int sendMerged(int32_t first);
 };
 
 // Gives the frame in a raw slot to JavaScript. False when it was nonsense, and the slot is free again.
@@ -348,9 +354,41 @@ int TunPort::sendSegments(int32_t handle, const Superframe& superframe, uint32_t
   return 0;
 }
 
+// The packets that batch[first] stands for in one write; 0, EAGAIN, or EINVAL when they have to go one by one.
+int TunPort::sendMerged(int32_t first) {
+  const Outgoing::Frame& frame = outgoing->frameAt(first);
+  VirtioHeader virtio = frame.virtio;
+  if (writeFrame(&virtio, frame.bytes, frame.length) >= 0) {
+    count(kTxPackets, frame.segments);
+    count(kTxBytes, frame.wireBytes);
+    count(kTxSuperframes);
+    outgoing->settle(first, true);
+    return 0;
+  }
+  if (errno == EAGAIN || errno == ENOBUFS) return EAGAIN;
+  if (errno == EINVAL) {
+    // Linux 6.1.103, 6.6.44 and 6.10.3 refuse superframes with a short tail, and will refuse the next.
+    count(kGsoFallbacks);
+    mergeable &= ~offloadBit(frame.gsoType);
+  }
+  outgoing->settle(first, false);
+  return EINVAL;
+}
+
 int32_t TunPort::send(int32_t n) {
+  bool planned = outgoing != nullptr && n <= Outgoing::kMost && outgoing->planned(n);
+  if (planned) outgoing->plan(pool, batch, n, layer == 3 ? Framing::kIp : Framing::kEthernet, mergeable);
   for (int32_t done = 0; done < n; done++) {
     int32_t handle = batch[done];
+    if (planned && outgoing->role(done) == Outgoing::Role::kFirst && sendMerged(done) == EAGAIN) {
+      count(kTxAgain);
+      outgoing->stopped(batch, done, n);
+      return done;
+    }
+    if (planned && outgoing->role(done) == Outgoing::Role::kSent) {
+      pool->freeOnce(handle);
+      continue;
+    }
     Superframe frame;
     bool superframe = pool->valid(handle) && pool->segmentSize[handle] > 0;
     if (!pool->valid(handle) || (superframe && !frame.parse(pool, handle))) {
@@ -379,6 +417,7 @@ int32_t TunPort::send(int32_t n) {
     }
     if (error == EAGAIN || error == ENOBUFS) {
       count(kTxAgain);
+      if (planned) outgoing->stopped(batch, done, n);
       return done;
     }
     drop(handle, counterOfSendError(error));
@@ -420,6 +459,17 @@ napi_value tunPort(napi_env env, napi_callback_info info) {
     Failure failure;
     failure.set(ENOMEM, "malloc");
     return throwFailure(env, failure);
+  }
+  constexpr uint32_t superframes = kOffloadTso4 | kOffloadTso6 | kOffloadUso;
+  port->mergeable = port->vnetHeader > 0 ? port->offloads & superframes : 0;
+  if (port->mergeable != 0) {
+    port->outgoing = new Outgoing;
+    if (!port->outgoing->prepare()) {
+      discardPort(port);
+      Failure failure;
+      failure.set(ENOMEM, "mmap");
+      return throwFailure(env, failure);
+    }
   }
   port->deviceStatistics = openDeviceStatistics(port->fd);
   double before = deviceDrops(port->deviceStatistics, port->fd);

@@ -323,6 +323,31 @@ describe.skipIf(needs('root', 'netns', 'tun'))('TUN and TAP', () => {
     expect(b.count('txBytes')).toBe(a.count('rxBytes'));
   });
 
+  test.each([
+    ['over IPv4', v4],
+    ['over IPv6', v6],
+  ] as const)(
+    'TCP packets that come one by one enter a TUN as superframes, %s',
+    async (_, [near, far, bits]) => {
+      const a = await tun(left, `${near}/${bits}`, { offload: false });
+      const b = await tun(right, `${far}/${bits}`);
+      await left.ip(`route add ${far} dev ${a.handle.name}`);
+      await right.ip(`route add ${near} dev ${b.handle.name}`);
+      const there = new Forwarder(a, b);
+      const back = new Forwarder(b, a);
+      const { sent, received } = await during(transfer(left, right, far, 4002, 20), () => {
+        const moved = there.run();
+        return back.run() || moved;
+      });
+      expect(received).toBe(sent);
+      expect(there.most).toBe(1);
+      expect(b.count('txSuperframes')).toBeGreaterThan(10);
+      expect(b.count('gsoFallbacks')).toBe(0);
+      expect(b.count('txPackets')).toBe(a.count('rxPackets'));
+      expect(b.count('txBytes')).toBe(a.count('rxBytes'));
+    },
+  );
+
   test('a superframe enters a TUN as its wire packets for whoever looks', async () => {
     const b = await tun(right, '10.7.1.2/24', { offloads: 0 });
     const frame = superframe({
