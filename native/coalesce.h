@@ -1,7 +1,7 @@
 // Merging wire packets of one flow into superframes: the reverse of Superframe::write. Nothing here knows of JavaScript
 // or of pools, so that the fuzzer can drive it alone (native/fuzz).
 //
-// What is merged, when cut again, gives the packets that went in, byte by byte (docs/decisions/015 for the one exception).
+// What is merged, when cut again, gives the packets that went in, byte by byte (docs/decisions/009 for the one exception).
 // So a packet joins a superframe only if
 //   - it is TCP or UDP directly behind an IPv4 header of 20 bytes or an IPv6 header, whole, with nothing behind it;
 //   - its IP and transport checksums are right (those of a packet with a wrong one are nobody's business here);
