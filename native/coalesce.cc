@@ -54,16 +54,29 @@ uint64_t mix(uint64_t hash, uint64_t word) {
 }
 
 // Sum of the pseudo header without its length, not folded.
-uint64_t pseudoSum(const uint8_t* ip, bool ipv6, bool tcp) {
+uint32_t pseudoSum(const uint8_t* ip, bool ipv6, bool tcp) {
   uint64_t protocol = tcp ? kTcp : kUdp;
   return ipv6 ? checksumScalar(ip + 8, 32, protocol) : checksumScalar(ip + 12, 8, protocol);
 }
 
-// Whether the checksums of a packet with this layout are right.
-bool verified(const uint8_t* frame, uint32_t length, uint32_t l3, uint32_t l4, bool ipv6, bool tcp) {
-  const uint8_t* ip = frame + l3;
-  if (!ipv6 && checksumScalar(ip, 20, 0) != 0xffff) return false;
-  return checksum(frame + l4, length - l4, pseudoSum(ip, ipv6, tcp) + (length - l4)) == 0xffff;
+// Whether an IPv4 header without options sums up to nothing.
+bool headerVerified(const uint8_t* ip) {
+  uint64_t sum = load64(ip) & 0xffffffff;
+  sum += load64(ip) >> 32;
+  sum += load64(ip + 8) & 0xffffffff;
+  sum += load64(ip + 8) >> 32;
+  sum += load32(ip + 16);
+  sum = (sum >> 32) + (sum & 0xffffffff);
+  sum = (sum >> 16) + (sum & 0xffff);
+  sum = (sum >> 16) + (sum & 0xffff);
+  return (sum >> 16) + (sum & 0xffff) == 0xffff;
+}
+
+// Whether the checksums of a packet of the train are right.
+bool verified(const Train& train, const uint8_t* frame, uint32_t length) {
+  if (!train.ipv6 && !headerVerified(frame + train.l3)) return false;
+  uint32_t transport = length - train.l4;
+  return checksum(frame + train.l4, transport, uint64_t{train.pseudo} + transport) == 0xffff;
 }
 
 // Whether the packet's headers are those that segmentation would give the train's next packet. Its layout needs no
@@ -122,7 +135,7 @@ void seal(const Train& train) {
     write16(transport + 4, transportLength);
   }
   write16(transport + train.checksumOffset(),
-          checksumScalar(nullptr, 0, pseudoSum(ip, train.ipv6, train.tcp) + transportLength));
+          checksumScalar(nullptr, 0, uint64_t{train.pseudo} + transportLength));
 }
 
 }  // namespace
@@ -289,11 +302,11 @@ bool Coalescer::append(Train* train, const uint8_t* frame, uint32_t length) {
   uint32_t payload = length - train->headers;
   if (train->length - train->l3 + payload > kMaxIpLength) return false;
   // The first packet is looked at only now that it is worth it.
-  if (train->segments == 1 &&
-      !verified(train->bytes, train->length, train->l3, train->l4, train->ipv6, train->tcp)) {
-    return false;
+  if (train->segments == 1) {
+    train->pseudo = pseudoSum(train->bytes + train->l3, train->ipv6, train->tcp);
+    if (!verified(*train, train->bytes, train->length)) return false;
   }
-  if (!verified(frame, length, train->l3, train->l4, train->ipv6, train->tcp)) return false;
+  if (!verified(*train, frame, length)) return false;
   if (train->length + payload > train->room && !owner_->grow(train, train->length + payload)) return false;
   memcpy(train->bytes + train->length, frame + train->headers, payload);
   if (train->segments == 1 && !train->ipv6) {

@@ -30,6 +30,7 @@ struct Train {
   uint32_t headers;
   uint32_t segmentSize;
   uint32_t segments;
+  uint32_t pseudo;    // sum of the pseudo header without its length
   uint32_t sequence;  // of the next packet
   uint16_t id;        // of the first packet
   uint16_t idStep;    // known from the second on
