@@ -32,7 +32,8 @@ export async function iperf(lab: Lab, options: IperfOptions): Promise<Throughput
   ]);
   try {
     await listener.waitFor('listening');
-    const argv = ['iperf3', '--client', address, '--time', `${seconds}`, '--json'];
+    // It reads whole numbers alone, and 0 is for ever.
+    const argv = ['iperf3', '--client', address, '--time', `${Math.ceil(seconds)}`, '--json'];
     if (reverse) argv.push('--reverse');
     if (parallel > 1) argv.push('--parallel', `${parallel}`);
     const command =

@@ -85,7 +85,7 @@ async function runExperiment(experiment: Experiment, plan: RunPlan, measured: Me
         if (round > 0) record(series, suite, visit.subject, round, samples);
       } catch (error) {
         if (context.signal.aborted) break;
-        const reason = (error instanceof Error ? error.message : String(error)).trim().slice(0, 500);
+        const reason = oneLine(error instanceof Error ? error.message : String(error));
         measured.failures.push({ suite, path: title, subject: visit.subject, round, reason });
         progress.note(`${suite}: ${title}, round ${round}, ${visit.subject} failed: ${reason}`);
       }
@@ -96,6 +96,8 @@ async function runExperiment(experiment: Experiment, plan: RunPlan, measured: Me
   measured.series.push(...series);
   measured.bars.push(...bars.map((bar) => ({ ...bar, suite })));
 }
+
+const oneLine = (text: string) => text.replace(/\s+/g, ' ').trim().slice(0, 400);
 
 function record(series: Series[], suite: string, subject: string, round: number, samples: Sample[]): void {
   for (const { path, quantity, value } of samples) {

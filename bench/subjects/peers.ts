@@ -77,6 +77,8 @@ export const socat: Subject = {
 export const wireguardGo: Subject = {
   name: 'wireguard-go (encrypts)',
   needs: ['wireguard-go', 'wg'],
+  // For the directory of its control sockets.
+  root: true,
   async start(lab) {
     // Its control sockets are named after the interfaces, and all on this machine lie in one directory.
     const names = { a: `wga${process.pid}`, b: `wgb${process.pid}` };

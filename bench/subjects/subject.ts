@@ -22,6 +22,8 @@ export interface Subject {
   name: string;
   /** Programs it needs. */
   needs?: readonly string[];
+  /** It needs root itself, and not only in a user namespace. */
+  root?: boolean;
   /** Starts it on both hosts, with `INNER` addresses and `INNER_MTU`. Packets need not pass yet. */
   start(lab: Lab): Promise<Tunnel>;
 }

@@ -6,7 +6,9 @@ import { tunnelVisit } from './suite.ts';
 import { tcp } from './tcp.ts';
 
 const SUITE = 'gc';
-const PATH = 'full rate, both ends';
+const TITLE = 'full rate for a minute';
+/** Each end sends for one half of the time. */
+const PATHS = { a: `${TITLE}, client`, b: `${TITLE}, server` };
 /** In units of `--seconds`: a minute at 3 s, half of it in each direction, after 15 s in which code is compiled. */
 const MEASURED = 20;
 const WARM_UP = 5;
@@ -15,7 +17,7 @@ export function gcExperiments(seconds: number): Experiment[] {
   return [
     {
       suite: SUITE,
-      title: PATH,
+      title: TITLE,
       rounds: 1,
       secondsPerVisit: (MEASURED + WARM_UP) * seconds,
       visits: [worker, main].map(({ name }) =>
@@ -26,29 +28,33 @@ export function gcExperiments(seconds: number): Experiment[] {
             nodeWords: ['--trace-gc'],
           }),
           async (lab, tunnel) => {
-            const directions = async (each: number) => {
-              const forward = await tcp(lab, tunnel, { path: PATH, seconds: each });
-              await tcp(lab, tunnel, { path: PATH, seconds: each, reverse: true });
-              return forward;
+            const bothWays = async (seconds: number) => {
+              const each = { seconds: seconds / 2, path: PATHS.a };
+              return [
+                ...(await tcp(lab, tunnel, each)),
+                ...(await tcp(lab, tunnel, { ...each, path: PATHS.b, reverse: true })),
+              ].filter(({ quantity }) => quantity === 'throughput');
             };
-            await directions((WARM_UP * lab.seconds) / 2);
-            const ends = [tunnel.a.process!, tunnel.b.process!];
-            const before = ends.map((end) => end.stdout.length);
-            const samples = await directions((MEASURED * lab.seconds) / 2);
-            const seen = ends.map((end, i) => collections(end.stdout.slice(before[i])));
-            return [
-              ...samples.filter(({ quantity }) => quantity === 'throughput'),
-              { path: PATH, quantity: 'collections', value: seen.reduce((sum, each) => sum + each, 0) },
-            ];
+            await bothWays(WARM_UP * lab.seconds);
+            const written = (end: 'a' | 'b') => tunnel[end].process!.stdout;
+            const before = { a: written('a').length, b: written('b').length };
+            const samples = await bothWays(MEASURED * lab.seconds);
+            for (const end of ['a', 'b'] as const) {
+              const value = collections(written(end).slice(before[end]));
+              samples.push({ path: PATHS[end], quantity: 'collections', value });
+            }
+            return samples;
           },
         ),
       ),
-      bars: [worker, main].map(({ name }) => ({
-        path: PATH,
-        quantity: 'collections',
-        subject: name,
-        atMost: 0,
-      })),
+      bars: Object.values(PATHS).flatMap((path) =>
+        [worker, main].map(({ name }) => ({
+          path,
+          quantity: 'collections' as const,
+          subject: name,
+          atMost: 0,
+        })),
+      ),
     },
   ];
 }

@@ -12,7 +12,7 @@ export function tunnelVisit(
 ): Visit {
   return {
     subject: subject.name,
-    absent: unmetNeeds(subject.needs ?? []),
+    absent: absenceOf(subject),
     measure: (context: VisitContext) =>
       withLab(context, async (lab) => {
         const started = await subject.start(lab);
@@ -34,6 +34,10 @@ export function tunnelVisit(
         return samples;
       }),
   };
+}
+
+function absenceOf({ needs = [], root = false }: Subject): string | undefined {
+  return unmetNeeds(needs) ?? (root && process.geteuid?.() !== 0 ? 'needs root' : undefined);
 }
 
 /** Runs `work`, and says how much processor time both ends of the tunnel took for it; NaN where they are the kernel. */
