@@ -28,17 +28,20 @@ describe.skipIf(needs('root', 'tun', 'ping', 'gcc'))('a tunnel and what happens 
   });
   afterAll(() => Promise.all([flows.close(), generator.close()]));
 
-  it('the report names what the kernel dropped while the process was not there', async () => {
+  it('the report names what the kernel dropped at both ends of a process that was not there for a while', async () => {
     await using world = await createWorld({ name: 'drops' });
     const { server, client } = await twoEnds(world);
     const { far } = await startPair(server, client, { family: 4 });
-    const { outer } = ADDRESSES[4];
+    await server.ip('link set tun0 txqueuelen 10');
+    const { outer, client: inner } = ADDRESSES[4];
     process.kill(far.child.pid!, 'SIGSTOP');
-    // More than its socket's 8 MiB.
+    // More than its socket's 8 MiB, and more than its interface's ten packets.
     await client.exec([generator.program, 'send', outer.server, '55555', '1400', '0.5'], { check: true });
+    await server.exec(['ping', '-q', '-c', '200', '-l', '200', '-W', '0.1', inner]);
     process.kill(far.child.pid!, 'SIGCONT');
     expect((await far.stop('SIGINT')).code).toBe(0);
     expect(far.stdout).toMatch(/udp-kernel-queue-full/);
+    expect(far.stdout).toMatch(/tun-kernel-queue-full/);
   });
 
   it.each([
