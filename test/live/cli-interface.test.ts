@@ -15,7 +15,7 @@ async function linkOf(host: Host, name: string): Promise<Link> {
   return (JSON.parse(stdout) as [Link])[0];
 }
 
-describe.skipIf(needs('netns', 'tun', 'ip'))('the interface of a tunnel', () => {
+describe.skipIf(needs('netns', 'tun', 'ip', 'ping'))('the interface of a tunnel', () => {
   it('takes superframes that leave in one send each, also when its MTU changes', async () => {
     await using hosts = await twoHosts();
     await using server = tunconnector(hosts.server, '-m server -s 10.0.0.2 -i 55555');
@@ -41,6 +41,21 @@ describe.skipIf(needs('netns', 'tun', 'ip'))('the interface of a tunnel', () => 
       expect((await linkOf(hosts.server, 'tun1')).gso_max_size).toBe(65_536);
     },
   );
+
+  it('shows in the report what its full queue dropped', async () => {
+    await using hosts = await twoHosts();
+    await using server = tunconnector(hosts.server, '-m server -s 10.0.0.2 -i 55555 --stats 0.2');
+    await server.waitFor('is up');
+    await hosts.server.ip('link set tun1 txqueuelen 10');
+    server.kill('SIGSTOP');
+    await hosts.server.exec(['ping', '-q', '-i', '0.002', '-c', '100', '-W', '1', '10.0.0.3']);
+    server.kill('SIGCONT');
+    await server.waitFor(/dropped [1-9]/);
+    await server.stop('SIGINT');
+    const dropped = Number(/dropped: tun-kernel-queue-full\D+(\d+)/.exec(server.stdout)?.[1]);
+    expect(dropped).toBeGreaterThanOrEqual(80);
+    expect(dropped).toBeLessThanOrEqual(100);
+  });
 
   it('takes superframes of any size on a host that forwards already', async () => {
     await using hosts = await twoHosts();
