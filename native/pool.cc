@@ -193,6 +193,7 @@ bool readMemory(napi_env env, napi_value memory, Pool* pool) {
   reader.read(&pool->quotaSmall, "quotaSmall", accounts, accounts);
   reader.read(&pool->usedLarge, "usedLarge", accounts, accounts);
   reader.read(&pool->quotaLarge, "quotaLarge", accounts, accounts);
+  reader.read(&pool->tally, "tally", 2, 2);
   if (!reader.ok || !fieldInteger(env, memory, "stride", 0, static_cast<int64_t>(cells), &stride)) return false;
   if (stride % kDescriptorCells != 0) {
     napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "stride is a number of whole descriptors");

@@ -38,7 +38,7 @@ constexpr uint8_t kChecksumValid = 1;
 constexpr uint8_t kMayFragment = 2;
 
 struct Pool {
-  static constexpr int kArrays = 12;
+  static constexpr int kArrays = 13;
 
   uint8_t* slab = nullptr;
   int32_t smallSlots = 0;
@@ -79,6 +79,8 @@ struct Pool {
   int32_t* usedLarge = nullptr;
   int32_t* quotaLarge = nullptr;
 
+  double* tally = nullptr;  // wire packets, bytes
+
   napi_ref held[kArrays] = {};
   // Ports that use it; it stays in memory until the last is closed.
   int32_t users = 0;
@@ -114,10 +116,13 @@ struct Pool {
   }
 
   // What src/engine/pool.ts does one by one. Handles that are not live are passed over (freed) or end the burst.
+  int32_t makeBurst(const int32_t* pattern, double arrived, int32_t account, int32_t* into, int32_t n);
   int32_t allocateBurst(int32_t account, int32_t* into, int32_t n);
   int32_t cloneBurst(const int32_t* from, int32_t n, int32_t* into);
   int32_t copyBurst(const int32_t* from, int32_t n, int32_t* into);
+  int32_t stampBurst(int32_t pattern, int32_t* into, int32_t n);
   void freeBurst(const int32_t* handles, int32_t n);
+  void putBurst(const int32_t* handles, int32_t n, int32_t* ring, uint32_t mask, uint32_t tail);
 
   // The count of a free stack, or 0 when JavaScript has left nonsense there.
   static int32_t stackCount(const int32_t* stack, int32_t capacity) {

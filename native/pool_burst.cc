@@ -49,10 +49,9 @@ struct Rows {
     int32_t s = rows[handle + kCellSlot];
     return s >= 0 && s < slots && references[s] >= 1;
   }
+  // Rows are the same or apart, never partly one.
   void copy(int32_t from, int32_t to) const {
-    int32_t row[kDescriptorCells];
-    memcpy(row, rows + from, sizeof row);
-    memcpy(rows + to, row, sizeof row);
+    if (from != to) memcpy(rows + to, rows + from, sizeof kFreshDescriptor);
     // Its cache line is left clean where nobody keeps arrival times.
     if (arrival[to] != arrival[from]) arrival[to] = arrival[from];
   }
@@ -60,7 +59,8 @@ struct Rows {
 
 }  // namespace
 
-int32_t Pool::allocateBurst(int32_t account, int32_t* into, int32_t n) {
+// Fresh packets in small slots that begin as copies of `pattern`, a row in nobody else's hands.
+int32_t Pool::makeBurst(const int32_t* pattern, double arrived, int32_t account, int32_t* into, int32_t n) {
   n = smaller(n, roomSmall(account));
   const Rows all(this);
   const int32_t* const descriptorsFree = freeDescriptors;
@@ -79,16 +79,20 @@ int32_t Pool::allocateBurst(int32_t account, int32_t* into, int32_t n) {
     all.references[s] = 1;
     owners[s] = static_cast<uint8_t>(account);
     int32_t* row = all.rows + handle;
-    memcpy(row, kFreshDescriptor, sizeof kFreshDescriptor);
+    memcpy(row, pattern, sizeof kFreshDescriptor);
     row[kCellSlot] = s;
     row[kCellOffset] = s * kSmallSlot + kHeadroom;
-    if (all.arrival[handle] != 0) all.arrival[handle] = 0;
+    if (all.arrival[handle] != arrived) all.arrival[handle] = arrived;
     into[made] = handle;
   }
   freeDescriptors[0] = top;
   freeSmall[0] = topSmall;
   usedSmall[account] += made;
   return made;
+}
+
+int32_t Pool::allocateBurst(int32_t account, int32_t* into, int32_t n) {
+  return makeBurst(kFreshDescriptor, 0, account, into, n);
 }
 
 int32_t Pool::cloneBurst(const int32_t* from, int32_t n, int32_t* into) {
@@ -152,6 +156,8 @@ void Pool::freeBurst(const int32_t* handles, int32_t n) {
   const int32_t generation = stride;
   int32_t top = stackCount(freeDescriptors, descriptorStack);
   int32_t topSmall = stackCount(freeSmall, smallSlots);
+  int64_t packets = 0;
+  int64_t bytes = 0;
   // Slots of one account in a row are taken off its account together.
   int32_t payer = -1;
   int32_t paid = 0;
@@ -161,6 +167,8 @@ void Pool::freeBurst(const int32_t* handles, int32_t n) {
     int32_t* row = all.rows + handle;
     int32_t s = row[kCellSlot];
     row[kCellState] = 0;
+    packets += row[kCellSegments];
+    bytes += row[kCellLength];
     if (generation > 0) {
       row[kCellLength] = -1;
       handle = static_cast<int32_t>((int64_t{handle} + generation) % all.cells);
@@ -183,6 +191,45 @@ void Pool::freeBurst(const int32_t* handles, int32_t n) {
   if (payer >= 0 && payer < accounts) usedSmall[payer] -= paid;
   freeDescriptors[0] = top;
   freeSmall[0] = topSmall;
+  tally[0] = static_cast<double>(packets);
+  tally[1] = static_cast<double>(bytes);
+}
+
+int32_t Pool::stampBurst(int32_t pattern, int32_t* into, int32_t n) {
+  if (!valid(pattern)) return 0;
+  int32_t account = owner[slot[pattern]];
+  int32_t prefix = prefixLength[pattern];
+  int32_t size = prefix + length[pattern];
+  if (account >= accounts || prefix > kHeadroom || length[pattern] > kSmallRoom) return 0;
+  // The pattern's own row may be among the free ones when JavaScript has mixed them up.
+  int32_t row[kDescriptorCells];
+  memcpy(row, descriptors + pattern, sizeof row);
+  const uint8_t* from = slab + offset[pattern] - prefix;
+  // Both slots go on for as long: whole blocks, for short packets half the time of memcpy.
+  int64_t behind = slotStart(slot[pattern]) + (isSmall(slot[pattern]) ? kSmallSlot : kLargeSlot);
+  int64_t slack = behind - (int64_t{offset[pattern]} + length[pattern]);
+  int64_t freshSlack = kSmallRoom - length[pattern];
+  if (freshSlack < slack) slack = freshSlack;
+  int32_t made = makeBurst(row, arrival[pattern], account, into, n);
+  const int32_t* const offsets = offset;
+  uint8_t* const bytes = slab - prefix;
+  for (int32_t i = 0; i < made; i++) copyBytes(bytes + offsets[into[i]], from, size, slack);
+  return made;
+}
+
+void Pool::putBurst(const int32_t* handles, int32_t n, int32_t* ring, uint32_t mask, uint32_t tail) {
+  const Rows all(this);
+  int64_t packets = 0;
+  int64_t bytes = 0;
+  for (int32_t i = 0; i < n; i++) {
+    int32_t handle = handles[i];
+    ring[(tail + static_cast<uint32_t>(i)) & mask] = handle;
+    if (!all.known(handle)) continue;
+    packets += all.rows[handle + kCellSegments];
+    bytes += all.rows[handle + kCellLength];
+  }
+  tally[0] = static_cast<double>(packets);
+  tally[1] = static_cast<double>(bytes);
 }
 
 // ── JavaScript's side
@@ -244,6 +291,30 @@ napi_value poolFree(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value poolStamp(napi_env env, napi_callback_info info) {
+  Arguments<4> call(env, info);
+  Pool* pool = call.self->pools.find(call.integer(0));
+  int32_t n = call.integer(3);
+  Burst into;
+  if (pool == nullptr) return makeInteger(env, -EBADF);
+  if (!into.read(env, call.values[2]) || !into.holds(n)) return makeInteger(env, -EINVAL);
+  return makeInteger(env, pool->stampBurst(call.integer(1), into.handles, n));
+}
+
+napi_value poolPut(napi_env env, napi_callback_info info) {
+  Arguments<5> call(env, info);
+  Pool* pool = call.self->pools.find(call.integer(0));
+  int32_t n = call.integer(2);
+  int32_t tail = call.integer(4);
+  Burst handles;
+  Burst ring;
+  if (pool == nullptr || !handles.read(env, call.values[1]) || !ring.read(env, call.values[3])) return nullptr;
+  const size_t cells = ring.capacity;
+  if (!handles.holds(n) || !ring.holds(n) || cells == 0 || (cells & (cells - 1)) != 0) return nullptr;
+  pool->putBurst(handles.handles, n, ring.handles, static_cast<uint32_t>(cells - 1), static_cast<uint32_t>(tail));
+  return nullptr;
+}
+
 }  // namespace
 
 void definePoolBursts(napi_env env, napi_value exports, Environment* self) {
@@ -251,4 +322,6 @@ void definePoolBursts(napi_env env, napi_value exports, Environment* self) {
   defineFunction(env, exports, self, "poolClone", poolClone);
   defineFunction(env, exports, self, "poolCopy", poolCopy);
   defineFunction(env, exports, self, "poolFree", poolFree);
+  defineFunction(env, exports, self, "poolStamp", poolStamp);
+  defineFunction(env, exports, self, "poolPut", poolPut);
 }

@@ -79,19 +79,12 @@ export class Sink implements App {
 
   push({ pool, input }: Ports): void {
     const burst = this.#burst;
-    const { segments, length } = pool;
     for (const name in input) {
       const link = input[name];
       for (let n = link.takeBurst(burst, BURST); n > 0; n = link.takeBurst(burst, BURST)) {
-        let packets = 0;
-        let bytes = 0;
-        for (let i = 0; i < n; i++) {
-          packets = (packets + segments[burst[i]]) | 0;
-          bytes = (bytes + length[burst[i]]) | 0;
-        }
-        this.#counts[0] += packets;
-        this.#counts[1] += bytes;
         pool.freeBurst(burst, n);
+        this.#counts[0] += pool.tally[0];
+        this.#counts[1] += pool.tally[1];
       }
     }
   }

@@ -56,6 +56,8 @@ export class SharedPoolMemory implements PoolMemory {
   readonly usedLarge = shared(Int32Array, MAX_ACCOUNTS);
   readonly quotaLarge = shared(Int32Array, MAX_ACCOUNTS);
 
+  readonly tally = shared(Float64Array, 2);
+
   /** @param generations how many rows take turns in being one descriptor; more than 1 finds stale handles */
   constructor({ smallSlots, largeSlots }: PoolSize, generations: number) {
     const slots = smallSlots + largeSlots;

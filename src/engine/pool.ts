@@ -196,10 +196,56 @@ export class Pool extends SharedPoolMemory {
     return n;
   }
 
-  /** Ends `handles[0..n)`. */
+  /**
+   * `n` packets like `template`, columns and bytes, in small slots of their own, paid by its account; returns how many
+   * there were. For whoever makes packets rather than reads them.
+   */
+  stampBurst(template: number, into: Int32Array, n: number): number {
+    if (this.#native !== null && n >= NATIVE_FROM) return this.#native.poolStamp(this.#id, template, into, n);
+    const account = this.owner[this.slot[template]];
+    for (let i = 0; i < n; i++) {
+      if (this.usedSmall[account] >= this.quotaSmall[account]) return i;
+      const copy = this.copy(template);
+      if (copy < 0) return i;
+      into[i] = copy;
+    }
+    return n;
+  }
+
+  /** Ends `handles[0..n)`. How many wire packets and bytes that were stands in `tally` then. */
   freeBurst(handles: Int32Array, n: number): void {
-    if (this.#native !== null && n >= NATIVE_FROM) this.#native.poolFree(this.#id, handles, n);
-    else for (let i = 0; i < n; i++) this.free(handles[i]);
+    if (this.#native !== null && n >= NATIVE_FROM) {
+      this.#native.poolFree(this.#id, handles, n);
+      return;
+    }
+    let packets = 0;
+    let bytes = 0;
+    for (let i = 0; i < n; i++) {
+      packets += this.segments[handles[i]];
+      bytes += this.length[handles[i]];
+      this.free(handles[i]);
+    }
+    this.tally[0] = packets;
+    this.tally[1] = bytes;
+  }
+
+  /** For links: `handles[0..n)` into a ring with room for them, tallied. */
+  putInto(ring: Int32Array, tail: number, handles: Int32Array, n: number): void {
+    if (this.#native !== null && n >= NATIVE_FROM) {
+      this.#native.poolPut(this.#id, handles, n, ring, tail);
+      return;
+    }
+    const mask = ring.length - 1;
+    let packets = 0;
+    let bytes = 0;
+    for (let i = 0; i < n; i++) {
+      const handle = handles[i];
+      packets += this.segments[handle];
+      bytes += this.length[handle];
+      ring[(tail + i) & mask] = handle;
+    }
+    this.tally[0] = packets;
+    this.tally[1] = bytes;
   }
 
   /** Ends `handles[from..n)` and counts why. */

@@ -73,6 +73,9 @@ export interface PoolMemory {
   quotaSmall: Int32Array;
   usedLarge: Int32Array;
   quotaLarge: Int32Array;
+
+  /** Wire packets and bytes of the last burst that was put or freed. */
+  tally: Float64Array;
 }
 
 /** Cells of 32 bits in a descriptor: 64 bytes, a cache line. */
@@ -262,7 +265,12 @@ export interface Native {
   poolClone(pool: number, from: Int32Array, n: number, into: Int32Array): number;
   /** A copy of each, with bytes of its own, paid by the account of the original. */
   poolCopy(pool: number, from: Int32Array, n: number, into: Int32Array): number;
+  /** Writes what it freed into `tally`. */
   poolFree(pool: number, handles: Int32Array, n: number): void;
+  /** `n` packets like `template`, in small slots of their own, into `into`; returns how many there were. */
+  poolStamp(pool: number, template: number, into: Int32Array, n: number): number;
+  /** `handles[0..n)` into the ring (a power of two long) from cell `tail` on, round its end; tallied. */
+  poolPut(pool: number, handles: Int32Array, n: number, ring: Int32Array, tail: number): void;
 
   // ── devices (set-up: they throw)
   tunOpen(options: TunOptions): TunHandle;

@@ -34,6 +34,7 @@ afterAll(() => vi.resetModules());
 class Player {
   readonly pool: Pool;
   held: number[] = [];
+  readonly ring = new Int32Array(64).fill(-1);
   constructor(pool: Pool) {
     this.pool = pool;
     for (const account of ACCOUNTS) {
@@ -70,6 +71,17 @@ class Player {
         this.held.push(...into.subarray(0, made));
         return made;
       }
+      case 'stamp': {
+        const template = chosen[0];
+        if (template === undefined || pool.slot[template] >= SIZE.smallSlots) return 0;
+        const made = pool.stampBurst(template, into, step.n);
+        this.held.push(...into.subarray(0, made));
+        return made;
+      }
+      case 'put':
+        this.ring.fill(-1);
+        pool.putInto(this.ring, step.seed * 2 ** 22, from, chosen.length);
+        return this.ring.reduce((sum, h, i) => sum + this.held.indexOf(h) * (i + 1), 0);
       case 'free':
         pool.freeBurst(from, chosen.length);
         this.held.splice(step.from, step.n);
@@ -110,6 +122,7 @@ class Player {
           pool.slab.slice(pool.offset[h] - pool.prefixLength[h], pool.offset[h] + pool.length[h]),
         ).toString('hex'),
       ]),
+      tally: [...pool.tally],
       used: ACCOUNTS.map((a) => [pool.usedSmall[a], pool.usedLarge[a]]),
       free: [pool.freeDescriptors[0], pool.freeSmall[0], pool.freeLarge[0]],
     };
@@ -117,7 +130,7 @@ class Player {
 }
 
 interface Step {
-  what: 'alloc' | 'large' | 'clone' | 'copy' | 'free';
+  what: 'alloc' | 'large' | 'clone' | 'copy' | 'stamp' | 'put' | 'free';
   account: number;
   from: number;
   n: number;
@@ -126,7 +139,7 @@ interface Step {
 
 const steps = fc.array(
   fc.record<Step>({
-    what: fc.constantFrom('alloc', 'alloc', 'large', 'clone', 'copy', 'free', 'free'),
+    what: fc.constantFrom('alloc', 'alloc', 'large', 'clone', 'copy', 'stamp', 'put', 'free', 'free'),
     account: fc.constantFrom(...ACCOUNTS),
     from: fc.nat(20),
     n: fc.integer({ min: 0, max: 45 }),
@@ -152,6 +165,40 @@ describe('bursts', () => {
       }),
       { numRuns: 150, seed: 3 },
     );
+  });
+
+  it('count wire packets and bytes of what is put and freed', () => {
+    for (const make of Object.values(kinds)) {
+      const pool = make();
+      const burst = new Int32Array(16);
+      pool.allocBurst(COMMON_ACCOUNT, burst, 16);
+      for (const [i, handle] of burst.entries()) {
+        pool.length[handle] = 100 + i;
+        pool.segments[handle] = 1 + (i & 1);
+      }
+      pool.putInto(new Int32Array(32), 2 ** 31 - 5, burst, 16);
+      expect([...pool.tally]).toEqual([24, 1720]);
+      pool.freeBurst(burst, 15);
+      expect([...pool.tally]).toEqual([22, 1605]);
+      pool.freeBurst(burst.subarray(15), 1);
+      expect([...pool.tally]).toEqual([2, 115]);
+      pool.retire();
+    }
+  });
+
+  it('keep their order on a ring, round its end and round 2^31', () => {
+    for (const make of Object.values(kinds)) {
+      const pool = make();
+      const burst = new Int32Array(16);
+      pool.allocBurst(COMMON_ACCOUNT, burst, 16);
+      for (const tail of [0, 5, 2 ** 31 - 8, -(2 ** 31), -3]) {
+        const ring = new Int32Array(16);
+        pool.putInto(ring, tail, burst, 16);
+        expect(Array.from(burst, (_, i) => ring[(tail + i) & 15])).toEqual([...burst]);
+      }
+      pool.freeBurst(burst, 16);
+      pool.retire();
+    }
   });
 
   it('leave no packet and no debt behind', () => {

@@ -76,6 +76,7 @@ export class TestPool {
       quotaSmall: ints(4),
       usedLarge: ints(4),
       quotaLarge: ints(4),
+      tally: new Float64Array(buffer(16)),
     };
     this.memory.quotaSmall[ACCOUNT] = options.quotaSmall ?? smallSlots;
     this.memory.quotaLarge[ACCOUNT] = options.quotaLarge ?? largeSlots;
