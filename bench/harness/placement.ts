@@ -13,9 +13,8 @@ export interface Placement {
   /** The end of the tunnel on host a. */
   tunnelA?: number;
   tunnelB?: number;
-  /** A bridge between the hosts has a core of its own, and the ends of the traffic share the other. */
+  /** Shares the receiver's, which it wakes: twice the TCP of a core of its own, beside both ends on the other. */
   bridge?: number;
-  bridgeEnds?: number;
 }
 
 export const FREE: Placement = {};
@@ -30,7 +29,6 @@ export function pinned(cpus: readonly number[] = allowedCpus()): Placement {
     tunnelA: second,
     tunnelB: first,
     bridge: second,
-    bridgeEnds: first,
   };
 }
 

@@ -56,21 +56,21 @@ function bridgeVisit(subject: string, argv: string[]): Visit {
 
 async function traffic(lab: Lab, bridge: HostProcess): Promise<Sample[]> {
   const { a, b, seconds } = lab;
-  const cpu = lab.placement.bridgeEnds;
+  const { client, server } = lab.placement;
   const tcp = (duration: number) =>
     iperf(lab, {
       ...{ client: a, server: b, address: OUTER.b, seconds: duration },
-      ...{ clientCpu: cpu, serverCpu: cpu },
+      ...{ clientCpu: client, serverCpu: server },
     });
   await tcp(1);
   const throughput = await measured(bridge, () => tcp(seconds));
   const rate = await measured(bridge, () =>
     udpRate(lab, {
       ...{ from: a, to: b, address: OUTER.b, size: UDP_SIZE, seconds },
-      ...{ fromCpu: cpu, toCpu: cpu },
+      ...{ fromCpu: client, toCpu: server },
     }),
   );
-  const times = await ping(a, OUTER.b, { seconds: PING_SECONDS, cpu, signal: lab.signal });
+  const times = await ping(a, OUTER.b, { seconds: PING_SECONDS, cpu: client, signal: lab.signal });
   return [
     { path: TCP, quantity: 'throughput', value: throughput.result.bitsPerSecond },
     ...cpuSample(TCP, 'cpuPerGB', throughput.cpu / bytesToGB(throughput.result.bytes)),
