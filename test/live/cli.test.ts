@@ -96,8 +96,8 @@ describe.skipIf(skip)('what the command is told', () => {
     await server.waitFor('"up"');
     const client = tunconnector(hosts.client, `-m client -c 10.0.0.3 -r ${SERVER} --json`);
     await server.waitFor('"came"');
-    // The server may hear of it before its interface has an address.
-    await client.waitFor('is up');
+    // The server may hear of it before the client's interface has an address.
+    await client.waitFor('"up"');
     expect(await pings(hosts.client, '10.0.0.2')).toBe(true);
     await sleep(500);
     await client.stop('SIGINT');
