@@ -4,10 +4,6 @@
 
 #include "pool.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace {
 
 constexpr uint8_t kProtocolTcp = 6;
@@ -18,98 +14,19 @@ constexpr uint8_t kTcpCwr = 0x80;
 
 uint16_t read16(const uint8_t* at) { return static_cast<uint16_t>(at[0] << 8 | at[1]); }
 uint32_t read32(const uint8_t* at) { return uint32_t{read16(at)} << 16 | read16(at + 2); }
-void write16(uint8_t* at, uint32_t value) {
-  at[0] = static_cast<uint8_t>(value >> 8);
-  at[1] = static_cast<uint8_t>(value);
-}
-void write32(uint8_t* at, uint32_t value) {
-  write16(at, value >> 16);
-  write16(at + 2, value);
-}
+void write16(uint8_t* at, uint32_t value) { storeWord(at, swapToNetwork(value)); }
 
-uint16_t fold(uint64_t sum) {
-  sum = (sum >> 32) + (sum & 0xffffffff);
-  sum = (sum >> 32) + (sum & 0xffffffff);
-  sum = (sum >> 16) + (sum & 0xffff);
-  sum = (sum >> 16) + (sum & 0xffff);
-  return static_cast<uint16_t>((sum >> 16) + (sum & 0xffff));
-}
-
-// A folded sum of words read in host order, in network order: the ones' complement sum does not care (RFC 1071).
-uint16_t toNetworkOrder(uint16_t sum) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  return static_cast<uint16_t>(sum << 8 | sum >> 8);
-#else
-  return sum;
-#endif
-}
-
-// Sum of host-order words; addition with end-around carry, eight bytes at a time.
-uint64_t sumScalar(const uint8_t* at, uint64_t length) {
-  uint64_t sum = 0;
-  while (length >= 8) {
-    uint64_t word;
-    memcpy(&word, at, 8);
-    sum += word;
-    sum += sum < word;
-    at += 8;
-    length -= 8;
+// Nearly all headers have 28 to 64 bytes, and a call of memcpy for them would be a tenth of what a segment costs.
+inline void copyHeaders(uint8_t* to, const uint8_t* from, uint32_t length) {
+  if (length >= 32 && length <= 64) {
+    memcpy(to, from, 32);
+    memcpy(to + length - 32, from + length - 32, 32);
+  } else {
+    memcpy(to, from, length);
   }
-  if (length > 0) {
-    uint64_t word = 0;
-    memcpy(&word, at, length);  // the bytes behind the last count as zero
-    sum += word;
-    sum += sum < word;
-  }
-  return fold(sum);
 }
-
-#if defined(__x86_64__)
-// Sums the 32-bit halves of each lane into 64-bit lanes, which cannot overflow before 2^32 additions.
-__attribute__((target("avx2"))) uint64_t sumAvx2(const uint8_t* at, uint64_t length) {
-  const __m256i low = _mm256_set1_epi64x(0xffffffff);
-  __m256i a = _mm256_setzero_si256();
-  __m256i b = _mm256_setzero_si256();
-  __m256i c = _mm256_setzero_si256();
-  __m256i d = _mm256_setzero_si256();
-  while (length >= 64) {
-    __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
-    __m256i y = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + 32));
-    a = _mm256_add_epi64(a, _mm256_and_si256(x, low));
-    b = _mm256_add_epi64(b, _mm256_srli_epi64(x, 32));
-    c = _mm256_add_epi64(c, _mm256_and_si256(y, low));
-    d = _mm256_add_epi64(d, _mm256_srli_epi64(y, 32));
-    at += 64;
-    length -= 64;
-  }
-  a = _mm256_add_epi64(_mm256_add_epi64(a, b), _mm256_add_epi64(c, d));
-  alignas(32) uint64_t lanes[4];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), a);
-  return uint64_t{fold(lanes[0])} + fold(lanes[1]) + fold(lanes[2]) + fold(lanes[3]) + sumScalar(at, length);
-}
-#endif
-
-using Sum = uint64_t (*)(const uint8_t*, uint64_t);
-
-Sum fastestSum() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2")) return sumAvx2;
-#endif
-  return sumScalar;
-}
-
-const Sum sumWords = fastestSum();
 
 }  // namespace
-
-uint16_t checksumScalar(const uint8_t* bytes, uint64_t length, uint64_t initial) {
-  return fold(uint64_t{toNetworkOrder(fold(sumScalar(bytes, length)))} + fold(initial));
-}
-
-uint16_t checksum(const uint8_t* bytes, uint64_t length, uint64_t initial) {
-  return fold(uint64_t{toNetworkOrder(fold(sumWords(bytes, length)))} + fold(initial));
-}
 
 bool completeChecksum(uint8_t* bytes, uint32_t length, uint32_t start, uint32_t offset) {
   if (uint64_t{start} + offset + 2 > length) return false;
@@ -222,40 +139,63 @@ bool Superframe::parse(const Pool* pool, int32_t handle) {
                pool->segmentSize[handle]);
 }
 
-uint32_t Superframe::write(uint32_t index, uint8_t* out) const {
-  uint32_t chunk = segmentPayload(index);
-  uint32_t total = headers + chunk;
-  bool last = index + 1 == segments;
-  memcpy(out, bytes, headers);
-  memcpy(out + headers, bytes + headers + uint64_t{index} * segmentSize, chunk);
+uint32_t Superframe::write(uint32_t index, uint8_t* out) const { return Segmenter(*this).write(index, out); }
 
-  uint8_t* ip = out + l3;
-  uint8_t* transport = out + l4;
-  uint32_t transportLength = total - l4;
-  uint64_t pseudo = transportLength + uint64_t{tcp ? kProtocolTcp : kProtocolUdp};
-  if (ipv6) {
-    write16(ip + 4, total - l3 - 40);
-    pseudo += uint64_t{checksum(ip + 8, 16, 0)} + checksum(out + destination, 16, 0);
+Segmenter::Segmenter(const Superframe& frame) : frame_(frame) {
+  const uint8_t* ip = frame.bytes + frame.l3;
+  const uint8_t* transport = frame.bytes + frame.l4;
+  transportSum_ = swapToNetwork(frame.tcp ? kProtocolTcp : kProtocolUdp);
+  if (frame.ipv6) {
+    transportSum_ += sumHeader(ip + 8, 16) + sumHeader(frame.bytes + frame.destination, 16);
   } else {
-    write16(ip + 2, total - l3);
-    write16(ip + 4, read16(ip + 4) + index);
-    write16(ip + 10, 0);
-    write16(ip + 10, static_cast<uint16_t>(~checksum(ip, l4 - l3, 0)));
-    pseudo += checksum(ip + 12, 8, 0);
+    transportSum_ += sumHeader(ip + 12, 8);
+    id_ = read16(ip + 4);
+    ipSum_ = loadWord(ip) + sumHeader(ip + 6, 4) + sumHeader(ip + 12, frame.l4 - frame.l3 - 12);
+  }
+  transportSum_ += sumHeader(transport, 4);  // ports
+  if (!frame.tcp) return;
+  sequence_ = read32(transport + 4);
+  tcpFlags_ = transport[13];
+  transportSum_ += sumHeader(transport + 8, 4) + swapToNetwork(uint32_t{transport[12]} << 8) + loadWord(transport + 14) +
+                   loadWord(transport + 18) + sumHeader(transport + 20, frame.headers - frame.l4 - 20);
+}
+
+uint32_t Segmenter::write(uint32_t index, uint8_t* out) const {
+  const uint32_t chunk = frame_.segmentPayload(index);
+  const uint32_t total = frame_.headers + chunk;
+  const uint64_t begin = uint64_t{index} * frame_.segmentSize;
+  copyHeaders(out, frame_.bytes, frame_.headers);
+  uint64_t sum = transportSum_ + copyWords(out + frame_.headers, frame_.bytes + frame_.headers + begin, chunk);
+
+  uint8_t* ip = out + frame_.l3;
+  if (frame_.ipv6) {
+    write16(ip + 4, total - frame_.l3 - 40);
+  } else {
+    uint16_t length = swapToNetwork(total - frame_.l3);
+    uint16_t id = swapToNetwork(id_ + index);
+    storeWord(ip + 2, length);
+    storeWord(ip + 4, id);
+    storeWord(ip + 10, static_cast<uint16_t>(~foldSum(ipSum_ + length + id)));
   }
 
-  uint32_t field = 16;
-  if (tcp) {
-    write32(transport + 4, read32(transport + 4) + index * segmentSize);
-    if (!last) transport[13] &= static_cast<uint8_t>(~(kTcpFin | kTcpPush));
-    if (index > 0) transport[13] &= static_cast<uint8_t>(~kTcpCwr);
-  } else {
-    field = 6;
-    write16(transport + 4, transportLength);
+  uint8_t* transport = out + frame_.l4;
+  uint16_t length = swapToNetwork(total - frame_.l4);
+  sum += length;  // in the pseudo header
+  if (!frame_.tcp) {
+    storeWord(transport + 4, length);
+    sum += length;
+    uint16_t inverted = static_cast<uint16_t>(~foldSum(sum));
+    storeWord(transport + 6, inverted == 0 ? 0xffff : inverted);  // 0 would mean that there is none
+    return total;
   }
-  write16(transport + field, 0);
-  uint16_t sum = static_cast<uint16_t>(~checksum(transport, transportLength, pseudo));
-  write16(transport + field, sum == 0 && !tcp ? 0xffff : sum);
+  uint32_t sequence = swapToNetwork32(sequence_ + static_cast<uint32_t>(begin));
+  uint8_t flags = tcpFlags_;
+  if (index + 1 < frame_.segments) flags &= static_cast<uint8_t>(~(kTcpFin | kTcpPush));
+  if (index > 0) flags &= static_cast<uint8_t>(~kTcpCwr);
+  storeTwoWords(transport + 4, sequence);
+  transport[13] = flags;
+  sum += uint64_t{sequence} + swapToNetwork(flags);
+  storeWord(transport + 16, static_cast<uint16_t>(~foldSum(sum)));
   return total;
 }
 

@@ -1,8 +1,10 @@
-// Bytes of packets: checksums, and cutting superframes into wire packets. Nothing here knows of JavaScript, so that
-// the fuzzer can drive it alone (native/fuzz).
+// Bytes of packets: completing checksums, and cutting superframes into wire packets. Nothing here knows of JavaScript, so
+// that the fuzzer can drive it alone (native/fuzz).
 #pragma once
 
 #include <cstdint>
+
+#include "checksum.h"
 
 struct Pool;
 
@@ -15,11 +17,6 @@ constexpr uint8_t kGsoEcn = 0x80;
 
 // More segments than any kernel makes of 64 KiB (Linux: MSS of at least 48); what claims more is hostile.
 constexpr uint32_t kMaxSegments = 2048;
-
-// Ones' complement sum of 16-bit big-endian words plus `initial`, folded to 16 bits, not inverted.
-uint16_t checksum(const uint8_t* bytes, uint64_t length, uint64_t initial);
-// The same without vector instructions, for processors without AVX2 and for comparison.
-uint16_t checksumScalar(const uint8_t* bytes, uint64_t length, uint64_t initial);
 
 // Fills the 16-bit field at start + offset, which holds the pseudo header's sum, with the checksum of
 // bytes[start..length). False when the field does not lie inside.
@@ -64,8 +61,25 @@ struct Superframe {
   uint32_t segmentLength(uint32_t index) const { return headers + segmentPayload(index); }
   // Bytes of all segments with their headers.
   double wireBytes() const { return double{1} * segments * headers + payload; }
-  // Writes wire packet `index` with complete checksums; returns its length. `out` must hold segmentLength(index).
+  // Segmenter::write, for one that is not written with others.
   uint32_t write(uint32_t index, uint8_t* out) const;
+};
+
+// Cuts a superframe, which must stay as it is: what all wire packets have in common is summed once.
+class Segmenter {
+ public:
+  explicit Segmenter(const Superframe& frame);
+  // Writes wire packet `index` with complete checksums; returns its length. `out` must hold segmentLength(index) and be
+  // apart from the superframe.
+  uint32_t write(uint32_t index, uint8_t* out) const;
+
+ private:
+  Superframe frame_;
+  uint32_t sequence_ = 0;    // TCP: of the first
+  uint16_t id_ = 0;          // IPv4: of the first
+  uint8_t tcpFlags_ = 0;     // of the whole
+  uint64_t ipSum_ = 0;       // of the IPv4 header without length, identification and checksum
+  uint64_t transportSum_;    // of pseudo and transport header without lengths, sequence number, flags and checksum
 };
 
 // struct virtio_net_hdr_mrg_rxbuf; linux/virtio_net.h has a field called `class` and is no C++. Host byte order.

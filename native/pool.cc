@@ -263,28 +263,45 @@ int32_t segmentInto(Pool* pool, int32_t handle, int32_t* out, size_t capacity) {
   if (frame.segments > capacity) return -ERANGE;
   int32_t account = pool->owner[pool->slot[handle]];
   if (account >= pool->accounts) return -EINVAL;
-  int32_t prefix = pool->prefixLength[handle];
+  const int32_t prefix = pool->prefixLength[handle];
   if (prefix > kHeadroom) return -EINVAL;
-  for (uint32_t i = 0; i < frame.segments; i++) {
-    int32_t fresh = pool->allocate(static_cast<int32_t>(frame.segmentLength(i)), account);
-    if (fresh < 0) {
-      while (i > 0) pool->free(out[--i]);
-      return -ENOBUFS;
-    }
-    out[i] = fresh;
-    uint8_t* to = pool->bytes(fresh);
-    const uint8_t* from = pool->bytes(handle) - prefix;
-    for (int32_t b = 0; b < prefix; b++) to[b - prefix] = from[b];
-    pool->length[fresh] = static_cast<int32_t>(frame.write(i, to));
-    pool->layer[fresh] = pool->layer[handle];
-    pool->l3Offset[fresh] = pool->l3Offset[handle];
-    pool->prefixLength[fresh] = pool->prefixLength[handle];
-    pool->peer[fresh] = pool->peer[handle];
-    pool->trafficClass[fresh] = pool->trafficClass[handle];
-    pool->flags[fresh] = pool->flags[handle];
-    pool->arrival[fresh] = pool->arrival[handle];
+  const int32_t segments = static_cast<int32_t>(frame.segments);
+
+  int32_t pattern[kDescriptorCells];
+  memcpy(pattern, kFreshDescriptor, sizeof pattern);
+  for (DescriptorCell column : {kCellLayer, kCellL3Offset, kCellPrefixLength, kCellPeer, kCellTrafficClass, kCellFlags}) {
+    pattern[column] = pool->descriptors[handle + column];
   }
-  return static_cast<int32_t>(frame.segments);
+  const double arrived = pool->arrival[handle];
+  int32_t handles[kMaxSegments];  // and not `out`, which may be any memory of JavaScript's, also the pool's
+  int32_t made = 0;
+  if (frame.segmentLength(0) <= static_cast<uint32_t>(kSmallRoom)) {
+    made = pool->makeBurst(pattern, arrived, account, handles, segments);
+  } else {
+    for (; made < segments; made++) {
+      int32_t fresh = pool->allocate(static_cast<int32_t>(frame.segmentLength(static_cast<uint32_t>(made))), account);
+      if (fresh < 0) break;
+      pattern[kCellSlot] = pool->slot[fresh];
+      pattern[kCellOffset] = pool->offset[fresh];
+      memcpy(pool->descriptors + fresh, pattern, sizeof pattern);
+      pool->arrival[fresh] = arrived;
+      handles[made] = fresh;
+    }
+  }
+  if (made < segments) {
+    while (made > 0) pool->free(handles[--made]);
+    return -ENOBUFS;
+  }
+
+  const Segmenter segmenter(frame);
+  for (int32_t i = 0; i < segments; i++) {
+    int32_t fresh = handles[i];
+    uint8_t* to = pool->bytes(fresh);
+    if (prefix > 0) memcpy(to - prefix, frame.bytes - prefix, static_cast<size_t>(prefix));
+    pool->length[fresh] = static_cast<int32_t>(segmenter.write(static_cast<uint32_t>(i), to));
+  }
+  memcpy(out, handles, static_cast<size_t>(segments) * sizeof *out);
+  return segments;
 }
 
 napi_value segment(napi_env env, napi_callback_info info) {

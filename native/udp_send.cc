@@ -194,9 +194,10 @@ bool UdpSender::addSuperframe(const Superframe& frame, int32_t at, uint32_t* seg
   uint8_t* start = arena + arenaUsed;
   uint8_t* to = start;
   const uint8_t* prefixBytes = pool->bytes(handle) - prefix;
+  const Segmenter segmenter(frame);
   for (uint32_t i = 0; i < message.datagrams; i++) {
     memcpy(to, prefixBytes, prefix);
-    to += prefix + frame.write((*segment)++, to + prefix);
+    to += prefix + segmenter.write((*segment)++, to + prefix);
   }
   message.bytes = static_cast<uint32_t>(to - start);
   message.handles = *segment == frame.segments ? 1 : 0;

@@ -1,5 +1,5 @@
 /**
- * Fuzzes what meets foreign bytes in the addon under ASan and UBSan: parsing and cutting (native/offload.cc), and merging
+ * Fuzzes what meets foreign bytes in the addon under ASan and UBSan: summing, parsing and cutting (native/checksum.cc, native/offload.cc), and merging
  * (native/coalesce.cc). Each for the time given.
  *
  *   fuzz-native.mjs [SECONDS] [SEED]    default 10 s, seed 1; with clang libFuzzer chooses its own
@@ -42,8 +42,8 @@ function build(target, sources) {
 }
 
 const targets = [
-  build('offload_fuzz', ['fuzz/offload_fuzz.cc', 'offload.cc']),
-  build('coalesce_fuzz', ['fuzz/coalesce_fuzz.cc', 'coalesce.cc', 'offload.cc']),
+  build('offload_fuzz', ['fuzz/offload_fuzz.cc', 'offload.cc', 'checksum.cc']),
+  build('coalesce_fuzz', ['fuzz/coalesce_fuzz.cc', 'coalesce.cc', 'offload.cc', 'checksum.cc']),
 ];
 for (const binary of targets) {
   const args = clang ? [`-max_total_time=${seconds}`, '-max_len=70000'] : [String(seconds), seed];
