@@ -53,30 +53,40 @@ uint64_t mix(uint64_t hash, uint64_t word) {
   return hash ^ hash >> 32;
 }
 
-// Sum of the pseudo header without its length, not folded.
-uint32_t pseudoSum(const uint8_t* ip, bool ipv6, bool tcp) {
-  uint64_t protocol = tcp ? kTcp : kUdp;
-  return ipv6 ? checksumScalar(ip + 8, 32, protocol) : checksumScalar(ip + 12, 8, protocol);
+// Sums what all packets of the train have in common.
+void sumCommon(Train* train) {
+  const uint8_t* ip = train->bytes + train->l3;
+  const uint8_t* transport = train->bytes + train->l4;
+  train->pseudo = swapToNetwork(train->tcp ? kTcp : kUdp);
+  if (train->ipv6) {
+    train->pseudo += sumHeader(ip + 8, 32);
+  } else {
+    train->pseudo += sumHeader(ip + 12, 8);
+    train->ipCommon = loadWord(ip) + sumHeader(ip + 6, 4) + sumHeader(ip + 12, 8);
+  }
+  train->transportCommon = train->pseudo + sumHeader(transport, 4);
+  if (!train->tcp) return;
+  train->transportCommon += sumHeader(transport + 8, 4) + swapToNetwork(uint32_t{transport[12]} << 8) +
+                            loadWord(transport + 14) + loadWord(transport + 18) +
+                            sumHeader(transport + 20, train->headers - train->l4 - 20);
 }
 
-// Whether an IPv4 header without options sums up to nothing.
-bool headerVerified(const uint8_t* ip) {
-  uint64_t sum = load64(ip) & 0xffffffff;
-  sum += load64(ip) >> 32;
-  sum += load64(ip + 8) & 0xffffffff;
-  sum += load64(ip + 8) >> 32;
-  sum += load32(ip + 16);
-  sum = (sum >> 32) + (sum & 0xffffffff);
-  sum = (sum >> 16) + (sum & 0xffff);
-  sum = (sum >> 16) + (sum & 0xffff);
-  return (sum >> 16) + (sum & 0xffff) == 0xffff;
-}
-
-// Whether the checksums of a packet of the train are right.
-bool verified(const Train& train, const uint8_t* frame, uint32_t length) {
-  if (!train.ipv6 && !headerVerified(frame + train.l3)) return false;
-  uint32_t transport = length - train.l4;
-  return checksum(frame + train.l4, transport, uint64_t{train.pseudo} + transport) == 0xffff;
+// Whether the checksums of the train's first packet, or of one that continues it, are right: their headers differ in
+// nothing but what is added here.
+bool verified(const Train& train, const uint8_t* frame, uint32_t length, uint64_t payloadSum) {
+  const uint8_t* ip = frame + train.l3;
+  const uint8_t* transport = frame + train.l4;
+  if (!train.ipv6 &&
+      foldSum(train.ipCommon + loadWord(ip + 2) + loadWord(ip + 4) + loadWord(ip + 10)) != 0xffff) {
+    return false;
+  }
+  uint64_t sum = train.transportCommon + payloadSum + swapToNetwork(length - train.l4);
+  if (train.tcp) {
+    sum += uint64_t{loadTwoWords(transport + 4)} + swapToNetwork(transport[13]) + loadWord(transport + 16);
+  } else {
+    sum += loadTwoWords(transport + 4);  // length and checksum
+  }
+  return foldSum(sum) == 0xffff;
 }
 
 // Whether the packet's headers are those that segmentation would give the train's next packet. Its layout needs no
@@ -126,16 +136,14 @@ void seal(const Train& train) {
     write16(ip + 4, train.length - train.l3 - 40);
   } else {
     write16(ip + 2, train.length - train.l3);
-    write16(ip + 10, 0);
-    write16(ip + 10, static_cast<uint16_t>(~checksumScalar(ip, 20, 0)));
+    storeWord(ip + 10, static_cast<uint16_t>(~foldSum(train.ipCommon + loadWord(ip + 2) + loadWord(ip + 4))));
   }
   if (train.tcp) {
     if (train.push) transport[13] |= kPush;
   } else {
     write16(transport + 4, transportLength);
   }
-  write16(transport + train.checksumOffset(),
-          checksumScalar(nullptr, 0, uint64_t{train.pseudo} + transportLength));
+  storeWord(transport + train.checksumOffset(), foldSum(train.pseudo + swapToNetwork(transportLength)));
 }
 
 }  // namespace
@@ -303,12 +311,19 @@ bool Coalescer::append(Train* train, const uint8_t* frame, uint32_t length) {
   if (train->length - train->l3 + payload > kMaxIpLength) return false;
   // The first packet is looked at only now that it is worth it.
   if (train->segments == 1) {
-    train->pseudo = pseudoSum(train->bytes + train->l3, train->ipv6, train->tcp);
-    if (!verified(*train, train->bytes, train->length)) return false;
+    sumCommon(train);
+    uint64_t sum = sumWords(train->bytes + train->headers, train->segmentSize);
+    if (!verified(*train, train->bytes, train->length, sum)) return false;
   }
-  if (!verified(*train, frame, length)) return false;
-  if (train->length + payload > train->room && !owner_->grow(train, train->length + payload)) return false;
-  memcpy(train->bytes + train->length, frame + train->headers, payload);
+  const uint8_t* from = frame + train->headers;
+  if (train->length + payload > train->room) {
+    // A larger place is taken for good packets only.
+    if (!verified(*train, frame, length, sumWords(from, payload))) return false;
+    if (!owner_->grow(train, train->length + payload)) return false;
+    memcpy(train->bytes + train->length, from, payload);
+  } else if (!verified(*train, frame, length, copyWords(train->bytes + train->length, from, payload))) {
+    return false;  // what was copied lies behind the train's end
+  }
   if (train->segments == 1 && !train->ipv6) {
     train->idStep = static_cast<uint16_t>(read16(frame + train->l3 + 4) - train->id);
   }

@@ -30,7 +30,10 @@ struct Train {
   uint32_t headers;
   uint32_t segmentSize;
   uint32_t segments;
-  uint32_t pseudo;    // sum of the pseudo header without its length
+  // Host-order sums, known from the second packet on.
+  uint64_t pseudo;          // of the pseudo header without its length
+  uint64_t ipCommon;        // of the IPv4 header without length, identification and checksum
+  uint64_t transportCommon;  // of pseudo and transport header without lengths, sequence number, flags and checksum
   uint32_t sequence;  // of the next packet
   uint16_t id;        // of the first packet
   uint16_t idStep;    // known from the second on

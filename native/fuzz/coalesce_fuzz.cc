@@ -44,11 +44,12 @@ struct Owner final : TrainOwner {
   bool grow(Train* train, uint32_t needed) override {
     if (!mayGrow) return false;
     Item& item = items[static_cast<size_t>(train->tag)];
-    std::unique_ptr<uint8_t[]> larger(new uint8_t[prefix() + needed]);
+    uint32_t room = needed + needed % 4 * 700;  // none to spare, or for some more packets
+    std::unique_ptr<uint8_t[]> larger(new uint8_t[prefix() + room]);
     memcpy(larger.get(), item.memory.get(), prefix() + train->length);
     item.memory = std::move(larger);
     train->bytes = item.memory.get() + prefix();
-    train->room = needed;
+    train->room = room;
     return true;
   }
 
