@@ -3,6 +3,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -122,6 +123,11 @@ constexpr int kMaxMessages = 64;
 constexpr size_t kArena = 512 * 1024;
 // Superframes land in large slots without a copy as long as there are this many; the rest pass through the stage.
 constexpr int32_t kLargeFirst = 8;
+// A wake-up brings one or two superframes or acknowledgements at the pace of TCP: the first call asks for no more than
+// this, and is followed by full ones when as many came and none was a superframe.
+constexpr int32_t kFew = kLargeFirst;
+// One receive brings no more: what the kernel copied out is still in the second-level cache when it is sent.
+constexpr double kReceiveBytes = 512 * 1024;
 
 struct PacketMessage {
   int32_t first;     // batch index
@@ -286,6 +292,8 @@ int32_t PacketPort::receive(int32_t max) {
   bool starved = false;
   bool drained = false;
   double now = 0;
+  double bytesBefore = counters[kRxBytes];
+  double superframesBefore = counters[kRxSuperframes];
   while (true) {
     if (scatter.waiting() && now == 0) now = arrivalNow();
     while (scatter.waiting() && deliver(scatter.at, now, max, &n, &starved)) scatter.at++;
@@ -295,7 +303,9 @@ int32_t PacketPort::receive(int32_t max) {
     }
     // Only what found nothing may end in 0: the poller may be edge-triggered.
     if ((drained && n > 0) || n >= max) break;
-    int32_t want = std::min(max - n, int32_t{Scatter::kMessages});
+    if (n > 0 && counters[kRxBytes] - bytesBefore >= kReceiveBytes) break;
+    bool few = n == 0 || counters[kRxSuperframes] > superframesBefore;
+    int32_t want = std::min(max - n, few ? kFew : int32_t{Scatter::kMessages});
     int got = scatter.fill(pool, fd, want, account, kLargeFirst);
     if (got == -EAGAIN) break;
     if (got == -EINTR) continue;
@@ -477,6 +487,7 @@ napi_value packetPort(napi_env env, napi_callback_info info) {
   port->layer = static_cast<int>(layer);
   port->offloads = static_cast<uint32_t>(offloads);
   port->scatter.headerBytes = static_cast<size_t>(vnetHeader);
+  port->scatter.named = false;
   void* arena = mmap(nullptr, kArena, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (arena != MAP_FAILED) port->arena = static_cast<uint8_t*>(arena);
   if (port->arena == nullptr || !port->scatter.prepare()) {

@@ -32,8 +32,8 @@ int Scatter::fill(Pool* pool, int fd, int32_t want, int32_t account, int32_t lar
     vectors[n][1] = {pool->packetArea(small[n]), size_t{kSmallRoom}};
     vectors[n][2] = {rest + kSmallRoom, restLength};
     msghdr& message = messages[n].msg_hdr;
-    message.msg_name = &names[n];
-    message.msg_namelen = sizeof names[n];
+    message.msg_name = named ? &names[n] : nullptr;
+    message.msg_namelen = named ? sizeof names[n] : 0;
     message.msg_iov = headerBytes > 0 ? vectors[n] : vectors[n] + 1;
     message.msg_iovlen = headerBytes > 0 ? 3 : 2;
     message.msg_control = control[n];

@@ -26,6 +26,8 @@ struct Scatter {
   int32_t large[kMessages];
   uint8_t* staging = nullptr;
   size_t headerBytes = 0;
+  // Whether the senders' addresses are asked for.
+  bool named = true;
 
   // Messages [at, count) are still to be handed on.
   int count = 0;
