@@ -1,6 +1,6 @@
 /**
- * Fuzzes what meets foreign bytes in the addon under ASan and UBSan: summing, parsing and cutting (native/checksum.cc, native/offload.cc), and merging
- * (native/coalesce.cc). Each for the time given.
+ * Fuzzes what meets foreign bytes in the addon under ASan and UBSan: summing, parsing and cutting (native/checksum.cc,
+ * native/offload.cc), and merging (native/coalesce.cc). Each for the time given.
  *
  *   fuzz-native.mjs [SECONDS] [SEED]    default 10 s, seed 1; with clang libFuzzer chooses its own
  */
