@@ -100,11 +100,7 @@ export class TunnelClient implements App {
     this.#encapsulator.now = ports.now;
     this.#fromOutside(ports, control);
     this.#fromInside(ports, control);
-    control.findDeadline();
-    if (ports.now >= control.deadline[0]) {
-      control.tick(ports.now);
-      control.findDeadline();
-    }
+    if (ports.now >= control.deadline[0]) control.tick(ports.now);
     this.due[0] = control.deadline[0];
   }
 
@@ -172,7 +168,9 @@ export class TunnelClient implements App {
       if (problem === 0) output.inside.put(packet);
       else pool.drop(packet, problem);
     }
-    if (heard) control.heard(now);
+    if (!heard) return;
+    control.heardAt[0] = now;
+    if (control.state === 'silent') control.heard(now);
   }
 
   canReconfigure(options: unknown): boolean {

@@ -139,7 +139,10 @@ export class TunnelServer implements App {
         pool.drop(packet, TunnelDrop.NoSession);
         continue;
       }
-      if (session !== last) control.heard(now, session);
+      if (session !== last) {
+        control.heardAt[session] = now;
+        if (control.silent[session] === 1) control.heard(now, session);
+      }
       last = session;
       const problem = decapsulate(pool, packet, this.#layer);
       if (problem !== 0) pool.drop(packet, problem);

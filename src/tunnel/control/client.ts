@@ -98,10 +98,17 @@ export class ClientControl {
   readonly #cookie = new Uint8Array(MAX_COOKIE);
   #cookieLength = 0;
 
-  /** One cell: when to call `tick`, as of the last `findDeadline`. */
+  /**
+   * One cell: when to call `tick`. What comes from the server puts off the moment at which it counts as silent, and that
+   * alone does not move the deadline: a tick that comes too early finds out, and packets cost no search.
+   */
   readonly deadline = new Float64Array(1).fill(Infinity);
+  /**
+   * One cell: when the server was last heard, ns. The data path writes it for what it receives, for a double that is
+   * passed becomes an object; while the state is `silent` it calls `heard`.
+   */
+  readonly heardAt = new Float64Array(1);
   #keepalive: number; // ns
-  #heard = 0;
   #rtt = 0;
   #helloAt = Infinity; // not Infinity: a HELLO is outstanding
   #hellos = 0;
@@ -160,6 +167,7 @@ export class ClientControl {
     this.#cookieLength = 0;
     this.#newPath = true;
     this.#sayHello(now);
+    this.#findDeadline();
   }
 
   /** Is `peer` the server? Also true of a passing row with its address. */
@@ -170,6 +178,12 @@ export class ClientControl {
 
   /** A datagram that starts with 0. Returns 0, or why it was dropped. */
   receive(now: number, peer: number, bytes: Uint8Array, offset: number, length: number): number {
+    const problem = this.#receive(now, peer, bytes, offset, length);
+    this.#findDeadline();
+    return problem;
+  }
+
+  #receive(now: number, peer: number, bytes: Uint8Array, offset: number, length: number): number {
     if (this.state === 'idle' || this.state === 'closed') return ControlDrop.Closed;
     const parsed = parseControl(bytes, offset, length, this.#in);
     if (parsed === ParseResult.Malformed) return ControlDrop.Malformed;
@@ -198,25 +212,27 @@ export class ClientControl {
     }
   }
 
-  /** Data came from the server. Cheap: may be called per packet. */
+  /** Data came from the server. */
   heard(now: number): void {
-    this.#heard = now;
-    if (this.state === 'silent') this.#back(now);
+    this.heardAt[0] = now;
+    if (this.state !== 'silent') return;
+    this.#back(now);
+    this.#findDeadline();
   }
 
   /** The system refused a datagram as too long: `size` bytes, of which `hint` would fit (0: it did not say). */
   tooLong(now: number, size: number, hint: number): void {
     this.#path.tooLong(now, size, hint);
     this.#reportMtu(now);
+    this.#findDeadline();
   }
 
   nextDeadline(): number {
-    this.findDeadline();
+    this.#findDeadline();
     return this.deadline[0];
   }
 
-  /** Brings `deadline` up to date. */
-  findDeadline(): void {
+  #findDeadline(): void {
     if (this.state === 'idle' || this.state === 'closed') {
       this.deadline[0] = Infinity;
       return;
@@ -225,14 +241,14 @@ export class ClientControl {
       this.#helloAt,
       this.#keepaliveAt,
       this.#resolveAt,
-      this.state === 'up' ? this.#heard + SILENT_INTERVALS * this.#keepalive : Infinity,
+      this.state === 'up' ? this.heardAt[0] + SILENT_INTERVALS * this.#keepalive : Infinity,
       this.state === 'up' ? this.#path.deadline : Infinity,
     );
   }
 
   tick(now: number): void {
     if (this.state === 'idle' || this.state === 'closed') return;
-    if (this.state === 'up' && now >= this.#heard + SILENT_INTERVALS * this.#keepalive) {
+    if (this.state === 'up' && now >= this.heardAt[0] + SILENT_INTERVALS * this.#keepalive) {
       this.#silence(now, 'silent');
     }
     if (now >= this.#helloAt) this.#sendHello(now);
@@ -242,6 +258,7 @@ export class ClientControl {
       this.#event(now, 'resolve');
     }
     if (this.state === 'up' && now >= this.#path.deadline) this.#probe(now);
+    this.#findDeadline();
   }
 
   /** Says goodbye and forgets everything. */
@@ -251,6 +268,7 @@ export class ClientControl {
     this.#dropSession();
     this.#helloAt = this.#resolveAt = Infinity;
     this.state = 'closed';
+    this.#findDeadline();
     if (this.server >= 0) this.#peers.release(this.server);
     this.server = -1;
   }
@@ -279,7 +297,7 @@ export class ClientControl {
     if (before(this.#helloSequence, m.sequence)) return ControlDrop.Unexpected; // never asked
     if (!before(this.#welcomed, m.sequence)) return ControlDrop.Stale;
     this.#welcomed = m.sequence;
-    this.#heard = now;
+    this.heardAt[0] = now;
     if (m.sequence === this.#helloSequence) this.#rtt = smoothRtt(this.#rtt, now - this.#helloSent);
     const known = m.tokenHigh === this.#id.tokenHigh && m.tokenLow === this.#id.tokenLow;
     const had = this.state !== 'hello';
@@ -452,7 +470,7 @@ export class ClientControl {
   }
 
   #probe(now: number): void {
-    const size = this.#path.poll(now, this.#rtt, this.#heard, this.large !== 0);
+    const size = this.#path.poll(now, this.#rtt, this.heardAt[0], this.large !== 0);
     this.#reportMtu(now);
     if (size === 0) return;
     this.large = 0;

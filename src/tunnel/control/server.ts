@@ -87,6 +87,13 @@ export class ServerControl {
   readonly peerOf: Int32Array;
   /** By session: the data path sets 1 when it sends a datagram above 1200 bytes. */
   readonly large: Uint8Array;
+  /**
+   * By session: when its client was last heard, ns. The data path writes it for what it receives, for a double that is
+   * passed becomes an object; while `silent` is 1 it calls `heard`.
+   */
+  readonly heardAt: Float64Array;
+  /** By session: 1 when nothing was heard for some keepalive intervals. */
+  readonly silent: Uint8Array;
   /** By pinned row: session index or -1. `sessionOfPeer` also takes passing rows. */
   readonly sessionByPeer: Int32Array;
 
@@ -120,6 +127,7 @@ export class ServerControl {
     this.#pending = new PendingClaims(maxPending);
     this.#unproven = new RateLimit(unprovenRate, unprovenRate);
     ({ mtu: this.mtu, peerOf: this.peerOf, large: this.large, byPeer: this.sessionByPeer } = this.#sessions);
+    ({ heard: this.heardAt, silent: this.silent } = this.#sessions);
   }
 
   /** Sessions now. */
@@ -187,7 +195,7 @@ export class ServerControl {
     this.#send(peer, writeWho(this.#writer));
   }
 
-  /** Data came from a session's client. Cheap: may be called per packet. */
+  /** Data came from a session's client. */
   heard(now: number, session: number): void {
     this.#sessions.heard[session] = now;
     if (this.#sessions.silent[session] === 1) this.#back(now, session);
