@@ -59,6 +59,10 @@ describe('what our own processes tell', () => {
 `;
     expect(collections(text)).toBe(2);
     expect(collections('tun0 is up\n')).toBe(0);
+    // V8 gives back what starting up took; an idle tunnel does so too.
+    expect(
+      collections('[4711:0x5f3]    24678 ms: Mark-Compact (reduce) 12.4 (29.9) -> 11.9 (13.6) MB\n'),
+    ).toBe(0);
   });
 
   it('what a capture missed stands in the report', () => {
