@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-constexpr int32_t kSmallSlot = 2048;
+constexpr int32_t kSmallSlot = 2112;
 constexpr int32_t kLargeSlot = 68 * 1024;
 constexpr int32_t kHeadroom = 128;
 constexpr int32_t kSmallRoom = kSmallSlot - kHeadroom;

@@ -99,7 +99,7 @@ export const DescriptorCell = {
   state: 14,
 } as const;
 
-export const SMALL_SLOT = 2048;
+export const SMALL_SLOT = 2112;
 export const LARGE_SLOT = 68 * 1024;
 /** Free bytes in front of a fresh packet, so that encapsulation prepends in place. */
 export const HEADROOM = 128;
