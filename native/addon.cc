@@ -14,6 +14,7 @@ NAPI_MODULE_INIT() {
   }
   definePool(env, exports, self);
   definePoolBursts(env, exports, self);
+  definePoolRings(env, exports, self);
   defineMerge(env, exports, self);
   definePorts(env, exports, self);
   defineTun(env, exports, self);

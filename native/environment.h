@@ -82,6 +82,7 @@ void descriptorsCloseAll(Environment* owner);
 napi_value defineFunction(napi_env env, napi_value exports, Environment* self, const char* name, napi_callback callback);
 void definePool(napi_env env, napi_value exports, Environment* self);
 void definePoolBursts(napi_env env, napi_value exports, Environment* self);
+void definePoolRings(napi_env env, napi_value exports, Environment* self);
 void definePorts(napi_env env, napi_value exports, Environment* self);
 void defineMerge(napi_env env, napi_value exports, Environment* self);
 void defineTun(napi_env env, napi_value exports, Environment* self);

@@ -118,6 +118,7 @@ bool Pool::valid(int32_t handle) const {
 namespace {
 
 void unhold(napi_env env, Pool* pool) {
+  poolForgetRings(env, pool);
   for (napi_ref& reference : pool->held) {
     if (reference != nullptr) napi_delete_reference(env, reference);
     reference = nullptr;

@@ -6,7 +6,9 @@
 #include <node_api.h>
 
 #include <cstdint>
+#include <vector>
 
+// 33 cache lines: 2048 apart, every packet's first bytes would share two of a first-level cache's 64 sets.
 constexpr int32_t kSmallSlot = 2112;
 constexpr int32_t kLargeSlot = 68 * 1024;
 constexpr int32_t kHeadroom = 128;
@@ -36,6 +38,20 @@ enum DescriptorCell : int32_t {
 
 constexpr uint8_t kChecksumValid = 1;
 constexpr uint8_t kMayFragment = 2;
+
+// The ring of a link, a power of two long, and what its link has counted: wire packets, bytes.
+struct Ring {
+  int32_t* handles = nullptr;
+  uint32_t capacity = 0;
+  double* counts = nullptr;
+  napi_ref held[2] = {};
+};
+
+// Wire packets and bytes.
+struct Tally {
+  int64_t packets = 0;
+  int64_t bytes = 0;
+};
 
 struct Pool {
   static constexpr int kArrays = 13;
@@ -81,6 +97,9 @@ struct Pool {
 
   double* tally = nullptr;  // wire packets, bytes
 
+  // By number; one without handles is nobody's.
+  std::vector<Ring> rings;
+
   napi_ref held[kArrays] = {};
   // Ports that use it; it stays in memory until the last is closed.
   int32_t users = 0;
@@ -118,11 +137,18 @@ struct Pool {
   // What src/engine/pool.ts does one by one. Handles that are not live are passed over (freed) or end the burst.
   int32_t makeBurst(const int32_t* pattern, double arrived, int32_t account, int32_t* into, int32_t n);
   int32_t allocateBurst(int32_t account, int32_t* into, int32_t n);
-  int32_t cloneBurst(const int32_t* from, int32_t n, int32_t* into);
-  int32_t copyBurst(const int32_t* from, int32_t n, int32_t* into);
-  int32_t stampBurst(int32_t pattern, int32_t* into, int32_t n);
-  void freeBurst(const int32_t* handles, int32_t n);
-  void putBurst(const int32_t* handles, int32_t n, int32_t* ring, uint32_t mask, uint32_t tail);
+  int32_t cloneBurst(const int32_t* from, int32_t n, int32_t* into, Tally* tally);
+  // The same, and the originals into `also`.
+  int32_t splitBurst(const int32_t* from, int32_t n, int32_t* into, int32_t* also, Tally* tally);
+  int32_t copyBurst(const int32_t* from, int32_t n, int32_t* into, Tally* tally);
+  int32_t stampBurst(int32_t pattern, int32_t* into, int32_t n, Tally* tally);
+  void freeBurst(const int32_t* handles, int32_t n, Tally* tally);
+  void moveBurst(const int32_t* handles, int32_t n, int32_t* into, Tally* tally);
+
+  Ring* ring(int32_t number) {
+    if (number < 0 || static_cast<size_t>(number) >= rings.size()) return nullptr;
+    return rings[static_cast<size_t>(number)].handles == nullptr ? nullptr : &rings[static_cast<size_t>(number)];
+  }
 
   // The count of a free stack, or 0 when JavaScript has left nonsense there.
   static int32_t stackCount(const int32_t* stack, int32_t capacity) {
@@ -149,5 +175,7 @@ struct Pool {
 // Segments 1, checksumStart and peer -1, live; everything else 0.
 constexpr int32_t kFreshDescriptor[kDescriptorCells] = {0, 0, 0, 1, 0, 0, 0, 0, 0, -1, 0, -1, 0, 0, 1, 0};
 
+// The rings of a pool that ends, or no longer does bursts.
+void poolForgetRings(napi_env env, Pool* pool);
 // Drops one user; frees the structure when it was the last and JavaScript has let go.
 void poolRelease(napi_env env, Pool* pool);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "arguments.h"
+#include "burst.h"
 #include "pool.h"
 
 namespace {
@@ -95,28 +96,50 @@ int32_t Pool::allocateBurst(int32_t account, int32_t* into, int32_t n) {
   return makeBurst(kFreshDescriptor, 0, account, into, n);
 }
 
-int32_t Pool::cloneBurst(const int32_t* from, int32_t n, int32_t* into) {
-  const Rows all(this);
-  const int32_t* const descriptorsFree = freeDescriptors;
-  int32_t top = stackCount(freeDescriptors, descriptorStack);
+namespace {
+
+// Clones, and with `Split` the originals beside them: two rings filled for one look at the rows.
+template <bool Split>
+int32_t cloneRows(Pool* pool, const int32_t* from, int32_t n, int32_t* into, int32_t* also, Tally* tally) {
+  const Rows all(pool);
+  const int32_t* const descriptorsFree = pool->freeDescriptors;
+  int32_t top = Pool::stackCount(pool->freeDescriptors, pool->descriptorStack);
   n = smaller(n, top);
+  int64_t packets = 0;
+  int64_t bytes = 0;
   int32_t made = 0;
   for (; made < n; made++) {
     int32_t handle = from[made];
     int32_t copy = descriptorsFree[top];
     if (!all.live(handle) || !all.known(copy)) break;
-    int32_t* count = all.references + all.rows[handle + kCellSlot];
+    const int32_t* row = all.rows + handle;
+    int32_t* count = all.references + row[kCellSlot];
     if (*count == INT_MAX) break;
     top--;
     ++*count;
+    packets += row[kCellSegments];
+    bytes += row[kCellLength];
     all.copy(handle, copy);
     into[made] = copy;
+    if (Split) also[made] = handle;
   }
-  freeDescriptors[0] = top;
+  pool->freeDescriptors[0] = top;
+  tally->packets += packets;
+  tally->bytes += bytes;
   return made;
 }
 
-int32_t Pool::copyBurst(const int32_t* from, int32_t n, int32_t* into) {
+}  // namespace
+
+int32_t Pool::cloneBurst(const int32_t* from, int32_t n, int32_t* into, Tally* tally) {
+  return cloneRows<false>(this, from, n, into, nullptr, tally);
+}
+
+int32_t Pool::splitBurst(const int32_t* from, int32_t n, int32_t* into, int32_t* also, Tally* tally) {
+  return cloneRows<true>(this, from, n, into, also, tally);
+}
+
+int32_t Pool::copyBurst(const int32_t* from, int32_t n, int32_t* into, Tally* tally) {
   const Rows all(this);
   for (int32_t made = 0; made < n; made++) {
     int32_t handle = from[made];
@@ -141,12 +164,14 @@ int32_t Pool::copyBurst(const int32_t* from, int32_t n, int32_t* into) {
     int64_t freshSlack = freshEnd - (int64_t{at} + size);
     copyBytes(slab + at - prefix, slab + offset[handle] - prefix, prefix + size,
               slack < freshSlack ? slack : freshSlack);
+    tally->packets += segments[copy];
+    tally->bytes += size;
     into[made] = copy;
   }
   return n;
 }
 
-void Pool::freeBurst(const int32_t* handles, int32_t n) {
+void Pool::freeBurst(const int32_t* handles, int32_t n, Tally* tally) {
   const Rows all(this);
   int32_t* const descriptorsFree = freeDescriptors;
   int32_t* const slotsFree = freeSmall;
@@ -191,11 +216,11 @@ void Pool::freeBurst(const int32_t* handles, int32_t n) {
   if (payer >= 0 && payer < accounts) usedSmall[payer] -= paid;
   freeDescriptors[0] = top;
   freeSmall[0] = topSmall;
-  tally[0] = static_cast<double>(packets);
-  tally[1] = static_cast<double>(bytes);
+  tally->packets += packets;
+  tally->bytes += bytes;
 }
 
-int32_t Pool::stampBurst(int32_t pattern, int32_t* into, int32_t n) {
+int32_t Pool::stampBurst(int32_t pattern, int32_t* into, int32_t n, Tally* tally) {
   if (!valid(pattern)) return 0;
   int32_t account = owner[slot[pattern]];
   int32_t prefix = prefixLength[pattern];
@@ -214,42 +239,29 @@ int32_t Pool::stampBurst(int32_t pattern, int32_t* into, int32_t n) {
   const int32_t* const offsets = offset;
   uint8_t* const bytes = slab - prefix;
   for (int32_t i = 0; i < made; i++) copyBytes(bytes + offsets[into[i]], from, size, slack);
+  tally->packets += int64_t{row[kCellSegments]} * made;
+  tally->bytes += int64_t{row[kCellLength]} * made;
   return made;
 }
 
-void Pool::putBurst(const int32_t* handles, int32_t n, int32_t* ring, uint32_t mask, uint32_t tail) {
+void Pool::moveBurst(const int32_t* handles, int32_t n, int32_t* into, Tally* tally) {
   const Rows all(this);
   int64_t packets = 0;
   int64_t bytes = 0;
   for (int32_t i = 0; i < n; i++) {
     int32_t handle = handles[i];
-    ring[(tail + static_cast<uint32_t>(i)) & mask] = handle;
+    into[i] = handle;
     if (!all.known(handle)) continue;
     packets += all.rows[handle + kCellSegments];
     bytes += all.rows[handle + kCellLength];
   }
-  tally[0] = static_cast<double>(packets);
-  tally[1] = static_cast<double>(bytes);
+  tally->packets += packets;
+  tally->bytes += bytes;
 }
 
 // ── JavaScript's side
 
 namespace {
-
-// Handles from JavaScript, or for it: never more than the array holds.
-struct Burst {
-  int32_t* handles = nullptr;
-  size_t capacity = 0;
-
-  bool read(napi_env env, napi_value value) {
-    napi_typedarray_type type;
-    void* data = nullptr;
-    if (napi_get_typedarray_info(env, value, &type, &capacity, &data, nullptr, nullptr) != napi_ok) return false;
-    handles = static_cast<int32_t*>(data);
-    return type == napi_int32_array;
-  }
-  bool holds(int32_t n) const { return n >= 0 && static_cast<size_t>(n) <= capacity; }
-};
 
 napi_value poolAlloc(napi_env env, napi_callback_info info) {
   Arguments<4> call(env, info);
@@ -265,7 +277,7 @@ napi_value poolAlloc(napi_env env, napi_callback_info info) {
 }
 
 napi_value secondBurst(napi_env env, napi_callback_info info,
-                       int32_t (Pool::*make)(const int32_t*, int32_t, int32_t*)) {
+                       int32_t (Pool::*make)(const int32_t*, int32_t, int32_t*, Tally*)) {
   Arguments<4> call(env, info);
   Pool* pool = call.self->pools.find(call.integer(0));
   int32_t n = call.integer(2);
@@ -275,7 +287,8 @@ napi_value secondBurst(napi_env env, napi_callback_info info,
   if (!from.read(env, call.values[1]) || !into.read(env, call.values[3]) || !from.holds(n) || !into.holds(n)) {
     return makeInteger(env, -EINVAL);
   }
-  return makeInteger(env, (pool->*make)(from.handles, n, into.handles));
+  Tally ignored;
+  return makeInteger(env, (pool->*make)(from.handles, n, into.handles, &ignored));
 }
 
 napi_value poolClone(napi_env env, napi_callback_info info) { return secondBurst(env, info, &Pool::cloneBurst); }
@@ -287,7 +300,11 @@ napi_value poolFree(napi_env env, napi_callback_info info) {
   Pool* pool = call.self->pools.find(call.integer(0));
   int32_t n = call.integer(2);
   Burst handles;
-  if (pool != nullptr && handles.read(env, call.values[1]) && handles.holds(n)) pool->freeBurst(handles.handles, n);
+  if (pool == nullptr || !handles.read(env, call.values[1]) || !handles.holds(n)) return nullptr;
+  Tally freed;
+  pool->freeBurst(handles.handles, n, &freed);
+  pool->tally[0] = static_cast<double>(freed.packets);
+  pool->tally[1] = static_cast<double>(freed.bytes);
   return nullptr;
 }
 
@@ -298,21 +315,8 @@ napi_value poolStamp(napi_env env, napi_callback_info info) {
   Burst into;
   if (pool == nullptr) return makeInteger(env, -EBADF);
   if (!into.read(env, call.values[2]) || !into.holds(n)) return makeInteger(env, -EINVAL);
-  return makeInteger(env, pool->stampBurst(call.integer(1), into.handles, n));
-}
-
-napi_value poolPut(napi_env env, napi_callback_info info) {
-  Arguments<5> call(env, info);
-  Pool* pool = call.self->pools.find(call.integer(0));
-  int32_t n = call.integer(2);
-  int32_t tail = call.integer(4);
-  Burst handles;
-  Burst ring;
-  if (pool == nullptr || !handles.read(env, call.values[1]) || !ring.read(env, call.values[3])) return nullptr;
-  const size_t cells = ring.capacity;
-  if (!handles.holds(n) || !ring.holds(n) || cells == 0 || (cells & (cells - 1)) != 0) return nullptr;
-  pool->putBurst(handles.handles, n, ring.handles, static_cast<uint32_t>(cells - 1), static_cast<uint32_t>(tail));
-  return nullptr;
+  Tally ignored;
+  return makeInteger(env, pool->stampBurst(call.integer(1), into.handles, n, &ignored));
 }
 
 }  // namespace
@@ -323,5 +327,4 @@ void definePoolBursts(napi_env env, napi_value exports, Environment* self) {
   defineFunction(env, exports, self, "poolCopy", poolCopy);
   defineFunction(env, exports, self, "poolFree", poolFree);
   defineFunction(env, exports, self, "poolStamp", poolStamp);
-  defineFunction(env, exports, self, "poolPut", poolPut);
 }

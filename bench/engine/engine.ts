@@ -17,7 +17,6 @@ export class Source implements App {
   readonly inputs = [];
   readonly outputs = ['out'];
   readonly superframes = true;
-  readonly #burst = new Int32Array(BURST);
   #template = -1;
   #pool: Ports['pool'] | undefined;
   /** A cell, for a double in a field may be a new object with every sum. */
@@ -32,10 +31,8 @@ export class Source implements App {
     );
   }
 
-  pull({ pool, output }: Ports, room: number): boolean {
-    const n = pool.stampBurst(this.#template, this.#burst, Math.min(room, BURST));
-    output.out.putBurst(this.#burst, n);
-    this.made[0] += n;
+  pull({ output }: Ports, room: number): boolean {
+    this.made[0] += output.out.putStamped(this.#template, Math.min(room, BURST));
     return true;
   }
 

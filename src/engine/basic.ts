@@ -4,7 +4,6 @@ import { type App, type AppReport, defineApp, type Ports } from './app.ts';
 import { configError } from './config.ts';
 import type { Link } from './link.ts';
 import { checkOptions } from './options.ts';
-import { Reason } from './reasons.ts';
 
 function noOptions(options: object): object {
   const [key] = Object.keys(options ?? {});
@@ -22,29 +21,34 @@ export class Tee implements App {
   readonly inputs = ['in'];
   readonly superframes = true;
   readonly #copies: boolean;
-  readonly #packets = new Int32Array(BURST);
-  readonly #more = new Int32Array(BURST);
 
   constructor(options: { copies?: boolean } = {}) {
     this.#copies = options.copies ?? false;
   }
 
-  push({ pool, input, output }: Ports): void {
-    const packets = this.#packets;
-    const more = this.#more;
-    for (let n = input.in.takeBurst(packets, BURST); n > 0; n = input.in.takeBurst(packets, BURST)) {
+  push({ input, output }: Ports): void {
+    const from = input.in;
+    for (let n = Math.min(from.waiting, BURST); n > 0; n = Math.min(from.waiting, BURST)) {
       // The last output gets the packets themselves.
+      let before: Link | undefined;
       let last: Link | undefined;
       for (const name in output) {
-        if (last !== undefined) {
-          const made = this.#copies ? pool.copyBurst(packets, n, more) : pool.cloneBurst(packets, n, more);
-          last.putBurst(more, made);
-          for (let i = made; i < n; i++) pool.countDrops(Reason.NoMemory, pool.segments[packets[i]]);
-        }
+        if (before !== undefined) this.#second(from, before, n);
+        before = last;
         last = output[name];
       }
-      last!.putBurst(packets, n);
+      if (before === undefined) from.moveTo(last!, n);
+      else if (!this.#copies) from.splitTo(before, last!, n);
+      else {
+        from.copyTo(before, n);
+        from.moveTo(last!, n);
+      }
     }
+  }
+
+  #second(from: Link, to: Link, n: number): void {
+    if (this.#copies) from.copyTo(to, n);
+    else from.cloneTo(to, n);
   }
 }
 
@@ -53,17 +57,23 @@ export class Join implements App {
   readonly outputs = ['out'];
   readonly required = ['out'];
   readonly superframes = true;
-  readonly #burst = new Int32Array(BURST);
   /** Which input goes first: where there is little room, each gets it in its turn. */
   #turn = 0;
+  /** The inputs, and of which configuration. */
+  #links: Link[] = [];
+  #of: Ports['input'] | undefined;
 
   push({ input, output }: Ports): void {
-    const links = Object.values(input);
+    if (this.#of !== input) {
+      this.#of = input;
+      this.#links = Object.values(input);
+    }
+    const links = this.#links;
     const first = this.#turn;
     for (let i = 0; i < links.length; i++) {
       const place = (first + i) % links.length;
-      const n = links[place].takeBurst(this.#burst, BURST);
-      output.out.putBurst(this.#burst, n);
+      const n = Math.min(links[place].waiting, BURST);
+      links[place].moveTo(output.out, n);
       if (n > 0 && place === first % links.length) this.#turn = (place + 1) % links.length;
     }
   }
@@ -73,16 +83,14 @@ export class Join implements App {
 export class Sink implements App {
   readonly outputs = [];
   readonly superframes = true;
-  readonly #burst = new Int32Array(BURST);
   /** Packets, bytes. */
   readonly #counts = new Float64Array(2);
 
   push({ pool, input }: Ports): void {
-    const burst = this.#burst;
     for (const name in input) {
       const link = input[name];
-      for (let n = link.takeBurst(burst, BURST); n > 0; n = link.takeBurst(burst, BURST)) {
-        pool.freeBurst(burst, n);
+      if (link.waiting > 0) {
+        link.freeBurst(link.waiting);
         this.#counts[0] += pool.tally[0];
         this.#counts[1] += pool.tally[1];
       }

@@ -4,13 +4,18 @@
  * freed.
  */
 import { DEBUG } from './debug.ts';
-import type { Pool } from './pool.ts';
+import { type Attachment, NATIVE_FROM, type Pool } from './pool.ts';
 import { Reason } from './reasons.ts';
 
 export const LINK_CAPACITY = 1024;
 
 /** Sees every packet that is put on a link, for captures. */
 export type LinkWitness = (handle: number) => void;
+
+/** Native code holds a ring's memory, not the link: what a network no longer has is let go. */
+const forgotten = new FinalizationRegistry<{ attachment: Attachment; ring: number }>(({ attachment, ring }) => {
+  if (!attachment.ended) attachment.native.ringDetach(attachment.pool, ring);
+});
 
 export class Link {
   /** `producer.output -> consumer.input`. Changes when the network gives the input another producer. */
@@ -30,12 +35,16 @@ export class Link {
   feedback = false;
 
   /** Packets, bytes, dropped: cells, for a double in a field of its own may be a new object with every sum. */
-  readonly #counts = new Float64Array(3);
+  readonly #counts = new Float64Array(new ArrayBuffer(24));
   /** Set while a capture wants to see this link. */
   witness: LinkWitness | null = null;
 
   /** Why packets that do not fit are dropped. */
   readonly #overflow: number;
+
+  /** Who knows this ring by its number. */
+  #attachment: Attachment | null = null;
+  #number = -1;
 
   /** A link that leads nowhere: whatever is put on it is dropped and counted, and it holds nobody up. */
   static discard(pool: Pool): Link {
@@ -127,10 +136,19 @@ export class Link {
     const fits = Math.min(n, room);
     if (DEBUG) for (let i = 0; i < fits; i++) pool.ledger!.enterLink(handles[i], pool.actor);
     if (this.witness !== null) for (let i = 0; i < fits; i++) this.witness(handles[i]);
-    pool.putInto(ring, this.#tail, handles, fits);
+    if (fits >= NATIVE_FROM && this.#attached()) {
+      const { native, pool: id } = this.#attachment!;
+      native.ringPut(id, handles, fits, this.#number, this.#tail);
+    } else {
+      const mask = this.#mask;
+      for (let i = 0; i < fits; i++) {
+        const handle = handles[i];
+        this.#counts[0] += pool.segments[handle];
+        this.#counts[1] += pool.length[handle];
+        ring[(this.#tail + i) & mask] = handle;
+      }
+    }
     this.#tail = (this.#tail + fits) | 0;
-    this.#counts[0] += pool.tally[0];
-    this.#counts[1] += pool.tally[1];
     for (let i = fits; i < n; i++) {
       this.#counts[2] += pool.segments[handles[i]];
       pool.drop(handles[i], this.#overflow);
@@ -178,6 +196,139 @@ export class Link {
       for (let i = 0; i < n; i++) ledger!.forgotten(this.#ring[(this.#head + i) & this.#mask], actor);
     }
     this.#head = (this.#head + n) | 0;
+  }
+
+  // ── From link to link, without the handles in the app's hands: one native call for a burst.
+
+  /**
+   * Puts up to `n` packets like `template` (see `Pool.stampBurst`), as many as there is room and memory for; returns how
+   * many.
+   */
+  putStamped(template: number, n: number): number {
+    const fits = Math.min(n, this.room);
+    if (this.#direct(fits)) {
+      const { native, pool } = this.#attachment!;
+      const made = native.ringStamp(pool, template, fits, this.#number, this.#tail);
+      if (made <= 0) return 0;
+      this.#tail = (this.#tail + made) | 0;
+      return made;
+    }
+    for (let i = 0; i < fits; i++) {
+      const packet = this.#pool.stamp(template);
+      if (packet < 0) return i;
+      this.put(packet);
+    }
+    return Math.max(fits, 0);
+  }
+
+  /** Takes the `n` oldest (no more than `count`) and puts them on `to`. */
+  moveTo(to: Link, n: number): void {
+    if (n <= to.room && to.#direct(n) && this.#attached()) {
+      const { native, pool } = this.#attachment!;
+      native.ringMove(pool, this.#number, this.#head, n, to.#number, to.#tail);
+      this.#head = (this.#head + n) | 0;
+      to.#tail = (to.#tail + n) | 0;
+      return;
+    }
+    for (let i = 0; i < n; i++) to.put(this.take());
+  }
+
+  /** Puts clones of the `n` oldest on `to`; they stay. What there is no memory for is counted as `no-memory`. */
+  cloneTo(to: Link, n: number): void {
+    if (n <= to.room && to.#direct(n) && this.#attached()) {
+      const { native, pool } = this.#attachment!;
+      const made = native.ringClone(pool, this.#number, this.#head, n, to.#number, to.#tail);
+      this.#second(to, made, n);
+      return;
+    }
+    for (let i = 0; i < n; i++) {
+      const clone = this.#pool.clone(this.#ring[(this.#head + i) & this.#mask]);
+      if (clone < 0) return this.#second(to, 0, n, i);
+      to.put(clone);
+    }
+  }
+
+  /** The same with bytes of their own. */
+  copyTo(to: Link, n: number): void {
+    if (n <= to.room && to.#direct(n) && this.#attached()) {
+      const { native, pool } = this.#attachment!;
+      const made = native.ringCopy(pool, this.#number, this.#head, n, to.#number, to.#tail);
+      this.#second(to, made, n);
+      return;
+    }
+    for (let i = 0; i < n; i++) {
+      const copy = this.#pool.copy(this.#ring[(this.#head + i) & this.#mask]);
+      if (copy < 0) return this.#second(to, 0, n, i);
+      to.put(copy);
+    }
+  }
+
+  /** `cloneTo(clones, n)` and `moveTo(to, n)` in one look at the packets. */
+  splitTo(clones: Link, to: Link, n: number): void {
+    if (clones === to || n > clones.room || n > to.room || !clones.#direct(n) || !to.#direct(n)) {
+      this.cloneTo(clones, n);
+      this.moveTo(to, n);
+      return;
+    }
+    if (!this.#attached()) return;
+    const { native, pool } = this.#attachment!;
+    const made = Math.max(
+      0,
+      native.ringSplit(pool, this.#number, this.#head, n, clones.#number, clones.#tail, to.#number, to.#tail),
+    );
+    this.#second(clones, made, n);
+    this.#head = (this.#head + made) | 0;
+    to.#tail = (to.#tail + made) | 0;
+    if (made < n) this.moveTo(to, n - made);
+  }
+
+  /** Takes the `n` oldest and ends them. How many wire packets and bytes that were stands in the pool's `tally` then. */
+  freeBurst(n: number): void {
+    const pool = this.#pool;
+    if (n >= NATIVE_FROM && this.#attached()) {
+      const { native, pool: id } = this.#attachment!;
+      native.ringFree(id, this.#number, this.#head, n);
+      this.#head = (this.#head + n) | 0;
+      return;
+    }
+    let packets = 0;
+    let bytes = 0;
+    for (let i = 0; i < n; i++) {
+      const handle = this.take();
+      packets += pool.segments[handle];
+      bytes += pool.length[handle];
+      pool.free(handle);
+    }
+    pool.tally[0] = packets;
+    pool.tally[1] = bytes;
+  }
+
+  /** Native code has put `made` on `to`; the rest of `n` from `from` on found no memory. */
+  #second(to: Link, made: number, n: number, from = Math.max(made, 0)): void {
+    const pool = this.#pool;
+    if (made > 0) to.#tail = (to.#tail + made) | 0;
+    for (let i = from; i < n; i++) {
+      pool.countDrops(Reason.NoMemory, pool.segments[this.#ring[(this.#head + i) & this.#mask]]);
+    }
+  }
+
+  /** Whether native code may put a burst of `n` on this link unseen. */
+  #direct(n: number): boolean {
+    return n >= NATIVE_FROM && this.witness === null && this.#attached();
+  }
+
+  /** Whether native code knows this ring; it is told of it when it is first asked to do something. */
+  #attached(): boolean {
+    const attachment = this.#pool.attachment;
+    if (attachment !== this.#attachment) {
+      this.#attachment = attachment;
+      this.#number = -1;
+      if (attachment !== null) {
+        this.#number = attachment.native.ringAttach(attachment.pool, this.#ring, this.#counts);
+        if (this.#number >= 0) forgotten.register(this, { attachment, ring: this.#number });
+      }
+    }
+    return this.#number >= 0;
   }
 
   /** Frees everything that waits, counted. */

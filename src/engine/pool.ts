@@ -20,7 +20,15 @@ export const MAX_ACTORS = 4096;
 const DEBUG_GENERATIONS = 4;
 
 /** A native call costs as much as a few packets in JavaScript: shorter bursts stay here. */
-const NATIVE_FROM = 8;
+export const NATIVE_FROM = 8;
+
+/** A pool that native code knows, from `accelerate` to `retire`. */
+export interface Attachment {
+  readonly native: Native;
+  /** The pool's number there. */
+  readonly pool: number;
+  ended: boolean;
+}
 
 /** Sees packets on their way out of the world, for captures. `reason` is a number of `reasons.ts`. */
 export type DropWitness = (handle: number, reason: number, actor: number) => void;
@@ -38,7 +46,8 @@ export class Pool extends SharedPoolMemory {
 
   /** Debug pools: where each handle is. Production never asks it. */
   readonly ledger: Ledger | null;
-  /** Does whole bursts, once `accelerate` was called where there is an addon. */
+  /** What does whole bursts, once `accelerate` was called where there is an addon. */
+  attachment: Attachment | null = null;
   #native: Native | null = null;
   #id = -1;
 
@@ -58,10 +67,14 @@ export class Pool extends SharedPoolMemory {
     if (addon === null) return;
     this.#id = retainPool(this);
     this.#native = addon;
+    this.attachment = { native: addon, pool: this.#id, ended: false };
   }
 
   retire(): void {
     if (this.#native === null) return;
+    this.#native.ringsDetach(this.#id);
+    this.attachment!.ended = true;
+    this.attachment = null;
     this.#native = null;
     releasePool(this);
   }
@@ -202,14 +215,19 @@ export class Pool extends SharedPoolMemory {
    */
   stampBurst(template: number, into: Int32Array, n: number): number {
     if (this.#native !== null && n >= NATIVE_FROM) return this.#native.poolStamp(this.#id, template, into, n);
-    const account = this.owner[this.slot[template]];
     for (let i = 0; i < n; i++) {
-      if (this.usedSmall[account] >= this.quotaSmall[account]) return i;
-      const copy = this.copy(template);
+      const copy = this.stamp(template);
       if (copy < 0) return i;
       into[i] = copy;
     }
     return n;
+  }
+
+  /** One of those; -1 when there is none. */
+  stamp(template: number): number {
+    const account = this.owner[this.slot[template]];
+    if (this.usedSmall[account] >= this.quotaSmall[account]) return -1;
+    return this.copy(template);
   }
 
   /** Ends `handles[0..n)`. How many wire packets and bytes that were stands in `tally` then. */
@@ -224,25 +242,6 @@ export class Pool extends SharedPoolMemory {
       packets += this.segments[handles[i]];
       bytes += this.length[handles[i]];
       this.free(handles[i]);
-    }
-    this.tally[0] = packets;
-    this.tally[1] = bytes;
-  }
-
-  /** For links: `handles[0..n)` into a ring with room for them, tallied. */
-  putInto(ring: Int32Array, tail: number, handles: Int32Array, n: number): void {
-    if (this.#native !== null && n >= NATIVE_FROM) {
-      this.#native.poolPut(this.#id, handles, n, ring, tail);
-      return;
-    }
-    const mask = ring.length - 1;
-    let packets = 0;
-    let bytes = 0;
-    for (let i = 0; i < n; i++) {
-      const handle = handles[i];
-      packets += this.segments[handle];
-      bytes += this.length[handle];
-      ring[(tail + i) & mask] = handle;
     }
     this.tally[0] = packets;
     this.tally[1] = bytes;

@@ -99,6 +99,7 @@ export const DescriptorCell = {
   state: 14,
 } as const;
 
+/** 33 cache lines: 2048 bytes apart, the first bytes of all packets would share two of the L1 cache's 64 sets. */
 export const SMALL_SLOT = 2112;
 export const LARGE_SLOT = 68 * 1024;
 /** Free bytes in front of a fresh packet, so that encapsulation prepends in place. */
@@ -269,8 +270,37 @@ export interface Native {
   poolFree(pool: number, handles: Int32Array, n: number): void;
   /** `n` packets like `template`, in small slots of their own, into `into`; returns how many there were. */
   poolStamp(pool: number, template: number, into: Int32Array, n: number): number;
-  /** `handles[0..n)` into the ring (a power of two long) from cell `tail` on, round its end; tallied. */
-  poolPut(pool: number, handles: Int32Array, n: number, ring: Int32Array, tail: number): void;
+
+  // ── links. A ring is a power of two long; `counts` gets wire packets and bytes of what is put. `head` and `tail` run
+  // over the ring's end, and there must be `n` handles, or room for them.
+  /** Keeps a link's arrays; its number for the calls below, or -1. */
+  ringAttach(pool: number, handles: Int32Array, counts: Float64Array): number;
+  ringDetach(pool: number, ring: number): void;
+  /** Forgets all rings of a pool. */
+  ringsDetach(pool: number): void;
+  /** `handles[0..n)` onto the ring. */
+  ringPut(pool: number, handles: Int32Array, n: number, ring: number, tail: number): void;
+  /** `n` packets like `template` onto the ring; returns how many there were. */
+  ringStamp(pool: number, template: number, n: number, ring: number, tail: number): number;
+  /** Clones of the `n` oldest of one ring onto another; returns how many there were. */
+  ringClone(pool: number, from: number, head: number, n: number, to: number, tail: number): number;
+  /** The same with bytes of their own. */
+  ringCopy(pool: number, from: number, head: number, n: number, to: number, tail: number): number;
+  /** The `n` oldest from one ring to another. */
+  ringMove(pool: number, from: number, head: number, n: number, to: number, tail: number): void;
+  /** Clones onto one ring and the packets themselves, as many, onto another; returns how many. */
+  ringSplit(
+    pool: number,
+    from: number,
+    head: number,
+    n: number,
+    clones: number,
+    clonesTail: number,
+    to: number,
+    tail: number,
+  ): number;
+  /** Ends the `n` oldest and writes what that was into `tally`. */
+  ringFree(pool: number, ring: number, head: number, n: number): void;
 
   // ── devices (set-up: they throw)
   tunOpen(options: TunOptions): TunHandle;
