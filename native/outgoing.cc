@@ -19,7 +19,7 @@ Outgoing::~Outgoing() {
 bool Outgoing::wasSent(int32_t handle) {
   if (aheadAt_ == aheadCount_) return false;
   const Ahead& next = ahead_[aheadAt_];
-  if (next.handle != handle || next.length != pool_->length[handle] || next.arrival != pool_->arrival[handle]) {
+  if (next.handle != handle || next.length != pool_->length[handle] || next.arrival != pool_->arrivedAt(handle)) {
     return false;
   }
   aheadAt_++;
@@ -96,6 +96,6 @@ void Outgoing::settle(int32_t first, bool sent) {
 void Outgoing::stopped(const int32_t* batch, int32_t done, int32_t n) {
   for (int32_t i = done; i < n; i++) {
     if (roles_[i] != Role::kSent || !pool_->valid(batch[i])) continue;
-    ahead_[aheadCount_++] = {batch[i], pool_->length[batch[i]], pool_->arrival[batch[i]]};
+    ahead_[aheadCount_++] = {batch[i], pool_->length[batch[i]], pool_->arrivedAt(batch[i])};
   }
 }

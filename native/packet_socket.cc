@@ -279,7 +279,7 @@ bool PacketPort::deliver(int i, double now, int32_t max, int32_t* n, bool* starv
   pool->offset[handle] = offset;
   pool->length[handle] = length;
   pool->layer[handle] = static_cast<uint8_t>(layer);
-  pool->arrival[handle] = now;
+  pool->arrived[pool->slot[handle]] = now;
   batch[(*n)++] = handle;
   countReceived(frame.segments, frame.wireBytes, frame.segmentSize > 0);
   return true;

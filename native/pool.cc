@@ -9,19 +9,13 @@
 
 static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
-// What a quota leaves; both are JavaScript's numbers and may be anything.
-static int32_t left(int32_t quota, int32_t used) {
-  int64_t room = int64_t{quota} - used;
-  return room > INT32_MAX ? INT32_MAX : room < 0 ? 0 : static_cast<int32_t>(room);
-}
-
 int32_t Pool::roomSmall(int32_t account) const {
-  int32_t room = smaller(stackCount(freeSmall, smallSlots), left(quotaSmall[account], usedSmall[account]));
+  int32_t room = smaller(stackCount(freeSmall, smallSlots), quotaLeft(quotaSmall[account], usedSmall[account]));
   return smaller(room, stackCount(freeDescriptors, descriptorStack));
 }
 
 int32_t Pool::roomLarge(int32_t account) const {
-  int32_t room = smaller(stackCount(freeLarge, largeSlots), left(quotaLarge[account], usedLarge[account]));
+  int32_t room = smaller(stackCount(freeLarge, largeSlots), quotaLeft(quotaLarge[account], usedLarge[account]));
   return smaller(room, stackCount(freeDescriptors, descriptorStack));
 }
 
@@ -66,7 +60,7 @@ int32_t Pool::describe(int32_t s, int32_t account) {
   memcpy(row, kFreshDescriptor, sizeof kFreshDescriptor);
   row[kCellSlot] = s;
   row[kCellOffset] = static_cast<int32_t>(slotStart(s) + kHeadroom);
-  arrival[handle] = 0;
+  arrived[s] = 0;
   return handle;
 }
 
@@ -180,8 +174,8 @@ bool readMemory(napi_env env, napi_value memory, Pool* pool) {
     napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "descriptors are rows of 16 cells");
     return false;
   }
-  reader.read(&pool->arrival, "arrival", cells, cells);
 
+  reader.read(&pool->arrived, "arrived", slots, any);
   reader.read(&pool->references, "references", slots, any);
   reader.read(&pool->owner, "owner", slots, any);
   reader.read(&pool->freeDescriptors, "freeDescriptors", 1, cells / kDescriptorCells + 1);
@@ -273,7 +267,7 @@ int32_t segmentInto(Pool* pool, int32_t handle, int32_t* out, size_t capacity) {
   for (DescriptorCell column : {kCellLayer, kCellL3Offset, kCellPrefixLength, kCellPeer, kCellTrafficClass, kCellFlags}) {
     pattern[column] = pool->descriptors[handle + column];
   }
-  const double arrived = pool->arrival[handle];
+  const double arrived = pool->arrived[pool->slot[handle]];
   int32_t handles[kMaxSegments];  // and not `out`, which may be any memory of JavaScript's, also the pool's
   int32_t made = 0;
   if (frame.segmentLength(0) <= static_cast<uint32_t>(kSmallRoom)) {
@@ -285,7 +279,7 @@ int32_t segmentInto(Pool* pool, int32_t handle, int32_t* out, size_t capacity) {
       pattern[kCellSlot] = pool->slot[fresh];
       pattern[kCellOffset] = pool->offset[fresh];
       memcpy(pool->descriptors + fresh, pattern, sizeof pattern);
-      pool->arrival[fresh] = arrived;
+      pool->arrived[pool->slot[fresh]] = arrived;
       handles[made] = fresh;
     }
   }

@@ -53,6 +53,12 @@ struct Tally {
   int64_t bytes = 0;
 };
 
+// What a quota leaves; both are JavaScript's numbers and may be anything.
+inline int32_t quotaLeft(int32_t quota, int32_t used) {
+  int64_t room = int64_t{quota} - used;
+  return room > INT32_MAX ? INT32_MAX : room < 0 ? 0 : static_cast<int32_t>(room);
+}
+
 struct Pool {
   static constexpr int kArrays = 13;
 
@@ -81,8 +87,9 @@ struct Pool {
   int32_t* trafficClass = nullptr;
   int32_t* flags = nullptr;
   int32_t* state = nullptr;
-  double* arrival = nullptr;
 
+  // By slot.
+  double* arrived = nullptr;
   int32_t* references = nullptr;
   uint8_t* owner = nullptr;
 
@@ -135,11 +142,12 @@ struct Pool {
   }
 
   // What src/engine/pool.ts does one by one. Handles that are not live are passed over (freed) or end the burst.
-  int32_t makeBurst(const int32_t* pattern, double arrived, int32_t account, int32_t* into, int32_t n);
+  int32_t makeBurst(const int32_t* pattern, double at, int32_t account, int32_t* into, int32_t n);
   int32_t allocateBurst(int32_t account, int32_t* into, int32_t n);
   int32_t cloneBurst(const int32_t* from, int32_t n, int32_t* into, Tally* tally);
   // The same, and the originals into `also`.
   int32_t splitBurst(const int32_t* from, int32_t n, int32_t* into, int32_t* also, Tally* tally);
+  int32_t copyOne(int32_t handle);
   int32_t copyBurst(const int32_t* from, int32_t n, int32_t* into, Tally* tally);
   int32_t stampBurst(int32_t pattern, int32_t* into, int32_t n, Tally* tally);
   void freeBurst(const int32_t* handles, int32_t n, Tally* tally);
@@ -168,6 +176,11 @@ struct Pool {
   }
   // Whether a handle from JavaScript names a live row whose bytes (and prefix) lie inside its slot.
   bool valid(int32_t handle) const;
+  // When its bytes came in; 0 for what names no slot.
+  double arrivedAt(int32_t handle) const {
+    int32_t s = slot[handle];
+    return s >= 0 && s < slots() ? arrived[s] : 0;
+  }
   bool shared(int32_t handle) const { return references[slot[handle]] > 1; }
   uint8_t* bytes(int32_t handle) const { return slab + offset[handle]; }
 };

@@ -32,14 +32,12 @@ struct Rows {
       : rows(pool->descriptors),
         cells(pool->cells),
         references(pool->references),
-        slots(pool->slots()),
-        arrival(pool->arrival) {}
+        slots(pool->slots()) {}
 
   int32_t* const rows;
   const int32_t cells;
   int32_t* const references;
   const int32_t slots;
-  double* const arrival;
 
   bool known(int32_t handle) const {
     return handle >= 0 && handle < cells && handle % kDescriptorCells == 0;
@@ -53,20 +51,19 @@ struct Rows {
   // Rows are the same or apart, never partly one.
   void copy(int32_t from, int32_t to) const {
     if (from != to) memcpy(rows + to, rows + from, sizeof kFreshDescriptor);
-    // Its cache line is left clean where nobody keeps arrival times.
-    if (arrival[to] != arrival[from]) arrival[to] = arrival[from];
   }
 };
 
 }  // namespace
 
 // Fresh packets in small slots that begin as copies of `pattern`, a row in nobody else's hands.
-int32_t Pool::makeBurst(const int32_t* pattern, double arrived, int32_t account, int32_t* into, int32_t n) {
+int32_t Pool::makeBurst(const int32_t* pattern, double at, int32_t account, int32_t* into, int32_t n) {
   n = smaller(n, roomSmall(account));
   const Rows all(this);
   const int32_t* const descriptorsFree = freeDescriptors;
   const int32_t* const slotsFree = freeSmall;
   uint8_t* const owners = owner;
+  double* const times = arrived;
   const int32_t small = smallSlots;
   int32_t top = stackCount(freeDescriptors, descriptorStack);
   int32_t topSmall = stackCount(freeSmall, smallSlots);
@@ -78,12 +75,12 @@ int32_t Pool::makeBurst(const int32_t* pattern, double arrived, int32_t account,
     topSmall--;
     top--;
     all.references[s] = 1;
+    times[s] = at;
     owners[s] = static_cast<uint8_t>(account);
     int32_t* row = all.rows + handle;
     memcpy(row, pattern, sizeof kFreshDescriptor);
     row[kCellSlot] = s;
     row[kCellOffset] = s * kSmallSlot + kHeadroom;
-    if (all.arrival[handle] != arrived) all.arrival[handle] = arrived;
     into[made] = handle;
   }
   freeDescriptors[0] = top;
@@ -139,36 +136,95 @@ int32_t Pool::splitBurst(const int32_t* from, int32_t n, int32_t* into, int32_t*
   return cloneRows<true>(this, from, n, into, also, tally);
 }
 
+// One copy where the account or the small slots are at their end, or the packet is a large one. Whoever paid for the
+// original pays for the copy; the common account helps out. -1 when there is none.
+int32_t Pool::copyOne(int32_t handle) {
+  int32_t prefix = prefixLength[handle];
+  int32_t size = length[handle];
+  int32_t copy = allocate(size, owner[slot[handle]]);
+  if (copy < 0) copy = allocate(size, kCommonAccount);
+  if (copy < 0) return -1;
+  int32_t fresh = slot[copy];
+  int32_t at = offset[copy];
+  Rows(this).copy(handle, copy);
+  slot[copy] = fresh;
+  offset[copy] = at;
+  arrived[fresh] = arrived[slot[handle]];
+  memcpy(slab + at - prefix, slab + offset[handle] - prefix, static_cast<size_t>(prefix + size));
+  return copy;
+}
+
 int32_t Pool::copyBurst(const int32_t* from, int32_t n, int32_t* into, Tally* tally) {
   const Rows all(this);
-  for (int32_t made = 0; made < n; made++) {
+  const int32_t* const descriptorsFree = freeDescriptors;
+  const int32_t* const slotsFree = freeSmall;
+  uint8_t* const owners = owner;
+  double* const times = arrived;
+  uint8_t* const bytes = slab;
+  const int32_t small = smallSlots;
+  int32_t top = stackCount(freeDescriptors, descriptorStack);
+  int32_t topSmall = stackCount(freeSmall, smallSlots);
+  // Packets of one account in a row are charged together.
+  int32_t payer = -1;
+  int32_t room = 0;
+  int32_t paid = 0;
+  auto settle = [&] {
+    freeDescriptors[0] = top;
+    freeSmall[0] = topSmall;
+    if (payer >= 0) usedSmall[payer] += paid;
+    payer = -1;
+  };
+  int32_t made = 0;
+  for (; made < n; made++) {
     int32_t handle = from[made];
-    if (!valid(handle)) return made;
-    int32_t prefix = prefixLength[handle];
-    int32_t size = length[handle];
-    int32_t account = owner[slot[handle]];
-    if (prefix > kHeadroom || account >= accounts) return made;
-    // Whoever paid for the original pays for the copy; the common account helps out.
-    int32_t copy = allocate(size, account);
-    if (copy < 0) copy = allocate(size, kCommonAccount);
-    if (copy < 0) return made;
-    int32_t fresh = slot[copy];
-    int32_t at = offset[copy];
-    all.copy(handle, copy);
-    slot[copy] = fresh;
-    offset[copy] = at;
-    int32_t s = slot[handle];
-    int64_t end = slotStart(s) + (isSmall(s) ? kSmallSlot : kLargeSlot);
-    int64_t slack = end - (int64_t{offset[handle]} + size);
-    int64_t freshEnd = slotStart(fresh) + (isSmall(fresh) ? kSmallSlot : kLargeSlot);
-    int64_t freshSlack = freshEnd - (int64_t{at} + size);
-    copyBytes(slab + at - prefix, slab + offset[handle] - prefix, prefix + size,
-              slack < freshSlack ? slack : freshSlack);
-    tally->packets += segments[copy];
+    if (!all.live(handle)) break;
+    const int32_t* row = all.rows + handle;
+    const int32_t s = row[kCellSlot];
+    const int32_t prefix = row[kCellPrefixLength];
+    const int32_t size = row[kCellLength];
+    const int64_t start = slotStart(s);
+    const int64_t end = start + (s < small ? kSmallSlot : kLargeSlot);
+    const int64_t at = row[kCellOffset];
+    if (prefix < 0 || prefix > kHeadroom || size < 0 || at - prefix < start || at + size > end) break;
+    const int32_t account = owners[s];
+    if (account >= accounts) break;
+    if (account != payer) {
+      settle();
+      payer = account;
+      room = quotaLeft(quotaSmall[account], usedSmall[account]);
+      paid = 0;
+    }
+    if (size > kSmallRoom || paid >= room || top == 0 || topSmall == 0) {
+      settle();
+      int32_t copy = copyOne(handle);
+      if (copy < 0) break;
+      into[made] = copy;
+      top = stackCount(freeDescriptors, descriptorStack);
+      topSmall = stackCount(freeSmall, smallSlots);
+    } else {
+      const int32_t copy = descriptorsFree[top];
+      const int32_t fresh = slotsFree[topSmall];
+      if (fresh < 0 || fresh >= small || !all.known(copy)) break;
+      top--;
+      topSmall--;
+      paid++;
+      const int32_t to = fresh * kSmallSlot + kHeadroom;
+      all.copy(handle, copy);
+      all.rows[copy + kCellSlot] = fresh;
+      all.rows[copy + kCellOffset] = to;
+      all.references[fresh] = 1;
+      owners[fresh] = static_cast<uint8_t>(account);
+      times[fresh] = times[s];
+      const int64_t slack = end - (at + size);
+      const int64_t freshSlack = kSmallRoom - size;
+      copyBytes(bytes + to - prefix, bytes + at - prefix, prefix + size, slack < freshSlack ? slack : freshSlack);
+      into[made] = copy;
+    }
+    tally->packets += row[kCellSegments];
     tally->bytes += size;
-    into[made] = copy;
   }
-  return n;
+  settle();
+  return made;
 }
 
 void Pool::freeBurst(const int32_t* handles, int32_t n, Tally* tally) {
@@ -235,7 +291,7 @@ int32_t Pool::stampBurst(int32_t pattern, int32_t* into, int32_t n, Tally* tally
   int64_t slack = behind - (int64_t{offset[pattern]} + length[pattern]);
   int64_t freshSlack = kSmallRoom - length[pattern];
   if (freshSlack < slack) slack = freshSlack;
-  int32_t made = makeBurst(row, arrival[pattern], account, into, n);
+  int32_t made = makeBurst(row, arrived[slot[pattern]], account, into, n);
   const int32_t* const offsets = offset;
   uint8_t* const bytes = slab - prefix;
   for (int32_t i = 0; i < made; i++) copyBytes(bytes + offsets[into[i]], from, size, slack);

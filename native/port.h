@@ -84,12 +84,12 @@ struct Partial {
   void remember(const Pool* pool, int32_t which, uint32_t from) {
     handle = which;
     length = pool->length[which];
-    arrival = pool->arrival[which];
+    arrival = pool->arrivedAt(which);
     segment = from;
   }
   // The first segment still to be sent of this packet; forgets.
   uint32_t resume(const Pool* pool, int32_t which) {
-    bool same = which == handle && pool->length[which] == length && pool->arrival[which] == arrival;
+    bool same = which == handle && pool->length[which] == length && pool->arrivedAt(which) == arrival;
     handle = -1;
     return same ? segment : 0;
   }

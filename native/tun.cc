@@ -217,7 +217,7 @@ bool TunPort::deliver(int32_t slot, int32_t length, double now, int32_t* n) {
   frame.store(pool, handle);
   pool->length[handle] = length;
   pool->layer[handle] = static_cast<uint8_t>(layer);
-  pool->arrival[handle] = now;
+  pool->arrived[pool->slot[handle]] = now;
   batch[(*n)++] = handle;
   countReceived(frame.segments, frame.wireBytes, frame.segmentSize > 0);
   return true;

@@ -282,7 +282,7 @@ void UdpPort::emit(int32_t handle, int32_t size, const AddressKey& from, int32_t
   pool->length[handle] = size;
   pool->peer[handle] = row;
   pool->trafficClass[handle] = trafficClass;
-  pool->arrival[handle] = now;
+  pool->arrived[pool->slot[handle]] = now;
   batch[(*n)++] = handle;
   countReceived(1, size, false);
 }

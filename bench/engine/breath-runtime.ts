@@ -3,8 +3,8 @@ import { LiveRuntime } from 'tunconnector/engine';
 
 type Network = Parameters<LiveRuntime['drive']>[0];
 
-/** Breaths between two looks at the clock that ends the measurement. */
-const BREATHS = 64;
+/** Breaths between two looks at the clock that ends the measurement: each look makes numbers that are garbage then. */
+const BREATHS = 1024;
 
 export class BreathRuntime extends LiveRuntime {
   #network: Network | undefined;

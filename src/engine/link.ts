@@ -13,9 +13,11 @@ export const LINK_CAPACITY = 1024;
 export type LinkWitness = (handle: number) => void;
 
 /** Native code holds a ring's memory, not the link: what a network no longer has is let go. */
-const forgotten = new FinalizationRegistry<{ attachment: Attachment; ring: number }>(({ attachment, ring }) => {
-  if (!attachment.ended) attachment.native.ringDetach(attachment.pool, ring);
-});
+const forgotten = new FinalizationRegistry<{ attachment: Attachment; ring: number }>(
+  ({ attachment, ring }) => {
+    if (!attachment.ended) attachment.native.ringDetach(attachment.pool, ring);
+  },
+);
 
 export class Link {
   /** `producer.output -> consumer.input`. Changes when the network gives the input another producer. */
@@ -226,8 +228,8 @@ export class Link {
     if (n <= to.room && to.#direct(n) && this.#attached()) {
       const { native, pool } = this.#attachment!;
       native.ringMove(pool, this.#number, this.#head, n, to.#number, to.#tail);
-      this.#head = (this.#head + n) | 0;
       to.#tail = (to.#tail + n) | 0;
+      this.#head = (this.#head + n) | 0;
       return;
     }
     for (let i = 0; i < n; i++) to.put(this.take());
@@ -235,50 +237,51 @@ export class Link {
 
   /** Puts clones of the `n` oldest on `to`; they stay. What there is no memory for is counted as `no-memory`. */
   cloneTo(to: Link, n: number): void {
-    if (n <= to.room && to.#direct(n) && this.#attached()) {
-      const { native, pool } = this.#attachment!;
-      const made = native.ringClone(pool, this.#number, this.#head, n, to.#number, to.#tail);
-      this.#second(to, made, n);
-      return;
-    }
-    for (let i = 0; i < n; i++) {
-      const clone = this.#pool.clone(this.#ring[(this.#head + i) & this.#mask]);
-      if (clone < 0) return this.#second(to, 0, n, i);
-      to.put(clone);
-    }
+    this.#secondsTo(to, n, false);
   }
 
   /** The same with bytes of their own. */
   copyTo(to: Link, n: number): void {
+    this.#secondsTo(to, n, true);
+  }
+
+  #secondsTo(to: Link, n: number, copies: boolean): void {
+    let made = 0;
     if (n <= to.room && to.#direct(n) && this.#attached()) {
       const { native, pool } = this.#attachment!;
-      const made = native.ringCopy(pool, this.#number, this.#head, n, to.#number, to.#tail);
-      this.#second(to, made, n);
-      return;
+      made = copies
+        ? native.ringCopy(pool, this.#number, this.#head, n, to.#number, to.#tail)
+        : native.ringClone(pool, this.#number, this.#head, n, to.#number, to.#tail);
+      made = Math.max(made, 0);
+      to.#tail = (to.#tail + made) | 0;
+    } else {
+      for (; made < n; made++) {
+        const handle = this.#ring[(this.#head + made) & this.#mask];
+        const second = copies ? this.#pool.copy(handle) : this.#pool.clone(handle);
+        if (second < 0) break;
+        to.put(second);
+      }
     }
-    for (let i = 0; i < n; i++) {
-      const copy = this.#pool.copy(this.#ring[(this.#head + i) & this.#mask]);
-      if (copy < 0) return this.#second(to, 0, n, i);
-      to.put(copy);
-    }
+    this.#noMemory(made, n);
   }
 
   /** `cloneTo(clones, n)` and `moveTo(to, n)` in one look at the packets. */
   splitTo(clones: Link, to: Link, n: number): void {
-    if (clones === to || n > clones.room || n > to.room || !clones.#direct(n) || !to.#direct(n)) {
+    const fits = n <= clones.room && n <= to.room && clones.#direct(n) && to.#direct(n);
+    if (clones === to || !fits || !this.#attached()) {
       this.cloneTo(clones, n);
       this.moveTo(to, n);
       return;
     }
-    if (!this.#attached()) return;
     const { native, pool } = this.#attachment!;
     const made = Math.max(
       0,
       native.ringSplit(pool, this.#number, this.#head, n, clones.#number, clones.#tail, to.#number, to.#tail),
     );
-    this.#second(clones, made, n);
-    this.#head = (this.#head + made) | 0;
+    this.#noMemory(made, n);
+    clones.#tail = (clones.#tail + made) | 0;
     to.#tail = (to.#tail + made) | 0;
+    this.#head = (this.#head + made) | 0;
     if (made < n) this.moveTo(to, n - made);
   }
 
@@ -303,12 +306,11 @@ export class Link {
     pool.tally[1] = bytes;
   }
 
-  /** Native code has put `made` on `to`; the rest of `n` from `from` on found no memory. */
-  #second(to: Link, made: number, n: number, from = Math.max(made, 0)): void {
-    const pool = this.#pool;
-    if (made > 0) to.#tail = (to.#tail + made) | 0;
-    for (let i = from; i < n; i++) {
-      pool.countDrops(Reason.NoMemory, pool.segments[this.#ring[(this.#head + i) & this.#mask]]);
+  /** Counts what of the `n` oldest found no memory for a second one. */
+  #noMemory(made: number, n: number): void {
+    for (let i = made; i < n; i++) {
+      const handle = this.#ring[(this.#head + i) & this.#mask];
+      this.#pool.countDrops(Reason.NoMemory, this.#pool.segments[handle]);
     }
   }
 

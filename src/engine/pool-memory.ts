@@ -42,8 +42,8 @@ export class SharedPoolMemory implements PoolMemory {
   readonly trafficClass: Int32Array;
   readonly flags: Int32Array;
   readonly state: Int32Array;
-  readonly arrival: Float64Array;
 
+  readonly arrived: Float64Array;
   readonly references: Int32Array;
   readonly owner: Uint8Array;
 
@@ -88,8 +88,7 @@ export class SharedPoolMemory implements PoolMemory {
     this.trafficClass = column(DescriptorCell.trafficClass);
     this.flags = column(DescriptorCell.flags);
     this.state = column(DescriptorCell.state);
-    // By handle as well, so one cell in sixteen: the rest is padding, 128 bytes a row.
-    this.arrival = shared(Float64Array, cells * generations);
+    this.arrived = shared(Float64Array, slots);
     this.references = shared(Int32Array, slots);
     this.owner = shared(Uint8Array, slots);
     this.freeDescriptors = stack(slots * 2, 0, DESCRIPTOR_CELLS);

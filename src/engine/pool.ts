@@ -128,6 +128,7 @@ export class Pool extends SharedPoolMemory {
     free[0] = n - 1;
     this.references[slot] = 1;
     this.owner[slot] = account;
+    this.arrived[slot] = 0;
     this.slot[handle] = slot;
     this.offset[handle] = offset;
     this.length[handle] = 0;
@@ -142,7 +143,6 @@ export class Pool extends SharedPoolMemory {
     this.peer[handle] = -1;
     this.trafficClass[handle] = 0;
     this.flags[handle] = 0;
-    this.arrival[handle] = 0;
     this.state[handle] = 1;
     if (DEBUG) this.ledger!.enter(handle, this.actor);
     return handle;
@@ -295,7 +295,6 @@ export class Pool extends SharedPoolMemory {
     this.peer[to] = this.peer[from];
     this.trafficClass[to] = this.trafficClass[from];
     this.flags[to] = this.flags[from];
-    this.arrival[to] = this.arrival[from];
   }
 
   /**
@@ -317,6 +316,7 @@ export class Pool extends SharedPoolMemory {
     this.slab.copyWithin(to - prefix, from, from + prefix + length);
     this.references[slot]--;
     this.references[fresh] = 1;
+    this.arrived[fresh] = this.arrived[slot];
     this.slot[handle] = fresh;
     this.offset[handle] = to;
     return true;

@@ -51,7 +51,7 @@ export function cutSuperframe(pool: Pool, packet: number, into: Int32Array): num
     pool.peer[segment] = pool.peer[packet];
     pool.trafficClass[segment] = pool.trafficClass[packet];
     pool.flags[segment] = pool.flags[packet];
-    pool.arrival[segment] = pool.arrival[packet];
+    pool.arrived[pool.slot[segment]] = pool.arrived[pool.slot[packet]];
     into[made++] = segment;
   }
   pool.free(packet);

@@ -48,7 +48,7 @@ export function slice(pool: Pool, packet: number, first: number, count: number):
   pool.peer[part] = pool.peer[packet];
   pool.trafficClass[part] = pool.trafficClass[packet];
   pool.flags[part] = pool.flags[packet];
-  pool.arrival[part] = pool.arrival[packet];
+  pool.arrived[pool.slot[part]] = pool.arrived[pool.slot[packet]];
   if (count > 1) {
     pool.segments[part] = count;
     pool.segmentSize[part] = size;

@@ -55,10 +55,10 @@ export interface PoolMemory {
   flags: Int32Array;
   /** 0 free, 1 live. */
   state: Int32Array;
-  /** Nanoseconds since the runtime's start. By handle too, in memory of its own. */
-  arrival: Float64Array;
 
   // Columns by slot.
+  /** When its bytes came in: nanoseconds since the runtime's start. */
+  arrived: Float64Array;
   references: Int32Array;
   /** The account that paid for the slot. */
   owner: Uint8Array;

@@ -70,7 +70,7 @@ export class MemoryPort implements App {
         pool.countDrops(Reason.TooLong, 1);
         continue;
       }
-      pool.arrival[packet] = now;
+      pool.arrived[pool.slot[packet]] = now;
       output.out.put(packet);
     }
     this.#waiting.splice(0, i);

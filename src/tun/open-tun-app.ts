@@ -115,7 +115,7 @@ export class ProgramPort implements App {
       const bytes = unsent[i]!;
       const packet = pool.copyIn(bytes, this.#layer, this.#context!.account);
       if (packet < 0) break; // memory comes back as packets leave
-      pool.arrival[packet] = now;
+      pool.arrived[pool.slot[packet]] = now;
       this.sent++;
       this.sentBytes += bytes.length;
       output.out!.put(packet);

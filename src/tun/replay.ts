@@ -194,7 +194,7 @@ export class ReplayPort implements App {
     pool.length[packet] = length;
     pool.layer[packet] = layer === 'L2' ? 2 : 3;
     pool.l3Offset[packet] = layer === 'L2' ? ethernetHeader(record.bytes) : 0;
-    pool.arrival[packet] = now;
+    pool.arrived[pool.slot[packet]] = now;
     out.put(packet);
     this.#packets++;
     this.#bytes += length;

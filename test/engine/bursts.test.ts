@@ -1,25 +1,34 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Link } from '../../src/engine/link.ts';
 import type { Pool } from '../../src/engine/pool.ts';
+import { MAX_REASONS, Reason } from '../../src/engine/reasons.ts';
 import { COMMON_ACCOUNT, DescriptorCell, HEADROOM } from '../../src/native/binding.ts';
 
 const SIZE = { smallSlots: 48, largeSlots: 3 };
 const ACCOUNTS = [COMMON_ACCOUNT, 1, 2];
 
 /** Production and debug builds of the pool differ; both are loaded here. */
-async function poolModule(debug: boolean): Promise<{ Pool: typeof Pool }> {
+async function poolModule(debug: boolean): Promise<{ Pool: typeof Pool; Link: typeof Link }> {
   vi.resetModules();
   vi.stubEnv('TUNCONNECTOR_DEBUG', debug ? '1' : '0');
-  const module = await import('../../src/engine/pool.ts');
+  const { Pool } = await import('../../src/engine/pool.ts');
+  const { Link } = await import('../../src/engine/link.ts');
   vi.unstubAllEnvs();
-  return module;
+  return { Pool, Link };
 }
 
 type Make = () => Pool;
 const kinds: Record<string, Make> = {};
+const links = new Map<unknown, typeof Link>();
+/** A link over a pool, of the same build as the pool. */
+function linkOn(pool: Pool, capacity: number): Link {
+  return new (links.get(pool.constructor)!)('a.out -> b.in', pool, capacity);
+}
 beforeAll(async () => {
   const production = await poolModule(false);
   const debug = await poolModule(true);
+  for (const build of [production, debug]) links.set(build.Pool, build.Link);
   kinds.native = () => {
     const pool = new production.Pool(SIZE);
     pool.accelerate();
@@ -34,9 +43,11 @@ afterAll(() => vi.resetModules());
 class Player {
   readonly pool: Pool;
   held: number[] = [];
-  readonly ring = new Int32Array(64).fill(-1);
+  readonly links: Link[];
   constructor(pool: Pool) {
     this.pool = pool;
+    // So short that bursts go round their ends and find them full.
+    this.links = [64, 64, 32].map((capacity) => linkOn(pool, capacity));
     for (const account of ACCOUNTS) {
       pool.quotaSmall[account] = 40;
       pool.quotaLarge[account] = 2;
@@ -79,9 +90,39 @@ class Player {
         return made;
       }
       case 'put':
-        this.ring.fill(-1);
-        pool.putInto(this.ring, step.seed * 2 ** 22, from, chosen.length);
-        return this.ring.reduce((sum, h, i) => sum + this.held.indexOf(h) * (i + 1), 0);
+        this.links[step.link].putBurst(from, chosen.length);
+        this.held.splice(step.from, step.n);
+        return chosen.length;
+      case 'take': {
+        const n = this.links[step.link].takeBurst(into, step.n);
+        this.held.push(...into.subarray(0, n));
+        return n;
+      }
+      case 'putStamped': {
+        const template = chosen[0];
+        if (template === undefined || pool.slot[template] >= SIZE.smallSlots) return 0;
+        return this.links[step.link].putStamped(template, step.n);
+      }
+      case 'moveTo':
+      case 'cloneTo':
+      case 'copyTo': {
+        const link = this.links[step.link];
+        const n = Math.min(step.n, link.count);
+        link[step.what](this.links[(step.link + 1 + (step.seed % 2)) % 3], n);
+        return n;
+      }
+      case 'splitTo': {
+        const link = this.links[step.link];
+        const n = Math.min(step.n, link.count);
+        const [a, b] = [1 + (step.seed % 2), 1 + ((step.seed >> 1) % 2)];
+        link.splitTo(this.links[(step.link + a) % 3], this.links[(step.link + b) % 3], n);
+        return n;
+      }
+      case 'freeFrom': {
+        const link = this.links[step.link];
+        link.freeBurst(Math.min(step.n, link.count));
+        return pool.tally[0] * 1e6 + pool.tally[1];
+      }
       case 'free':
         pool.freeBurst(from, chosen.length);
         this.held.splice(step.from, step.n);
@@ -101,7 +142,7 @@ class Player {
       pool.checksumStart[h] = (seed % 3) - 1;
       pool.peer[h] = seed - 1;
       pool.flags[h] = seed & 3;
-      pool.arrival[h] = seed % 4 === 0 ? 0 : seed * 1e9 + i;
+      pool.arrived[pool.slot[h]] = seed % 4 === 0 ? 0 : seed * 1e9 + i;
       const start = pool.offset[h] - pool.prefixLength[h];
       for (let b = start; b < pool.offset[h] + pool.length[h]; b++) pool.slab[b] = b * 7 + seed;
     }
@@ -110,27 +151,50 @@ class Player {
   /** All that an app can see: of each packet held, its columns, bytes, and whose memory it is. */
   look(): unknown {
     const { pool } = this;
+    const waiting = this.links.map((link) => {
+      const handles = new Int32Array(64);
+      return [...handles.subarray(0, link.peekBurst(handles, 64))];
+    });
     return {
-      packets: this.held.map((h) => [
+      links: this.links.map((link) => [link.count, link.packets, link.bytes, link.dropped]),
+      drops: [...pool.drops.subarray(0, MAX_REASONS)],
+      packets: [...this.held, ...waiting.flat()].map((h) => [
         ...Object.entries(DescriptorCell)
           .filter(([name]) => name !== 'slot' && name !== 'offset')
           .map(([, cell]) => pool.descriptors[h + cell]),
-        pool.arrival[h],
+        pool.arrived[pool.slot[h]],
         pool.owner[pool.slot[h]],
         pool.references[pool.slot[h]],
         Buffer.from(
           pool.slab.slice(pool.offset[h] - pool.prefixLength[h], pool.offset[h] + pool.length[h]),
         ).toString('hex'),
       ]),
-      tally: [...pool.tally],
       used: ACCOUNTS.map((a) => [pool.usedSmall[a], pool.usedLarge[a]]),
       free: [pool.freeDescriptors[0], pool.freeSmall[0], pool.freeLarge[0]],
     };
   }
 }
 
+const WHAT = [
+  'alloc',
+  'large',
+  'clone',
+  'copy',
+  'stamp',
+  'put',
+  'take',
+  'putStamped',
+  'moveTo',
+  'cloneTo',
+  'copyTo',
+  'splitTo',
+  'freeFrom',
+  'free',
+] as const;
+
 interface Step {
-  what: 'alloc' | 'large' | 'clone' | 'copy' | 'stamp' | 'put' | 'free';
+  what: (typeof WHAT)[number];
+  link: number;
   account: number;
   from: number;
   n: number;
@@ -139,13 +203,14 @@ interface Step {
 
 const steps = fc.array(
   fc.record<Step>({
-    what: fc.constantFrom('alloc', 'alloc', 'large', 'clone', 'copy', 'stamp', 'put', 'free', 'free'),
+    what: fc.constantFrom(...WHAT, 'alloc', 'put', 'putStamped', 'freeFrom', 'free'),
+    link: fc.nat(2),
     account: fc.constantFrom(...ACCOUNTS),
     from: fc.nat(20),
     n: fc.integer({ min: 0, max: 45 }),
     seed: fc.nat(1000),
   }),
-  { maxLength: 40 },
+  { maxLength: 60 },
 );
 
 describe('bursts', () => {
@@ -176,8 +241,10 @@ describe('bursts', () => {
         pool.length[handle] = 100 + i;
         pool.segments[handle] = 1 + (i & 1);
       }
-      pool.putInto(new Int32Array(32), 2 ** 31 - 5, burst, 16);
-      expect([...pool.tally]).toEqual([24, 1720]);
+      const link = linkOn(pool, 32);
+      link.putBurst(burst, 16);
+      expect([link.packets, link.bytes]).toEqual([24, 1720]);
+      expect(link.takeBurst(burst, 16)).toBe(16);
       pool.freeBurst(burst, 15);
       expect([...pool.tally]).toEqual([22, 1605]);
       pool.freeBurst(burst.subarray(15), 1);
@@ -186,19 +253,86 @@ describe('bursts', () => {
     }
   });
 
-  it('keep their order on a ring, round its end and round 2^31', () => {
+  it('keep their order on links, round the ends of their rings', () => {
     for (const make of Object.values(kinds)) {
       const pool = make();
+      const [from, clones, to] = [linkOn(pool, 32), linkOn(pool, 16), linkOn(pool, 64)];
       const burst = new Int32Array(16);
-      pool.allocBurst(COMMON_ACCOUNT, burst, 16);
-      for (const tail of [0, 5, 2 ** 31 - 8, -(2 ** 31), -3]) {
-        const ring = new Int32Array(16);
-        pool.putInto(ring, tail, burst, 16);
-        expect(Array.from(burst, (_, i) => ring[(tail + i) & 15])).toEqual([...burst]);
+      let next = 0;
+      for (let round = 0; round < 40; round++) {
+        const n = 9 + (round % 6);
+        expect(pool.allocBurst(COMMON_ACCOUNT, burst, n)).toBe(n);
+        for (let i = 0; i < n; i++) pool.length[burst[i]] = next + i;
+        from.putBurst(burst, n);
+        if (round % 2) from.splitTo(clones, to, n);
+        else {
+          from.cloneTo(clones, n);
+          from.moveTo(to, n);
+        }
+        for (const link of [clones, to]) {
+          expect(link.takeBurst(burst, 16)).toBe(n);
+          expect(Array.from(burst.subarray(0, n), (h) => pool.length[h])).toEqual(
+            Array.from({ length: n }, (_, i) => next + i),
+          );
+          pool.freeBurst(burst, n);
+        }
+        next += n;
       }
-      pool.freeBurst(burst, 16);
+      expect(pool.live).toBe(0);
       pool.retire();
     }
+  });
+
+  it('go one by one, seen, over a link that a capture looks at', () => {
+    for (const make of Object.values(kinds)) {
+      const pool = make();
+      const [from, clones, to] = [linkOn(pool, 32), linkOn(pool, 32), linkOn(pool, 32)];
+      const seen: number[] = [];
+      const burst = new Int32Array(16);
+      pool.allocBurst(COMMON_ACCOUNT, burst, 16);
+      from.putBurst(burst, 16);
+      to.witness = (handle) => seen.push(handle);
+      from.splitTo(clones, to, 16);
+      expect(seen).toEqual([...burst]);
+      expect([clones.count, to.count, to.packets]).toEqual([16, 16, 16]);
+      clones.freeBurst(16);
+      to.freeBurst(16);
+      expect(pool.live).toBe(0);
+      pool.retire();
+    }
+  });
+
+  it('count what found no memory for a second one, and hand the packets on all the same', () => {
+    for (const make of Object.values(kinds)) {
+      const pool = make();
+      const [from, clones, to] = [linkOn(pool, 64), linkOn(pool, 64), linkOn(pool, 64)];
+      const burst = new Int32Array(64);
+      expect(pool.allocBurst(COMMON_ACCOUNT, burst, 40)).toBe(40);
+      from.putBurst(burst, 40);
+      const spare: number[] = [];
+      while (pool.freeHandles > 10) spare.push(pool.clone(burst[0]));
+      from.splitTo(clones, to, 40);
+      expect([clones.count, to.count, from.count]).toEqual([10, 40, 0]);
+      expect(pool.drops[Reason.NoMemory]).toBe(30);
+      expect(to.takeBurst(new Int32Array(64), 64)).toBe(40);
+      pool.retire();
+    }
+  });
+
+  it('still move when native code no longer knows the pool, and when it knows it again', () => {
+    const pool = kinds.native();
+    const [from, to] = [linkOn(pool, 32), linkOn(pool, 32)];
+    const burst = new Int32Array(16);
+    for (const step of ['retire', 'accelerate', 'retire'] as const) {
+      pool.allocBurst(COMMON_ACCOUNT, burst, 16);
+      from.putBurst(burst, 16);
+      pool[step]();
+      from.moveTo(to, 16);
+      expect([from.count, to.count]).toEqual([0, 16]);
+      to.freeBurst(16);
+      expect([...pool.tally]).toEqual([16, 0]);
+    }
+    expect([pool.live, to.packets]).toEqual([0, 48]);
   });
 
   it('leave no packet and no debt behind', () => {
@@ -229,7 +363,7 @@ describe('bursts', () => {
       for (const [name, cell] of Object.entries(DescriptorCell)) {
         if (!['slot', 'offset', 'state'].includes(name)) pool.descriptors[h + cell] = 77;
       }
-      pool.arrival[h] = 5;
+      pool.arrived[pool.slot[h]] = 5;
     }
     pool.freeBurst(burst, 16);
     const single = pool.alloc(COMMON_ACCOUNT);
@@ -240,7 +374,7 @@ describe('bursts', () => {
       expected[DescriptorCell.offset] = pool.offset[h];
       expect(Object.values(DescriptorCell).map((cell) => pool.descriptors[h + cell])).toEqual(expected);
       expect(pool.headroom(h)).toBe(HEADROOM);
-      expect(pool.arrival[h]).toBe(0);
+      expect(pool.arrived[pool.slot[h]]).toBe(0);
     }
     pool.retire();
   });
@@ -270,6 +404,40 @@ describe('bursts', () => {
     expect(pool.live).toBe(0);
     expect(pool.cloneBurst(burst, 16, new Int32Array(16))).toBe(0);
     expect(pool.freeSmall[0]).toBe(SIZE.smallSlots);
+    pool.retire();
+  });
+
+  it('natively refuse rings and numbers that there are not', () => {
+    const pool = kinds.native();
+    const { native, pool: id } = pool.attachment!;
+    const [a, b] = [linkOn(pool, 16), linkOn(pool, 16)];
+    const burst = new Int32Array(16);
+    pool.allocBurst(COMMON_ACCOUNT, burst, 16);
+    a.putBurst(burst, 16);
+    b.putBurst(burst, 0);
+    a.cloneTo(b, 8);
+    const before = [pool.live, a.packets, b.packets];
+    for (const ring of [-1, 2, 2 ** 20, 2 ** 31, 0.5, Number.NaN]) {
+      expect(native.ringClone(id, 0, 0, 8, ring, 0)).toBeLessThan(0);
+      expect(native.ringClone(id, ring, 0, 8, 0, 0)).toBeLessThan(0);
+      expect(native.ringCopy(id, ring, 0, 8, 0, 0)).toBeLessThan(0);
+      expect(native.ringSplit(id, 0, 0, 8, 1, 0, ring, 0)).toBeLessThan(0);
+      expect(native.ringStamp(id, burst[0], 8, ring, 0)).toBeLessThan(0);
+      native.ringMove(id, ring, 0, 8, 0, 0);
+      native.ringFree(id, ring, 0, 8);
+      native.ringDetach(id, ring);
+    }
+    for (const n of [17, -1, 2 ** 31, Number.NaN]) {
+      expect(native.ringClone(id, 0, 0, n, 1, 0)).toBeLessThan(0);
+      expect(native.ringStamp(id, burst[0], n, 1, 0)).toBeLessThan(0);
+      native.ringFree(id, 0, 0, n);
+      native.ringPut(id, burst, n, 1, 0);
+    }
+    for (const template of [-1, 7, 2 ** 30]) expect(native.ringStamp(id, template, 8, 1, 0)).toBe(0);
+    expect(native.ringAttach(id, new Int32Array(12), new Float64Array(2))).toBe(-1);
+    expect(native.ringAttach(id, new Int32Array(16), new Float64Array(1))).toBe(-1);
+    expect(native.ringAttach(id + 1, new Int32Array(16), new Float64Array(2))).toBe(-1);
+    expect([pool.live, a.packets, b.packets]).toEqual(before);
     pool.retire();
   });
 

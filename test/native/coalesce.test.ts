@@ -270,18 +270,18 @@ describe('coalesce', () => {
 
   test('small packets are merged in the slot of the first as long as they fit there', () => {
     const pool = new TestPool({ largeSlots: 1 });
-    const handles = merge(pool, train(18, 100), Coalesce.ip);
+    const handles = merge(pool, train(19, 100), Coalesce.ip);
     expect(handles).toHaveLength(1);
     expect(pool.memory.usedLarge[1]).toBe(0);
     pool.free(handles[0]!);
-    const longer = merge(pool, train(19, 100), Coalesce.ip);
+    const longer = merge(pool, train(20, 100), Coalesce.ip);
     expect(longer).toHaveLength(1);
     expect(pool.memory.usedLarge[1]).toBe(1);
     expect(pool.memory.usedSmall[1]).toBe(0);
     expect(pool.memory.slot[longer[0]!]).toBeGreaterThanOrEqual(pool.memory.smallSlots);
     expectSame(
       cut(pool, longer[0]!),
-      train(19, 100).map(({ bytes }) => bytes),
+      train(20, 100).map(({ bytes }) => bytes),
     );
     pool.detach();
   });

@@ -165,15 +165,18 @@ describe('segment', () => {
     );
     m.peer[handle] = 5;
     m.trafficClass[handle] = 0xb8;
-    m.arrival[handle] = 123;
+    m.arrived[m.slot[handle]] = 123;
     m.prefixLength[handle] = 8;
     m.slab.set([1, 2, 3, 4, 5, 6, 7, 8], m.offset[handle]! - 8);
     const out = new Int32Array(8);
     expect(native().segment(pool.id, handle, out)).toBe(3);
     for (const segment of out.subarray(0, 3)) {
-      expect([m.peer[segment], m.trafficClass[segment], m.arrival[segment], m.prefixLength[segment]]).toEqual(
-        [5, 0xb8, 123, 8],
-      );
+      expect([
+        m.peer[segment],
+        m.trafficClass[segment],
+        m.arrived[m.slot[segment]],
+        m.prefixLength[segment],
+      ]).toEqual([5, 0xb8, 123, 8]);
       expect([
         m.segments[segment],
         m.segmentSize[segment],

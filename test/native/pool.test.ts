@@ -47,7 +47,7 @@ describe('pool memory', () => {
     expect(refused({ descriptors: new Int32Array(3) })).toThrow(/descriptors has 3 cells/);
     expect(refused({ descriptors: new Int32Array(40) })).toThrow(/rows of 16 cells/);
     expect(refused({ descriptors: new Float64Array(34) })).toThrow(/descriptors must be Int32Array/);
-    expect(refused({ arrival: new Float64Array(34) })).toThrow(/arrival has 34 cells/);
+    expect(refused({ arrived: new Float64Array(3) })).toThrow(/arrived has 3 cells/);
     expect(refused({ stride: 17 })).toThrow(/whole descriptors/);
     expect(refused({ references: new Int32Array(2) })).toThrow(/references/);
     expect(refused({ freeSmall: new Int32Array(4) })).toThrow(/freeSmall/);
@@ -62,7 +62,7 @@ describe('pool memory', () => {
     const { a, b } = pair(pool);
     const m = pool.memory;
     m.descriptors.fill(7);
-    m.arrival.fill(7);
+    m.arrived.fill(7);
     const sent = a.to(0, pattern(10, 1));
     a.send([sent]);
     const [handle = -1] = b.receive();

@@ -66,7 +66,7 @@ export class TestPool {
       stride: generations ? stride : 0,
       descriptors,
       ...columns,
-      arrival: new Float64Array(buffer(cells * 8)),
+      arrived: new Float64Array(buffer(slots * 8)),
       references: ints(slots),
       owner: bytes(slots),
       freeDescriptors: stack(handles, 0, DESCRIPTOR_CELLS),
@@ -117,7 +117,7 @@ export class TestPool {
     m.checksumStart[handle] = -1;
     m.checksumOffset[handle] = 0;
     m.peer[handle] = -1;
-    m.arrival[handle] = 0;
+    m.arrived[slot] = 0;
     m.state[handle] = 1;
     m.slab.set(bytes, m.offset[handle]);
     return handle;
@@ -133,7 +133,6 @@ export class TestPool {
     const m = this.memory;
     const copy = m.freeDescriptors[m.freeDescriptors[0]--];
     m.descriptors.copyWithin(copy, handle, handle + DESCRIPTOR_CELLS);
-    m.arrival[copy] = m.arrival[handle];
     m.references[m.slot[handle]]++;
     return copy;
   }

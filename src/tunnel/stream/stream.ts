@@ -127,7 +127,7 @@ export class StreamTunnel implements App {
         inbox.pass();
         this.#recordsIn++;
         pool.length[packet] = length;
-        pool.arrival[packet] = now;
+        pool.arrived[pool.slot[packet]] = now;
         const problem = decapsulateRaw(pool, packet, this.#layer);
         if (problem !== 0) pool.drop(packet, problem);
         else {
