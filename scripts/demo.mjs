@@ -90,7 +90,11 @@ async function traffic(world, scratch) {
   const near = await step('the tunnel is up', async () => {
     await far.waitFor('is up', PATIENCE);
     const near = client.node(COMMAND, [...CLIENT_WORDS.split(' '), '--json', '--pcap', capture]);
-    await near.waitFor('"event":"up"', PATIENCE);
+    await near.waitFor('"event":"up"', PATIENCE).catch(async (error) => {
+      // What became of the packets is in the reports that they end with.
+      await Promise.all([far, near].map((each) => each.stop('SIGINT')));
+      throw new SetupError(`${error.message}\nthe server said: ${far.stdout}the client said: ${near.stdout}`);
+    });
     rows.push(['tunnel', far.stdout.trim().split('\n')[0]]);
     return near;
   });

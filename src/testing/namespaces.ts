@@ -77,7 +77,11 @@ export class World implements AsyncDisposable {
   readonly name: string;
   /** True when the hosts belong to a user namespace. */
   readonly rootless: boolean;
+  /** In the order in which they were asked for. */
   readonly hosts: Host[] = [];
+  /** How many hosts were asked for, and which of those each host is. */
+  #asked = 0;
+  readonly #place = new Map<Host, number>();
   readonly #user: Holder | null;
   readonly #mark = `${MARK}=${process.pid}.${randomBytes(8).toString('hex')}`;
   #index = 10;
@@ -94,6 +98,7 @@ export class World implements AsyncDisposable {
   /** Adds a host: a network namespace with `lo` up and nothing else. */
   async host(name: string): Promise<Host> {
     if (this.#closing) throw new TunconnectorError('ERR_CLOSED', `world ${this.name} is closed`);
+    const place = this.#asked++;
     const started = startHolder(name, [...this.#enterUser(), 'unshare', '--net'], HOLD_NETWORK, [
       readlinkSync('/proc/self/ns/net'),
       this.#mark,
@@ -101,7 +106,10 @@ export class World implements AsyncDisposable {
     this.#pending.add(started);
     try {
       const host = new Host(name, await started, this.rootless, this.#mark);
-      this.hosts.push(host);
+      // Hosts that are made side by side get ready in any order.
+      this.#place.set(host, place);
+      const later = this.hosts.findIndex((other) => this.#place.get(other)! > place);
+      this.hosts.splice(later < 0 ? this.hosts.length : later, 0, host);
       return host;
     } finally {
       this.#pending.delete(started);

@@ -150,6 +150,14 @@ describe.skipIf(needs(worlds, 'ip', 'ping', 'setpriv', 'sysctl'))('a throw-away 
     });
   });
 
+  test('hosts that are made side by side are listed in the order in which they were asked for', async () => {
+    await using world = await createWorld();
+    const names = Array.from({ length: 12 }, (_, n) => `host${n}`);
+    const hosts = await Promise.all(names.map((name) => world.host(name)));
+    expect(world.hosts).toEqual(hosts);
+    expect(world.hosts.map((host) => host.name)).toEqual(names);
+  });
+
   test('the path of a host is a namespace that setns takes', async () => {
     await using world = await createWorld();
     const a = await world.host('a');
