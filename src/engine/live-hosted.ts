@@ -7,7 +7,7 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { AppEvent, AppSpec } from './app.ts';
 import { type Attachable, type AttachSpec, attachedFunction } from './attach.ts';
 import type { NetworkConfig } from './config.ts';
-import { LiveRuntime } from './live-runtime.ts';
+import { liveRuntime } from './live-runtime.ts';
 import { WorkerNetwork } from './live-worker.ts';
 import { Network } from './network.ts';
 import type { NetworkReport } from './report.ts';
@@ -37,8 +37,7 @@ export function hostNetwork(thread: Thread): HostedNetwork {
 }
 
 export class NetworkHere extends EventEmitter<HostedEvents> implements HostedNetwork {
-  // The event loop's rounds cost time and garbage also on the main thread, and blocking serves it all the same.
-  readonly network = new Network(new LiveRuntime({ blocking: true }));
+  readonly network = new Network(liveRuntime());
   readonly #ports = new Set<MessagePort>();
 
   constructor() {
