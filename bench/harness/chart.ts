@@ -95,7 +95,7 @@ function entriesOf(result: Result, { path, quantity }: Panel): Entry[] {
 
 function captionOf({ machine, options }: Result): string {
   const rounds = `medians of ${options.rounds} rounds`;
-  return `${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}, ${rounds}, ${machine.date.slice(0, 10)}`;
+  return `${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel.split('-')[0]}, Node ${machine.node}, ${rounds}, ${machine.date.slice(0, 10)}`;
 }
 
 /** Outside of this repository, nobody is "we". */
