@@ -39,7 +39,7 @@ async function build(
   apps: (App | AppSpec)[],
 ): Promise<TestNetwork> {
   const runtime = new VirtualRuntime({ seed });
-  const net = new Network(runtime, { memory: 64 << 20 });
+  const net = new Network(runtime, { memory: 256 << 20 });
   const a = new MemoryPort({ layer });
   const b = new MemoryPort({ layer });
   net.app('a', a).app('b', b).link('b.out -> a.in');

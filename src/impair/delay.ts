@@ -1,0 +1,152 @@
+/**
+ * `delay 50ms 5ms 25% distribution normal order preserve`: each packet leaves a time after it came.
+ *
+ * Jitter is drawn for each wire packet, and with it a superframe may leave in several parts. With `order preserve` no
+ * packet leaves before one that came earlier: a draw that would have it so is put off to that one's time.
+ *
+ * Correlation is the chance that a packet gets the draw of the one before: what is drawn keeps its distribution, and two
+ * neighbours correlate by exactly that number. (netem mixes both draws, which makes a narrower distribution that hardly
+ * correlates at all.)
+ */
+import { z } from 'zod';
+import type { AppReport } from '../engine/app.ts';
+import { DISTRIBUTIONS, Distribution } from './distribution.ts';
+import { type Draws, threshold } from './draw.ts';
+import { Hold } from './hold.ts';
+import { row } from './marks.ts';
+import { probability, time } from './quantities.ts';
+import { ImpairDrop } from './reasons.ts';
+import { SCOPES, Scoped } from './scope.ts';
+import { Stage, type StageContext } from './stage.ts';
+import type { Train } from './train.ts';
+
+export const delaySchema = z.strictObject({
+  kind: z.literal('delay'),
+  name: z.string().optional(),
+  /** What every packet waits. */
+  time,
+  /** Standard deviation of what is added to it; of `uniform`, the most. No packet waits less than nothing. */
+  jitter: time.default(0),
+  /** Lag-1 correlation of the jitter, 0 to 1. */
+  correlation: probability.default(0),
+  distribution: z.enum(DISTRIBUTIONS).default('uniform'),
+  order: z.enum(['preserve', 'allow']).default('preserve'),
+  scope: z.enum(SCOPES).default('flow'),
+  /** Most packets (handles) that wait; more are dropped. */
+  limit: z.number().int().min(1).default(65536),
+});
+export type DelayOptions = z.infer<typeof delaySchema>;
+
+export class Delay extends Stage {
+  #options: DelayOptions;
+  readonly #hold: Hold;
+  #distribution!: Distribution;
+  /** Standard deviation of the jitter, ns. */
+  #width = 0;
+  #same = 0;
+  readonly #values: Draws;
+  readonly #repeats: Draws;
+  #scoped!: Scoped;
+  /** The latest time that was given to a packet: none may leave before it while order is kept. */
+  readonly #last = new Float64Array(1);
+  readonly #time = new Float64Array(1);
+
+  constructor(name: string, context: StageContext, options: DelayOptions) {
+    super(name, context);
+    this.#values = this.draws('jitter');
+    this.#repeats = this.draws('correlation');
+    this.#hold = new Hold(options.limit);
+    this.#options = options;
+    this.reconfigure(options);
+  }
+
+  /** Packets that wait keep their times. */
+  reconfigure(options: DelayOptions): void {
+    this.#options = options;
+    this.#hold.limit = options.limit;
+    this.#distribution = Distribution.named(options.distribution);
+    this.#width = options.distribution === 'uniform' ? options.jitter / Math.sqrt(3) : options.jitter;
+    this.#same = threshold(options.correlation);
+    this.#scoped = new Scoped(options.scope, this.context);
+  }
+
+  run(from: Train, to: Train, now: number): void {
+    const { segments } = this.pool;
+    for (let i = 0; i < from.count; i++) {
+      const packet = from.packets[i];
+      if (this.#width === 0) this.#wait(packet, this.#constant(row(packet)));
+      else if (segments[packet] === 1) this.#wait(packet, this.#jittered(row(packet), 0));
+      else this.#superframe(packet, segments[packet]);
+    }
+    while (this.#hold.ready(now)) {
+      const packet = this.#hold.take(this.#time);
+      this.release(packet, this.#time[0], to, now);
+    }
+    this.#hold.earliest(this.due);
+  }
+
+  override held(): number {
+    return this.#hold.count;
+  }
+
+  override details(): AppReport {
+    return { waiting: this.#hold.count };
+  }
+
+  override close(): void {
+    for (const packet of this.#hold) this.pool.free(packet);
+    this.#hold.count = 0;
+  }
+
+  #constant(mark: number): number {
+    return this.#inOrder(this.marks.at[mark] + this.#options.time);
+  }
+
+  #jittered(mark: number, segment: number): number {
+    const { state } = this.#scoped;
+    const place = this.#scoped.place(mark);
+    let draw = this.#scoped.draw(this.#values, mark, segment);
+    const first = this.#scoped.number(mark, segment) === 0;
+    if (!first && this.#same > 0 && this.#scoped.draw(this.#repeats, mark, segment) < this.#same)
+      draw = state[place] >>> 0;
+    state[place] = draw;
+    const time = this.#options.time + this.#width * this.#distribution.at(draw);
+    return this.#inOrder(this.marks.at[mark] + Math.max(0, Math.round(time)));
+  }
+
+  #inOrder(time: number): number {
+    if (this.#options.order === 'allow') return time;
+    if (time > this.#last[0]) this.#last[0] = time;
+    return this.#last[0];
+  }
+
+  /** Wire packets whose times lie within the quantum and keep their order wait as one, until the last one's time. */
+  #superframe(packet: number, count: number): void {
+    const mark = row(packet);
+    const { quantum } = this.context;
+    let first = 0;
+    let earliest = this.#jittered(mark, 0);
+    let latest = earliest;
+    for (let s = 1; s <= count; s++) {
+      const time = s < count ? this.#jittered(mark, s) : Number.POSITIVE_INFINITY;
+      if (time >= latest && time - earliest <= quantum) {
+        latest = time;
+        continue;
+      }
+      if (first === 0 && s === count) {
+        this.#wait(packet, latest);
+        return;
+      }
+      const part = this.cut(packet, first, s - first);
+      if (part >= 0) this.#wait(part, latest);
+      first = s;
+      earliest = latest = time;
+    }
+    this.pool.free(packet);
+  }
+
+  #wait(packet: number, time: number): void {
+    if (this.#hold.full) this.drop(packet, ImpairDrop.Limit);
+    else this.#hold.add(packet, time);
+  }
+}

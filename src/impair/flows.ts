@@ -1,0 +1,160 @@
+/**
+ * The flows that pass in one direction: how many wire packets each has had, and what stages remember of each. At most so
+ * many at a time; then the one that has been silent longest is forgotten and counted, and starts anew if it comes back.
+ */
+import { equalKeys, flowKey, hashKey, KEY_CELLS, KeyCell } from '../packet/flow-key.ts';
+
+/** The flow of everything that is no IP packet, and of what is too broken to tell. It is never forgotten. */
+export const OTHER = 0;
+
+const NONE = -1;
+/** Tells the two directions of a flow apart. */
+const BACKWARD = 0x5bd1e995;
+
+export class Flows {
+  /** Most flows at a time, the one of everything else included. */
+  readonly limit: number;
+  /** Cells of state for each flow. */
+  readonly cells: number;
+  /** By flow: wire packets so far (wraps at 2^32) and, for reports, wire packets and bytes that do not wrap. */
+  readonly numbers: Int32Array;
+  readonly packets: Float64Array;
+  readonly bytes: Float64Array;
+  /** When its last packet came: ns. */
+  readonly last: Float64Array;
+  /** Which name draws know it by. */
+  readonly hashes: Int32Array;
+  /** What was found for it: the place of its pipeline, or -1 while nobody has looked. */
+  readonly pipeline: Int32Array;
+  /** What stages remember, `cells` for each flow. Zeros for a new one. */
+  readonly state: Int32Array;
+  evicted = 0;
+  count = 1;
+
+  readonly #keys: Int32Array;
+  readonly #backward: Uint8Array;
+  readonly #buckets: Int32Array;
+  readonly #chain: Int32Array;
+  readonly #newer: Int32Array;
+  readonly #older: Int32Array;
+  #newest = NONE;
+  #oldest = NONE;
+  readonly #key = new Int32Array(KEY_CELLS);
+
+  readonly #secret: number;
+
+  /**
+   * @param limit flows, at least 2
+   * @param cells of state for each
+   * @param secret which nobody who sends can know: that of the buckets' hash
+   */
+  constructor(limit: number, cells: number, secret: number) {
+    this.limit = limit;
+    this.#secret = secret;
+    this.cells = cells;
+    this.numbers = new Int32Array(limit);
+    this.packets = new Float64Array(limit);
+    this.bytes = new Float64Array(limit);
+    this.last = new Float64Array(limit);
+    this.hashes = new Int32Array(limit);
+    this.pipeline = new Int32Array(limit).fill(NONE);
+    this.state = new Int32Array(limit * cells);
+    this.#keys = new Int32Array(limit * KEY_CELLS);
+    this.#backward = new Uint8Array(limit);
+    this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(limit))).fill(NONE);
+    this.#chain = new Int32Array(limit).fill(NONE);
+    this.#newer = new Int32Array(limit).fill(NONE);
+    this.#older = new Int32Array(limit).fill(NONE);
+  }
+
+  /** The flow of the IP packet at `bytes[at..end)`: a known one, a new one, or OTHER. */
+  find(bytes: Uint8Array, at: number, end: number): number {
+    const key = this.#key;
+    const direction = flowKey(bytes, at, end, key, this.#secret);
+    if (direction < 0) return OTHER;
+    const bucket = key[KeyCell.hash] & (this.#buckets.length - 1);
+    for (let flow = this.#buckets[bucket]; flow !== NONE; flow = this.#chain[flow]) {
+      if (this.#backward[flow] === direction && equalKeys(this.#keys, flow * KEY_CELLS, key, 0)) {
+        this.#touch(flow);
+        return flow;
+      }
+    }
+    return this.#insert(bucket, direction);
+  }
+
+  /** The key of a flow, for `flowFromKey`. */
+  key(flow: number): Int32Array {
+    return this.#keys.slice(flow * KEY_CELLS, (flow + 1) * KEY_CELLS);
+  }
+
+  /** Whether its packets go from the key's higher endpoint to the lower. */
+  backward(flow: number): boolean {
+    return this.#backward[flow] === 1;
+  }
+
+  /** The flows there are, the most recent first, without OTHER. For reports. */
+  *[Symbol.iterator](): Iterator<number> {
+    for (let flow = this.#newest; flow !== NONE; flow = this.#older[flow]) yield flow;
+  }
+
+  /** Nobody has looked which pipeline is whose: rules have changed. */
+  forgetPipelines(): void {
+    this.pipeline.fill(NONE);
+  }
+
+  #insert(bucket: number, direction: number): number {
+    let flow = this.count;
+    if (flow < this.limit) this.count++;
+    else flow = this.#evict();
+    this.#keys.set(this.#key, flow * KEY_CELLS);
+    this.#backward[flow] = direction;
+    this.hashes[flow] = hashKey(this.#key) ^ (direction === 1 ? BACKWARD : 0);
+    this.numbers[flow] = 0;
+    this.packets[flow] = 0;
+    this.bytes[flow] = 0;
+    this.pipeline[flow] = NONE;
+    this.state.fill(0, flow * this.cells, (flow + 1) * this.cells);
+    this.#chain[flow] = this.#buckets[bucket];
+    this.#buckets[bucket] = flow;
+    this.#push(flow);
+    return flow;
+  }
+
+  #evict(): number {
+    const flow = this.#oldest;
+    this.evicted++;
+    this.#unlink(flow);
+    const bucket = this.#keys[flow * KEY_CELLS + KeyCell.hash] & (this.#buckets.length - 1);
+    if (this.#buckets[bucket] === flow) {
+      this.#buckets[bucket] = this.#chain[flow];
+    } else {
+      let before = this.#buckets[bucket];
+      while (this.#chain[before] !== flow) before = this.#chain[before];
+      this.#chain[before] = this.#chain[flow];
+    }
+    return flow;
+  }
+
+  #touch(flow: number): void {
+    if (flow === this.#newest) return;
+    this.#unlink(flow);
+    this.#push(flow);
+  }
+
+  #push(flow: number): void {
+    this.#older[flow] = this.#newest;
+    this.#newer[flow] = NONE;
+    if (this.#newest !== NONE) this.#newer[this.#newest] = flow;
+    else this.#oldest = flow;
+    this.#newest = flow;
+  }
+
+  #unlink(flow: number): void {
+    const older = this.#older[flow];
+    const newer = this.#newer[flow];
+    if (older !== NONE) this.#newer[older] = newer;
+    else this.#oldest = newer;
+    if (newer !== NONE) this.#older[newer] = older;
+    else this.#newest = older;
+  }
+}

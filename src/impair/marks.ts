@@ -1,0 +1,44 @@
+/**
+ * What an impairment knows of each packet it has in its hands, in columns by the packet's descriptor. A packet's wire
+ * packets are numbered from `number` (in its flow) and `order` (in its pipeline) on.
+ */
+import type { Pool } from '../engine/pool.ts';
+import { DESCRIPTOR_CELLS } from '../native/binding.ts';
+
+export class Marks {
+  /** When it came to the stage where it is, by the link's own time: what stages before it took is in it exactly. ns. */
+  readonly at: Float64Array;
+  /** Its flow's place in the flow table. */
+  readonly flow: Int32Array;
+  /** Its flow's name for draws, which outlives its place in the table. */
+  readonly hash: Int32Array;
+  /** How many wire packets of its flow came before it. */
+  readonly number: Int32Array;
+  /** How many wire packets came to its pipeline before it. */
+  readonly order: Int32Array;
+
+  constructor(pool: Pool) {
+    const rows = pool.descriptors.length / DESCRIPTOR_CELLS;
+    this.at = new Float64Array(rows);
+    this.flow = new Int32Array(rows);
+    this.hash = new Int32Array(rows);
+    this.number = new Int32Array(rows);
+    this.order = new Int32Array(rows);
+  }
+
+  /** The marks of a slice or a duplicate, whose first wire packet is `skipped` after the original's. */
+  copy(from: number, to: number, skipped: number): void {
+    const a = row(from);
+    const b = row(to);
+    this.at[b] = this.at[a];
+    this.flow[b] = this.flow[a];
+    this.hash[b] = this.hash[a];
+    this.number[b] = this.number[a] + skipped;
+    this.order[b] = this.order[a] + skipped;
+  }
+}
+
+const SHIFT = Math.log2(DESCRIPTOR_CELLS);
+
+/** Where a packet's marks are. */
+export const row = (packet: number): number => packet >> SHIFT;
