@@ -17,6 +17,7 @@ import { row } from './marks.ts';
 import { probability, time } from './quantities.ts';
 import { ImpairDrop } from './reasons.ts';
 import { SCOPES, Scoped } from './scope.ts';
+import type { ReadWords } from './spec/words.ts';
 import { Stage, type StageContext } from './stage.ts';
 import type { Train } from './train.ts';
 
@@ -36,6 +37,19 @@ export const delaySchema = z.strictObject({
   limit: z.number().int().min(1).default(65536),
 });
 export type DelayOptions = z.infer<typeof delaySchema>;
+
+/** `TIME [JITTER [CORRELATION]] [distribution NAME] [order preserve|allow] [scope flow|link] [limit PACKETS]` */
+export const delayWords: ReadWords = (words) => ({
+  time: words.take('time'),
+  jitter: words.maybe('time'),
+  correlation: words.maybe('share'),
+  ...words.keys({
+    distribution: DISTRIBUTIONS,
+    order: ['preserve', 'allow'],
+    scope: SCOPES,
+    limit: 'count',
+  }),
+});
 
 export class Delay extends Stage {
   #options: DelayOptions;

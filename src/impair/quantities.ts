@@ -27,13 +27,23 @@ export function parseProbability(text: string | number): number | undefined {
   return value >= 0 && value <= 1 ? value : undefined;
 }
 
-function parseTime(text: string | number): number | undefined {
+/** ns of `50ms` or a number of ns. */
+export function parseTime(text: string | number): number | undefined {
   try {
     return duration(text);
   } catch (error) {
     if (error instanceof TunconnectorError) return undefined;
     throw error;
   }
+}
+
+const SIZE = /^(\d+(?:\.\d+)?)\s*([kmg]?)b?$/;
+
+/** Bytes of `1500`, `1500b`, `64kb` (of 1024 bytes, as in tc), `1.5mb` or a number. */
+export function parseSize(text: string | number): number | undefined {
+  if (typeof text === 'number') return text >= 0 && Number.isFinite(text) ? Math.round(text) : undefined;
+  const match = SIZE.exec(text.toLowerCase());
+  return match ? Math.round(Number(match[1]) * 1024 ** ['', 'k', 'm', 'g'].indexOf(match[2])) : undefined;
 }
 
 const quantity = (parse: (text: string | number) => number | undefined, expected: string) =>
@@ -50,3 +60,5 @@ export const time = quantity(parseTime, 'a time such as 50ms');
 export const probability = quantity(parseProbability, 'a share such as 1% or 0.01');
 /** bit/s */
 export const rate = quantity(parseRate, 'a rate such as 5mbit');
+/** bytes */
+export const size = quantity(parseSize, 'a size such as 1500 or 64kb');

@@ -9,10 +9,10 @@ import type { Train } from './train.ts';
 /** Lets the wire packet pass as it is. Other decisions are the stage's own, positive numbers. */
 export const PASS = 0;
 
-export abstract class SegmentStage extends Stage {
-  /** No superframe of 64 KiB has more segments than bytes. */
-  readonly #decisions = new Uint8Array(65536);
+/** Of the superframe at hand; none of 64 KiB has more segments than bytes. One for all stages, which may be thousands. */
+const decisions = new Uint8Array(65536);
 
+export abstract class SegmentStage extends Stage {
   /**
    * What becomes of a wire packet.
    * @param mark the row of its packet's marks @param segment which of that packet's wire packets
@@ -38,7 +38,6 @@ export abstract class SegmentStage extends Stage {
   }
 
   #superframe(packet: number, count: number, to: Train, now: number): void {
-    const decisions = this.#decisions;
     const mark = row(packet);
     let acts = 0;
     for (let s = 0; s < count; s++) {

@@ -1,10 +1,11 @@
 /** Every kind of stage there is. */
 import { z } from 'zod';
-import { Delay, type DelayOptions, delaySchema } from './delay.ts';
-import { Loss, type LossOptions, lossSchema } from './loss/loss.ts';
+import { Delay, type DelayOptions, delaySchema, delayWords } from './delay.ts';
+import { Loss, type LossOptions, lossSchema, lossWords } from './loss/loss.ts';
+import type { ReadWords } from './spec/words.ts';
 import type { Stage, StageContext } from './stage.ts';
 
-export const stageSchema = z.union([delaySchema, lossSchema]);
+export const stageSchema = z.discriminatedUnion('kind', [delaySchema, lossSchema]);
 export type StageOptions = z.infer<typeof stageSchema>;
 
 /** A stage that can be told new options and keeps what it holds. */
@@ -21,6 +22,12 @@ const MAKERS: {
 } = {
   delay: Delay,
   loss: Loss,
+};
+
+/** What reads each kind's words in a pipeline's text; they are those of netem where netem has the kind. */
+export const STAGE_WORDS: { [Kind in StageOptions['kind']]: ReadWords } = {
+  delay: delayWords,
+  loss: lossWords,
 };
 
 export function makeStage(name: string, context: StageContext, options: StageOptions): Stage {

@@ -4,6 +4,7 @@ import { probability } from '../quantities.ts';
 import { ImpairDrop } from '../reasons.ts';
 import { SCOPES, Scoped } from '../scope.ts';
 import { PASS, SegmentStage } from '../segment-stage.ts';
+import type { ReadWords } from '../spec/words.ts';
 import type { StageContext } from '../stage.ts';
 import type { LossModel } from './model.ts';
 import { RandomLoss } from './random.ts';
@@ -23,6 +24,14 @@ export const lossSchema = z.discriminatedUnion('model', [
   }),
 ]);
 export type LossOptions = z.infer<typeof lossSchema>;
+
+/** `[random] SHARE [CORRELATION] [scope flow|link]` */
+export const lossWords: ReadWords = (words) => ({
+  model: words.oneOf(['random']) ?? 'random',
+  probability: words.take('share'),
+  correlation: words.maybe('share'),
+  ...words.keys({ scope: SCOPES }),
+});
 
 const LOST = 1;
 
