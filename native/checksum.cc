@@ -35,9 +35,10 @@ uint64_t copyScalar(uint8_t* to, const uint8_t* from, uint64_t length) {
 
 // 1. Words are unsigned, the multiply-add of pairs (by one) is signed: x ^ 0x8000 is the word less 32768, so each pair comes out
 //    65536 too small, and that is put back at the end. Three instructions per vector; to widen words takes four.
-// 2. Four accumulators, as one would wait for itself. They are added up as 32-bit lanes, so a stretch has at most 2^15 vectors.
+// 2. Four accumulators, as one would wait for itself. They are added up as 32-bit numbers down to one: each of a stretch's words
+//    counts for at most 2^15 in them, so it may have 2^15 of those.
 // 3. What is left behind whole vectors is one more, of which the bytes that are not there are zero.
-constexpr uint64_t kStretch = 256 * 1024;
+constexpr uint64_t kStretch = 64 * 1024;
 constexpr uint64_t kPair = 65536;
 
 #define AVX2 __attribute__((target("avx2")))
@@ -51,10 +52,10 @@ AVX2 inline __m256i add(__m256i lanes, __m256i words) {
 }
 
 AVX2 inline uint64_t total(__m256i lanes, uint64_t pairs) {
-  __m256i wide = _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(lanes)),
-                                  _mm256_cvtepi32_epi64(_mm256_extracti128_si256(lanes, 1)));
-  __m128i two = _mm_add_epi64(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
-  return static_cast<uint64_t>(_mm_extract_epi64(two, 0) + _mm_extract_epi64(two, 1)) + pairs * kPair;
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+  __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+  __m128i one = _mm_add_epi32(two, _mm_shuffle_epi32(two, 1));
+  return pairs * kPair + static_cast<uint64_t>(int64_t{_mm_cvtsi128_si32(one)});
 }
 
 template <typename Number>
@@ -94,7 +95,7 @@ alignas(64) constexpr uint8_t kLast[64] = {
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
 template <bool copying>
-AVX2 inline uint64_t stretchAvx2(uint8_t* to, const uint8_t* from, uint64_t length) {
+AVX2 uint64_t stretchAvx2(uint8_t* to, const uint8_t* from, uint64_t length) {
   if (length < 32) return copyShort(copying ? to : nullptr, from, length);
   __m256i a = _mm256_setzero_si256();
   __m256i b = a;
@@ -152,7 +153,7 @@ AVX512 inline __m512i add512(__m512i lanes, __m512i words) {
 }
 
 template <bool copying>
-AVX512 inline uint64_t stretchAvx512(uint8_t* to, const uint8_t* from, uint64_t length) {
+AVX512 uint64_t stretchAvx512(uint8_t* to, const uint8_t* from, uint64_t length) {
   __m512i a = _mm512_setzero_si512();
   __m512i b = a;
   __m512i c = a;
@@ -202,44 +203,32 @@ AVX512 inline uint64_t stretchAvx512(uint8_t* to, const uint8_t* from, uint64_t 
   b = add512(b, last);
   a = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
   // Through memory: the intrinsics that halve a vector make GCC 12 warn of its own header.
-  alignas(64) uint8_t lanes[64];
-  _mm512_store_si512(lanes, a);
+  uint8_t lanes[64];
+  _mm512_storeu_si512(lanes, a);
   return total(_mm256_add_epi32(load(lanes), load(lanes + 32)), pairs);
 }
 
-AVX2 uint64_t sumAvx2(const uint8_t* from, uint64_t length) {
+template <uint64_t (*stretch)(uint8_t*, const uint8_t*, uint64_t)>
+uint64_t copyStretches(uint8_t* to, const uint8_t* from, uint64_t length) {
+  if (length <= kStretch) return stretch(to, from, length);
   uint64_t sum = 0;
-  for (; length > kStretch; length -= kStretch, from += kStretch) sum += stretchAvx2<false>(nullptr, from, kStretch);
-  return sum + stretchAvx2<false>(nullptr, from, length);
+  for (; length > kStretch; length -= kStretch, from += kStretch, to += kStretch) sum += stretch(to, from, kStretch);
+  return sum + stretch(to, from, length);
 }
 
-AVX2 uint64_t copyAvx2(uint8_t* to, const uint8_t* from, uint64_t length) {
+template <uint64_t (*stretch)(uint8_t*, const uint8_t*, uint64_t)>
+uint64_t sumStretches(const uint8_t* from, uint64_t length) {
+  if (length <= kStretch) return stretch(nullptr, from, length);
   uint64_t sum = 0;
-  for (; length > kStretch; length -= kStretch, from += kStretch, to += kStretch) {
-    sum += stretchAvx2<true>(to, from, kStretch);
-  }
-  return sum + stretchAvx2<true>(to, from, length);
-}
-
-AVX512 uint64_t sumAvx512(const uint8_t* from, uint64_t length) {
-  uint64_t sum = 0;
-  for (; length > kStretch; length -= kStretch, from += kStretch) sum += stretchAvx512<false>(nullptr, from, kStretch);
-  return sum + stretchAvx512<false>(nullptr, from, length);
-}
-
-AVX512 uint64_t copyAvx512(uint8_t* to, const uint8_t* from, uint64_t length) {
-  uint64_t sum = 0;
-  for (; length > kStretch; length -= kStretch, from += kStretch, to += kStretch) {
-    sum += stretchAvx512<true>(to, from, kStretch);
-  }
-  return sum + stretchAvx512<true>(to, from, length);
+  for (; length > kStretch; length -= kStretch, from += kStretch) sum += stretch(nullptr, from, kStretch);
+  return sum + stretch(nullptr, from, length);
 }
 #endif
 
 constexpr SumForm kForms[] = {
 #if defined(__x86_64__)
-    {"avx512", sumAvx512, copyAvx512},
-    {"avx2", sumAvx2, copyAvx2},
+    {"avx512", sumStretches<stretchAvx512<false>>, copyStretches<stretchAvx512<true>>},
+    {"avx2", sumStretches<stretchAvx2<false>>, copyStretches<stretchAvx2<true>>},
 #endif
     {"scalar", sumScalar, copyScalar},
     {nullptr, nullptr, nullptr},

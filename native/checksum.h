@@ -27,10 +27,10 @@ inline uint64_t sumWords(const uint8_t* from, uint64_t length) { return sumForms
 inline uint64_t copyWords(uint8_t* to, const uint8_t* from, uint64_t length) { return sumForms->copy(to, from, length); }
 
 inline uint16_t foldSum(uint64_t sum) {
-  sum = (sum >> 32) + (sum & 0xffffffff);
-  sum = (sum >> 32) + (sum & 0xffffffff);
-  sum = (sum >> 16) + (sum & 0xffff);
-  return static_cast<uint16_t>((sum >> 16) + (sum & 0xffff));
+  uint32_t high = static_cast<uint32_t>(sum >> 32);
+  uint32_t folded = static_cast<uint32_t>(sum) + high;
+  folded += folded < high;
+  return static_cast<uint16_t>((folded + (folded << 16 | folded >> 16)) >> 16);
 }
 
 // A word's value as a sum in host order has it, and back.
