@@ -1,4 +1,4 @@
-// Merging wire packets of one flow into superframes: the reverse of Superframe::write. Nothing here knows of JavaScript
+// Merging wire packets of one flow into superframes: the reverse of Segmenter::write. Nothing here knows of JavaScript
 // or of pools, so that the fuzzer can drive it alone (native/fuzz).
 //
 // What is merged, when cut again, gives the packets that went in, byte by byte (docs/decisions/009 for the one exception).

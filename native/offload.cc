@@ -139,8 +139,6 @@ bool Superframe::parse(const Pool* pool, int32_t handle) {
                pool->segmentSize[handle]);
 }
 
-uint32_t Superframe::write(uint32_t index, uint8_t* out) const { return Segmenter(*this).write(index, out); }
-
 Segmenter::Segmenter(const Superframe& frame) : frame_(frame) {
   const uint8_t* ip = frame.bytes + frame.l3;
   const uint8_t* transport = frame.bytes + frame.l4;

@@ -61,8 +61,6 @@ struct Superframe {
   uint32_t segmentLength(uint32_t index) const { return headers + segmentPayload(index); }
   // Bytes of all segments with their headers.
   double wireBytes() const { return double{1} * segments * headers + payload; }
-  // Segmenter::write, for one that is not written with others.
-  uint32_t write(uint32_t index, uint8_t* out) const;
 };
 
 // Cuts a superframe, which must stay as it is: what all wire packets have in common is summed once.

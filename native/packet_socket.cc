@@ -390,10 +390,11 @@ bool PacketPort::add(int32_t* at, uint32_t* segment) {
 }
 
 bool PacketPort::addSegments(int32_t at, const Superframe& frame, uint32_t* segment) {
+  const Segmenter segmenter(frame);
   while (*segment < frame.segments) {
     if (count_ == kMaxMessages || arenaUsed_ + frame.segmentLength(*segment) > kArena) return false;
     uint8_t* to = arena + arenaUsed_;
-    uint32_t length = frame.write(*segment, to);
+    uint32_t length = segmenter.write(*segment, to);
     arenaUsed_ += length;
     PacketMessage message{};
     message.first = at;

@@ -345,8 +345,9 @@ int TunPort::sendWhole(int32_t handle, const Superframe* superframe) {
 // 0 when all went out or were dropped and counted; EAGAIN when the kernel had no room for one of them.
 int TunPort::sendSegments(int32_t handle, const Superframe& superframe, uint32_t from) {
   VirtioHeader plain{};
+  const Segmenter segmenter(superframe);
   for (uint32_t i = from; i < superframe.segments; i++) {
-    uint32_t length = superframe.write(i, scratch);
+    uint32_t length = segmenter.write(i, scratch);
     if (writeFrame(&plain, scratch, length) >= 0) {
       count(kTxPackets);
       count(kTxBytes, length);

@@ -60,10 +60,11 @@ struct Owner final : TrainOwner {
     require(frame.parse(train.bytes, train.length, train.l3, train.gsoType(), train.segmentSize), "it can be cut");
     require(frame.segments == train.segments && frame.l4 == train.l4 && frame.headers == train.headers,
             "its headers say what it is");
+    const Segmenter segmenter(frame);
     for (uint32_t i = 0; i < frame.segments; i++) {
       Packet out(prefix() + frame.segmentLength(i), '\0');
       memcpy(&out[0], train.bytes - prefix(), prefix());
-      frame.write(i, reinterpret_cast<uint8_t*>(&out[prefix()]));
+      segmenter.write(i, reinterpret_cast<uint8_t*>(&out[prefix()]));
       item.cut.push_back(out);
     }
     merged += frame.segments;
@@ -195,6 +196,7 @@ size_t addTrain(uint8_t* out, uint32_t framing, uint8_t flow) {
   if (!frame.parse(whole, static_cast<int64_t>(at - whole) + payload, l3, type, next() % 400 + 20)) abort();
   size_t used = 0;
   uint32_t prefix = framing == 1 ? 2 : 0;
+  const Segmenter segmenter(frame);
   for (uint32_t i = 0; i < frame.segments; i++) {
     uint32_t length = frame.segmentLength(i) + prefix;
     uint8_t* packet = out + used;
@@ -203,7 +205,7 @@ size_t addTrain(uint8_t* out, uint32_t framing, uint8_t flow) {
     packet[2] = flow & 1;
     packet[3] = 0x30;
     packet[4] = 0;
-    frame.write(i, packet + 3 + prefix);
+    segmenter.write(i, packet + 3 + prefix);
     used += 3 + length;
     // Some packet of the middle is lost, or comes later.
     if (next() % 32 == 0) used -= 3 + length;

@@ -48,10 +48,11 @@ void cut(const uint8_t* bytes, uint32_t length, const FrameInfo& info) {
   require(frame.segments == static_cast<uint32_t>(info.segments), "as many segments as were counted");
   uint64_t payload = 0;
   double wire = 0;
+  const Segmenter segmenter(frame);
   for (uint32_t i = 0; i < frame.segments; i++) {
     // Exactly as large as it may need, so that the sanitizer sees one byte too many.
     std::unique_ptr<uint8_t[]> out(new uint8_t[frame.segmentLength(i)]);
-    uint32_t size = frame.write(i, out.get());
+    uint32_t size = segmenter.write(i, out.get());
     checkSegment(frame, i, out.get(), size);
     payload += size - frame.headers;
     wire += size;
