@@ -62,11 +62,8 @@ bool readTypedArray(napi_env env, napi_value value, const char* name, napi_typed
   static const char* const names[] = {"Int8Array",    "Uint8Array",  "Uint8ClampedArray", "Int16Array",
                                       "Uint16Array",  "Int32Array",  "Uint32Array",       "Float32Array",
                                       "Float64Array", "BigInt64Array", "BigUint64Array"};
-  bool isTypedArray = false;
-  napi_is_typedarray(env, value, &isTypedArray);
   napi_typedarray_type found;
-  if (isTypedArray &&
-      napi_get_typedarray_info(env, value, &found, length, data, nullptr, nullptr) == napi_ok && found == type) {
+  if (napi_get_typedarray_info(env, value, &found, length, data, nullptr, nullptr) == napi_ok && found == type) {
     return true;
   }
   return reject(env, name, names[type]);
