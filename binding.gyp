@@ -23,6 +23,7 @@
             "native/poller_loop.cc",
             "native/pool.cc",
             "native/pool_burst.cc",
+            "native/pool_lanes.cc",
             "native/pool_ring.cc",
             "native/port.cc",
             "native/scatter.cc",

@@ -271,7 +271,7 @@ int32_t segmentInto(Pool* pool, int32_t handle, int32_t* out, size_t capacity) {
   int32_t handles[kMaxSegments];  // and not `out`, which may be any memory of JavaScript's, also the pool's
   int32_t made = 0;
   if (frame.segmentLength(0) <= static_cast<uint32_t>(kSmallRoom)) {
-    made = pool->makeBurst(pattern, arrived, account, handles, segments);
+    made = pool->makeBurst(pattern, arrived, account, handles, segments, Content());
   } else {
     for (; made < segments; made++) {
       int32_t fresh = pool->allocate(static_cast<int32_t>(frame.segmentLength(static_cast<uint32_t>(made))), account);

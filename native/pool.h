@@ -53,6 +53,15 @@ struct Tally {
   int64_t bytes = 0;
 };
 
+// The bytes of packets that are made alike.
+struct Content {
+  const uint8_t* bytes = nullptr;
+  int32_t size = 0;
+  int32_t before = 0;  // how many of them lie in front of a packet's first
+  int64_t slack = 0;   // how many more there are to read, and room for in a fresh slot
+  void copyTo(uint8_t* first) const;
+};
+
 // What a quota leaves; both are JavaScript's numbers and may be anything.
 inline int32_t quotaLeft(int32_t quota, int32_t used) {
   int64_t room = int64_t{quota} - used;
@@ -142,7 +151,8 @@ struct Pool {
   }
 
   // What src/engine/pool.ts does one by one. Handles that are not live are passed over (freed) or end the burst.
-  int32_t makeBurst(const int32_t* pattern, double at, int32_t account, int32_t* into, int32_t n);
+  int32_t makeBurst(const int32_t* pattern, double at, int32_t account, int32_t* into, int32_t n,
+                    const Content& content);
   int32_t allocateBurst(int32_t account, int32_t* into, int32_t n);
   int32_t cloneBurst(const int32_t* from, int32_t n, int32_t* into, Tally* tally);
   // The same, and the originals into `also`.

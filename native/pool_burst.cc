@@ -7,6 +7,7 @@
 #include "arguments.h"
 #include "burst.h"
 #include "pool.h"
+#include "pool_lanes.h"
 
 namespace {
 
@@ -14,10 +15,11 @@ constexpr int32_t kCommonAccount = 0;
 
 int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
+constexpr int32_t kBlock = 64;
+
 // Copies `size` bytes that lie in slots of their own, in whole blocks where both slots go on for long enough:
 // half the time of memcpy for the 60 bytes of a small packet.
-void copyBytes(uint8_t* to, const uint8_t* from, int32_t size, int64_t slack) {
-  constexpr int32_t kBlock = 64;
+inline void copyBytes(uint8_t* to, const uint8_t* from, int32_t size, int64_t slack) {
   if (size > 8 * kBlock || slack < kBlock) {
     memcpy(to, from, static_cast<size_t>(size));
     return;
@@ -56,18 +58,30 @@ struct Rows {
 
 }  // namespace
 
-// Fresh packets in small slots that begin as copies of `pattern`, a row in nobody else's hands.
-int32_t Pool::makeBurst(const int32_t* pattern, double at, int32_t account, int32_t* into, int32_t n) {
+void Content::copyTo(uint8_t* first) const {
+  if (size > 0) copyBytes(first - before, bytes, size, slack);
+}
+
+// Fresh packets in small slots that begin as copies of `pattern`, a row in nobody else's hands, with the bytes that it is
+// about when they are given.
+int32_t Pool::makeBurst(const int32_t* pattern, double at, int32_t account, int32_t* into, int32_t n,
+                        const Content& content) {
   n = smaller(n, roomSmall(account));
   const Rows all(this);
   const int32_t* const descriptorsFree = freeDescriptors;
   const int32_t* const slotsFree = freeSmall;
   uint8_t* const owners = owner;
   double* const times = arrived;
+  uint8_t* const bytes = slab;
   const int32_t small = smallSlots;
-  int32_t top = stackCount(freeDescriptors, descriptorStack);
-  int32_t topSmall = stackCount(freeSmall, smallSlots);
-  int32_t made = 0;
+  Tops tops = {stackCount(freeDescriptors, descriptorStack), stackCount(freeSmall, smallSlots)};
+  // Bytes that are more than a block, or end where the slot does, are copied below.
+  const bool block = content.size <= kBlock && content.slack >= kBlock;
+  int32_t made = makeLanes(this, pattern, at, account, into, n, &tops, content.bytes, block ? content.size : 0,
+                           content.before);
+  for (int32_t i = 0; i < made && !block; i++) content.copyTo(slab + offset[into[i]]);
+  int32_t top = tops.descriptors;
+  int32_t topSmall = tops.small;
   for (; made < n; made++) {
     int32_t s = slotsFree[topSmall];
     int32_t handle = descriptorsFree[top];
@@ -81,6 +95,7 @@ int32_t Pool::makeBurst(const int32_t* pattern, double at, int32_t account, int3
     memcpy(row, pattern, sizeof kFreshDescriptor);
     row[kCellSlot] = s;
     row[kCellOffset] = s * kSmallSlot + kHeadroom;
+    content.copyTo(bytes + row[kCellOffset]);
     into[made] = handle;
   }
   freeDescriptors[0] = top;
@@ -90,7 +105,7 @@ int32_t Pool::makeBurst(const int32_t* pattern, double at, int32_t account, int3
 }
 
 int32_t Pool::allocateBurst(int32_t account, int32_t* into, int32_t n) {
-  return makeBurst(kFreshDescriptor, 0, account, into, n);
+  return makeBurst(kFreshDescriptor, 0, account, into, n, Content());
 }
 
 namespace {
@@ -105,7 +120,15 @@ int32_t cloneRows(Pool* pool, const int32_t* from, int32_t n, int32_t* into, int
   int64_t packets = 0;
   int64_t bytes = 0;
   int32_t made = 0;
+  int32_t next = 0;
   for (; made < n; made++) {
+    if (made == next) {
+      Tops tops = {top, 0};
+      made += cloneLanes(pool, from + made, n - made, into + made, Split ? also + made : nullptr, &tops, tally);
+      top = tops.descriptors;
+      if (made == n) break;
+      next = made + kLanes;
+    }
     int32_t handle = from[made];
     int32_t copy = descriptorsFree[top];
     if (!all.live(handle) || !all.known(copy)) break;
@@ -174,10 +197,28 @@ int32_t Pool::copyBurst(const int32_t* from, int32_t n, int32_t* into, Tally* ta
     if (payer >= 0) usedSmall[payer] += paid;
     payer = -1;
   };
+  auto charge = [&](int32_t account) {
+    if (account == payer) return;
+    settle();
+    payer = account;
+    room = quotaLeft(quotaSmall[account], usedSmall[account]);
+    paid = 0;
+  };
   int32_t made = 0;
+  int32_t next = 0;
   for (; made < n; made++) {
+    if (!all.live(from[made])) break;
+    if (made == next && owners[all.rows[from[made] + kCellSlot]] < accounts) {
+      charge(owners[all.rows[from[made] + kCellSlot]]);
+      Tops tops = {top, topSmall, payer, paid};
+      made += copyLanes(this, from + made, n - made, into + made, &tops, tally);
+      top = tops.descriptors;
+      topSmall = tops.small;
+      paid = tops.paid;
+      if (made == n || !all.live(from[made])) break;
+      next = made + kLanes;
+    }
     int32_t handle = from[made];
-    if (!all.live(handle)) break;
     const int32_t* row = all.rows + handle;
     const int32_t s = row[kCellSlot];
     const int32_t prefix = row[kCellPrefixLength];
@@ -188,12 +229,7 @@ int32_t Pool::copyBurst(const int32_t* from, int32_t n, int32_t* into, Tally* ta
     if (prefix < 0 || prefix > kHeadroom || size < 0 || at - prefix < start || at + size > end) break;
     const int32_t account = owners[s];
     if (account >= accounts) break;
-    if (account != payer) {
-      settle();
-      payer = account;
-      room = quotaLeft(quotaSmall[account], usedSmall[account]);
-      paid = 0;
-    }
+    charge(account);
     if (size > kSmallRoom || paid >= room || top == 0 || topSmall == 0) {
       settle();
       int32_t copy = copyOne(handle);
@@ -242,7 +278,18 @@ void Pool::freeBurst(const int32_t* handles, int32_t n, Tally* tally) {
   // Slots of one account in a row are taken off its account together.
   int32_t payer = -1;
   int32_t paid = 0;
+  int32_t next = 0;
   for (int32_t i = 0; i < n; i++) {
+    if (i == next) {
+      Tops tops = {top, topSmall, payer, paid};
+      i += freeLanes(this, handles + i, n - i, &tops, tally);
+      top = tops.descriptors;
+      topSmall = tops.small;
+      payer = tops.payer;
+      paid = tops.paid;
+      if (i == n) break;
+      next = i + kLanes;
+    }
     int32_t handle = handles[i];
     if (!all.live(handle)) continue;
     int32_t* row = all.rows + handle;
@@ -280,21 +327,20 @@ int32_t Pool::stampBurst(int32_t pattern, int32_t* into, int32_t n, Tally* tally
   if (!valid(pattern)) return 0;
   int32_t account = owner[slot[pattern]];
   int32_t prefix = prefixLength[pattern];
-  int32_t size = prefix + length[pattern];
   if (account >= accounts || prefix > kHeadroom || length[pattern] > kSmallRoom) return 0;
   // The pattern's own row may be among the free ones when JavaScript has mixed them up.
   int32_t row[kDescriptorCells];
   memcpy(row, descriptors + pattern, sizeof row);
-  const uint8_t* from = slab + offset[pattern] - prefix;
+  Content content;
+  content.bytes = slab + offset[pattern] - prefix;
+  content.size = prefix + length[pattern];
+  content.before = prefix;
   // Both slots go on for as long: whole blocks, for short packets half the time of memcpy.
   int64_t behind = slotStart(slot[pattern]) + (isSmall(slot[pattern]) ? kSmallSlot : kLargeSlot);
-  int64_t slack = behind - (int64_t{offset[pattern]} + length[pattern]);
+  content.slack = behind - (int64_t{offset[pattern]} + length[pattern]);
   int64_t freshSlack = kSmallRoom - length[pattern];
-  if (freshSlack < slack) slack = freshSlack;
-  int32_t made = makeBurst(row, arrived[slot[pattern]], account, into, n);
-  const int32_t* const offsets = offset;
-  uint8_t* const bytes = slab - prefix;
-  for (int32_t i = 0; i < made; i++) copyBytes(bytes + offsets[into[i]], from, size, slack);
+  if (freshSlack < content.slack) content.slack = freshSlack;
+  int32_t made = makeBurst(row, arrived[slot[pattern]], account, into, n, content);
   tally->packets += int64_t{row[kCellSegments]} * made;
   tally->bytes += int64_t{row[kCellLength]} * made;
   return made;

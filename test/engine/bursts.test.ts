@@ -2,8 +2,15 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Link } from '../../src/engine/link.ts';
 import type { Pool } from '../../src/engine/pool.ts';
+import type { PoolSize } from '../../src/engine/pool-memory.ts';
 import { MAX_REASONS, Reason } from '../../src/engine/reasons.ts';
-import { COMMON_ACCOUNT, DescriptorCell, HEADROOM } from '../../src/native/binding.ts';
+import {
+  COMMON_ACCOUNT,
+  DESCRIPTOR_CELLS,
+  DescriptorCell,
+  HEADROOM,
+  SMALL_SLOT,
+} from '../../src/native/binding.ts';
 
 const SIZE = { smallSlots: 48, largeSlots: 3 };
 const ACCOUNTS = [COMMON_ACCOUNT, 1, 2];
@@ -18,7 +25,7 @@ async function poolModule(debug: boolean): Promise<{ Pool: typeof Pool; Link: ty
   return { Pool, Link };
 }
 
-type Make = () => Pool;
+type Make = (size?: PoolSize) => Pool;
 const kinds: Record<string, Make> = {};
 const links = new Map<unknown, typeof Link>();
 /** A link over a pool, of the same build as the pool. */
@@ -29,13 +36,13 @@ beforeAll(async () => {
   const production = await poolModule(false);
   const debug = await poolModule(true);
   for (const build of [production, debug]) links.set(build.Pool, build.Link);
-  kinds.native = () => {
-    const pool = new production.Pool(SIZE);
+  kinds.native = (size = SIZE) => {
+    const pool = new production.Pool(size);
     pool.accelerate();
     return pool;
   };
-  kinds['without addon'] = () => new production.Pool(SIZE);
-  kinds.debug = () => new debug.Pool(SIZE);
+  kinds['without addon'] = (size = SIZE) => new production.Pool(size);
+  kinds.debug = (size = SIZE) => new debug.Pool(size);
 });
 afterAll(() => vi.resetModules());
 
@@ -213,6 +220,24 @@ const steps = fc.array(
   { maxLength: 60 },
 );
 
+/** Handles in another order, in place. */
+function arrange(order: string, handles: Int32Array): void {
+  const n = handles.length;
+  if (order === 'down') handles.reverse();
+  if (order === 'last two swapped') [handles[n - 2], handles[n - 1]] = [handles[n - 1], handles[n - 2]];
+  if (order === 'every other') {
+    const [even, odd] = [0, 1].map((rest) => handles.filter((_, i) => i % 2 === rest));
+    handles.set([...even, ...odd]);
+  }
+  if (order === 'shuffled') {
+    for (let i = n - 1, random = 7; i > 0; i--) {
+      random = (random * 48271) % 2147483647;
+      const j = random % (i + 1);
+      [handles[i], handles[j]] = [handles[j], handles[i]];
+    }
+  }
+}
+
 describe('bursts', () => {
   it('are the same natively, in TypeScript, and in debug pools', () => {
     fc.assert(
@@ -229,6 +254,98 @@ describe('bursts', () => {
         for (const { pool } of players) pool.retire();
       }),
       { numRuns: 150, seed: 3 },
+    );
+  });
+
+  // Sixteen packets whose slots stand in a row are treated together natively, and any others one by one.
+  it('are the same for packets made together, in whatever order they come back', () => {
+    const order = fc.constantFrom('up', 'down', 'shuffled', 'last two swapped', 'every other');
+    const length = fc.constantFrom(0, 60, 64, 65, 700, SMALL_SLOT - HEADROOM);
+    const options = {
+      order,
+      n: fc.integer({ min: 16, max: 100 }),
+      lengths: fc.array(length, { minLength: 1, maxLength: 3 }),
+      prefix: fc.constantFrom(0, 0, 24),
+      prepended: fc.constantFrom(0, 0, 70, HEADROOM),
+      shared: fc.constantFrom(0, 0, 5, 40),
+      quota: fc.constantFrom(512, 512, 140),
+      stamped: fc.boolean(),
+    };
+    fc.assert(
+      fc.property(fc.record(options), (o) => {
+        const seen = Object.values(kinds).map((make) => {
+          const pool = make({ smallSlots: 512, largeSlots: 1 });
+          for (const account of [1, 2]) pool.quotaSmall[account] = o.quota;
+          const burst = new Int32Array(128);
+          const seconds = new Int32Array(128);
+          const bursts = [burst, seconds].map(() => linkOn(pool, 128));
+          const looks: unknown[] = [];
+          const look = (handles: Int32Array, n: number) =>
+            looks.push(
+              Array.from(handles.subarray(0, n), (h) => [
+                ...[...pool.descriptors.subarray(h + DescriptorCell.length, h + DESCRIPTOR_CELLS)],
+                pool.arrived[pool.slot[h]],
+                pool.references[pool.slot[h]],
+                pool.owner[pool.slot[h]],
+                pool.offset[h] - pool.slot[h] * SMALL_SLOT,
+                Buffer.from(
+                  pool.slab.subarray(pool.offset[h] - pool.prefixLength[h], pool.offset[h] + pool.length[h]),
+                ).toString('hex'),
+              ]),
+              [pool.live, pool.freeSmall[0], pool.usedSmall[1], pool.usedSmall[2], ...pool.tally],
+            );
+          // Twice, so that what was freed out of order is made again.
+          for (let round = 0; round < 2; round++) {
+            pool.allocBurst(1, burst, o.n);
+            if (o.stamped) {
+              pool.length[burst[0]] = o.lengths[0];
+              pool.slab.fill(90 + round, pool.offset[burst[0]], pool.offset[burst[0]] + o.lengths[0]);
+              const template = burst[0];
+              pool.freeBurst(burst.subarray(1), o.n - 1);
+              pool.stampBurst(template, burst.subarray(1), o.n - 1);
+            }
+            for (let i = 0; i < o.n; i++) {
+              const h = burst[i];
+              if (!o.stamped) {
+                pool.length[h] = o.lengths[i % o.lengths.length];
+                // As after a header was put in front.
+                pool.offset[h] -= o.prepended;
+                pool.length[h] += o.prepended;
+                for (let b = -o.prefix; b < pool.length[h]; b++) pool.slab[pool.offset[h] + b] = b * 3 + i;
+              }
+              pool.prefixLength[h] = o.prefix;
+              pool.peer[h] = i;
+              pool.segments[h] = 1 + (i & 3);
+              pool.arrived[pool.slot[h]] = i * 1000;
+            }
+            const extra = new Int32Array(o.shared);
+            pool.cloneBurst(burst, Math.min(o.shared, o.n), extra);
+            arrange(o.order, burst.subarray(0, o.n));
+            look(burst, o.n);
+            const copies = pool.copyBurst(burst, o.n, seconds);
+            look(seconds, copies);
+            pool.freeBurst(seconds, copies);
+            look(burst, o.n);
+            bursts[0].putBurst(burst, o.n);
+            bursts[0].cloneTo(bursts[1], o.n);
+            bursts[0].freeBurst(o.n);
+            look(burst, 0);
+            const clones = bursts[1].takeBurst(seconds, 128);
+            look(seconds, clones);
+            pool.freeBurst(seconds, clones);
+            look(seconds, 0);
+            pool.freeBurst(extra, Math.min(o.shared, o.n));
+          }
+          expect([pool.live, pool.usedSmall[1]]).toEqual([0, 0]);
+          expect(new Set(pool.freeSmall.subarray(1)).size).toBe(512);
+          expect(new Set(pool.freeDescriptors.subarray(1)).size).toBe(pool.freeDescriptors.length - 1);
+          pool.retire();
+          return looks;
+        });
+        expect(seen[0]).toEqual(seen[1]);
+        expect(seen[2]).toEqual(seen[1]);
+      }),
+      { numRuns: 100, seed: 11 },
     );
   });
 
