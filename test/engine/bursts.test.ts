@@ -309,8 +309,9 @@ describe('bursts', () => {
               if (!o.stamped) {
                 pool.length[h] = o.lengths[i % o.lengths.length];
                 // As after a header was put in front.
-                pool.offset[h] -= o.prepended;
-                pool.length[h] += o.prepended;
+                const prepended = Math.min(o.prepended, HEADROOM - o.prefix);
+                pool.offset[h] -= prepended;
+                pool.length[h] += prepended;
                 for (let b = -o.prefix; b < pool.length[h]; b++) pool.slab[pool.offset[h] + b] = b * 3 + i;
               }
               pool.prefixLength[h] = o.prefix;
