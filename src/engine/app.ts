@@ -90,7 +90,7 @@ export interface App {
   /** Takes new options in place, keeping what it holds. They were checked; it must not throw. */
   reconfigure?(options: unknown): void;
   report?(): AppReport;
-  /** The network is about to close: last words may still be put on the outputs. */
+  /** It is about to be closed, alone or with the network: last words may still be put on the outputs. */
   finish?(ports: Ports): void;
   /** Gives everything back, packets too. */
   close?(): void | Promise<void>;

@@ -291,6 +291,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   async #endDone(): Promise<void> {
     const done = this.#done();
     if (done.length === 0) return;
+    if (done.some(({ app }) => app.finish)) this.#lastWords(done);
     this.#lingering = this.#lingering.filter((n) => !done.includes(n));
     this.#arrange(runOrder(this.#nodes, this.#links).order);
     // Deadlines are asked for anew: without a breath nobody would know of them.
@@ -380,7 +381,9 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     if (this.#closed) return;
     this.#closed = true;
     await this.#committing.catch(() => {});
-    if (this.#failure === undefined && this.#driver) this.#finish();
+    if (this.#failure === undefined && this.#driver) {
+      this.#lastWords([...this.#nodes.values()].sort((a, b) => a.order - b.order));
+    }
     this.#driver?.stop();
     const all = [...this.#nodes.values(), ...this.#lingering];
     const names = new Map(all.map((n) => [n.actor, n.name]));
@@ -398,14 +401,12 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     }
   }
 
-  /** Lets every app say its last words, and those leave. */
-  #finish(): void {
-    const nodes = [...this.#nodes.values()].sort((a, b) => a.order - b.order);
+  /** Lets apps that will be closed say their last words, and those leave. */
+  #lastWords(nodes: readonly AppNode[]): void {
     this.runtime.clock[0] = this.runtime.now();
     for (const node of nodes) {
       this.pool.actor = node.actor;
       node.app.finish?.(node.ports);
-      this.#scheduler.wake(node);
     }
     this.#scheduler.flush();
   }
