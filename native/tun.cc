@@ -1,6 +1,8 @@
 // TUN and TAP devices: one read or write per frame, with the virtio header in front that makes superframes possible.
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -60,6 +62,22 @@ int negotiateHeader(int fd) {
   return ioctl(fd, TUNGETVNETHDRSZ, &size) == 0 && (size == 10 || size == 12) ? size : 10;
 }
 
+// Whether there is an interface of this name that is neither TUN nor TAP. The kernel answers those and busy ones alike, with
+// EBUSY where IFF_TUN_EXCL is set.
+bool isOfOtherKind(const char* name) {
+  int probe = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (probe < 0) return false;
+  ifreq wanted{};
+  memcpy(wanted.ifr_name, name, IFNAMSIZ);
+  bool exists = ioctl(probe, SIOCGIFINDEX, &wanted) == 0;
+  ethtool_drvinfo driver{};
+  driver.cmd = ETHTOOL_GDRVINFO;
+  wanted.ifr_data = reinterpret_cast<char*>(&driver);
+  bool ours = ioctl(probe, SIOCETHTOOL, &wanted) == 0 && strcmp(driver.driver, "tun") == 0;
+  close(probe);
+  return exists && !ours;
+}
+
 int openTun(void* argument, Failure* failure) {
   TunRequest* request = static_cast<TunRequest*>(argument);
   int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -76,7 +94,9 @@ int openTun(void* argument, Failure* failure) {
   if (request->exclusive) flags |= IFF_TUN_EXCL;
   wanted.ifr_flags = static_cast<short>(flags);
   if (ioctl(fd, TUNSETIFF, &wanted) < 0) {
-    failure->set(errno, "ioctl(TUNSETIFF)", request->name);
+    int error = errno;
+    if ((error == EBUSY || error == EINVAL) && isOfOtherKind(request->name)) error = EEXIST;
+    failure->set(error, "ioctl(TUNSETIFF)", request->name);
     close(fd);
     return -1;
   }

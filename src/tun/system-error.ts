@@ -22,7 +22,11 @@ const BY_ERRNO: Record<string, Explanation> = {
     what: 'is in use by another program',
     remedy: 'choose another interface name, or end that program',
   },
-  EEXIST: { code: 'ERR_TUN_OPEN', what: 'exists already', remedy: 'choose another interface name' },
+  EEXIST: {
+    code: 'ERR_TUN_OPEN',
+    what: 'exists already and is neither TUN nor TAP',
+    remedy: 'choose another interface name',
+  },
   EADDRINUSE: {
     code: 'ERR_PORT_IN_USE',
     what: 'is taken by another program',

@@ -62,7 +62,8 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'root', 'setpriv'))('a mistake', () 
       2,
       /-p\/--serverinterface: found "sixteen-bytes-xy", expected .* at most 15 bytes/,
     ],
-    ['-m server -p taken', 5, /the TUN "taken" .*; choose another interface name/],
+    ['-m server -p taken', 5, /the TUN "taken" exists already and is neither TUN nor TAP .*; choose another/],
+    ['-m server -p lo', 5, /the TUN "lo" exists already and is neither TUN nor TAP .*; choose another/],
     [
       '-m server --listen 203.0.113.77 -i 4000',
       5,
