@@ -1,6 +1,7 @@
 /**
  * ICMP errors to the sender of a packet that cannot go on, as fresh packets: on layer 2 with the Ethernet header
- * turned round. Rate-limited as RFC 1812, 4.3.2.8 and RFC 4443, 2.4 (f) want it.
+ * turned round. Rate-limited as RFC 1812, 4.3.2.8 and RFC 4443, 2.4 (f) want it, each sender for itself: one that asks for
+ * errors at a high rate takes nothing from the others.
  */
 import type { Pool } from '../engine/pool.ts';
 import { SECOND } from '../engine/units.ts';
@@ -22,8 +23,11 @@ const Kind = { TooBig: 0, TimeExceeded: 1, NoRoute: 2 } as const;
 export class IcmpReplies {
   readonly #source4: Uint8Array | undefined;
   readonly #source6: Uint8Array | undefined;
-  #tokens = BURST;
-  #refilled = 0;
+  /** By sender: a bucket of tokens, and when it was filled up last (ns). */
+  readonly #tokens: Float64Array;
+  readonly #refilled: Float64Array;
+  /** Whose packets are answered, below `senders`; set before asking for a reply. */
+  sender = 0;
   sent = 0;
   suppressed = 0;
 
@@ -31,8 +35,11 @@ export class IcmpReplies {
    * @param addresses what replies come from: this end's inner addresses. Without any, a reply comes from where the
    * packet was going. That is the way for replies into this machine's own stack, which takes nothing from its own
    * addresses.
+   * @param senders how many there can be
    */
-  constructor(addresses: readonly IpPrefix[]) {
+  constructor(addresses: readonly IpPrefix[], senders = 1) {
+    this.#tokens = new Float64Array(senders).fill(BURST);
+    this.#refilled = new Float64Array(senders);
     this.#source4 = addresses.find((a) => a.address.family === 4)?.address.bytes;
     this.#source6 = addresses.find((a) => a.address.family === 6)?.address.bytes;
   }
@@ -58,9 +65,11 @@ export class IcmpReplies {
     if (pool.l3Offset[packet] > 0 && (slab[pool.offset[packet]] & 1) !== 0) return -1;
     // RFC 4443, 2.2: a group is nobody's source address.
     if (!own && ip.version(slab, at) === 6 && slab[ip.destinationAt(slab, at)] === 0xff) return -1;
-    this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#refilled) * PER_SECOND) / SECOND);
-    this.#refilled = now;
-    if (this.#tokens < 1) {
+    const { sender } = this;
+    const tokens = this.#tokens;
+    tokens[sender] = Math.min(BURST, tokens[sender] + ((now - this.#refilled[sender]) * PER_SECOND) / SECOND);
+    this.#refilled[sender] = now;
+    if (tokens[sender] < 1) {
       this.suppressed++;
       return -1;
     }
@@ -96,7 +105,7 @@ export class IcmpReplies {
     pool.length[reply] = header + length;
     pool.layer[reply] = pool.layer[packet];
     pool.l3Offset[reply] = header;
-    this.#tokens--;
+    this.#tokens[this.sender]--;
     this.sent++;
     return reply;
   }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { totalDrops } from '../../src/engine/index.ts';
 import { Pool } from '../../src/engine/pool.ts';
+import { SECOND } from '../../src/engine/units.ts';
 import { udpPacket } from '../../src/packet/build.ts';
 import * as ipv4 from '../../src/packet/ipv4.ts';
 import { parsePrefix } from '../../src/packet/prefix.ts';
@@ -89,6 +90,35 @@ describe('an IPv6 packet to a group that is too long', () => {
     const reply = own.tooBig(pool, packet, 1300, 0);
     expect(pool.copyOut(reply)[8 + 15]).toBe(2);
     pool.free(reply);
+    pool.free(packet);
+    expect(pool.live).toBe(0);
+  });
+});
+
+describe('ICMP errors', () => {
+  it('of one sender are limited to 200 a second in bursts of 50, and leave those of others alone', () => {
+    const pool = new Pool({ smallSlots: 8, largeSlots: 2 });
+    const replies = new IcmpReplies([parsePrefix('10.0.0.1/24', { hostBits: true })], 2);
+    const packet = pool.copyIn(
+      udpPacket({ from: '10.0.0.3:1', to: '10.0.9.9:2', payload: Uint8Array.of(1) }),
+      3,
+    );
+    const answers = (sender: number, asked: number, now: number) => {
+      let n = 0;
+      for (let i = 0; i < asked; i++) {
+        replies.sender = sender;
+        const reply = replies.timeExceeded(pool, packet, now);
+        if (reply < 0) continue;
+        pool.free(reply);
+        n++;
+      }
+      return n;
+    };
+    expect(answers(0, 80, 0)).toBe(50);
+    expect(answers(1, 30, 0)).toBe(30);
+    expect([replies.sent, replies.suppressed]).toEqual([80, 30]);
+    expect(answers(0, 80, 0.1 * SECOND)).toBe(20);
+    expect(answers(1, 80, 0.1 * SECOND)).toBe(40);
     pool.free(packet);
     expect(pool.live).toBe(0);
   });
