@@ -165,8 +165,10 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
   int64_t pinned;
   void* rows = nullptr;
   void* cursor = nullptr;
+  void* tooLong = nullptr;
   size_t rowBytes = 0;
   size_t cursorLength = 0;
+  size_t tooLongLength = 0;
   napi_value addresses;
   bool ok = preparePort(port, call.self, call.values[0], call.values[1], options) &&
             fieldInteger(env, options, "family", 4, 6, &family) && fieldBoolean(env, options, "gso", &port->gso) &&
@@ -174,10 +176,11 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
             napi_get_named_property(env, options, "addresses", &addresses) == napi_ok &&
             fieldTypedArray(env, addresses, "rows", napi_uint8_array, &rows, &rowBytes) &&
             fieldTypedArray(env, addresses, "cursor", napi_int32_array, &cursor, &cursorLength) &&
+            fieldTypedArray(env, addresses, "tooLong", napi_int32_array, &tooLong, &tooLongLength) &&
             fieldInteger(env, addresses, "pinned", 0,
                          static_cast<int64_t>(std::min<size_t>(rowBytes / kAddressRow, 1 << 24)), &pinned);
-  if (ok && cursorLength < 1) {
-    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "cursor must have a cell");
+  if (ok && (cursorLength < 1 || tooLongLength <= static_cast<size_t>(pinned))) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "cursor must have a cell, and tooLong one and one for each pinned row");
     ok = false;
   }
   if (!ok) {
@@ -188,6 +191,7 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
   port->family = static_cast<int>(family);
   port->rows = static_cast<uint8_t*>(rows);
   port->cursor = static_cast<int32_t*>(cursor);
+  port->tooLong = static_cast<int32_t*>(tooLong);
   port->pinned = static_cast<int32_t>(pinned);
   port->transient = static_cast<int32_t>(std::min<size_t>(rowBytes / kAddressRow, INT32_MAX)) - port->pinned;
   port->index.reset(port->pinned);
@@ -196,6 +200,8 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
   napi_create_reference(env, array, 1, &port->held[2]);
   napi_get_named_property(env, addresses, "cursor", &array);
   napi_create_reference(env, array, 1, &port->held[3]);
+  napi_get_named_property(env, addresses, "tooLong", &array);
+  napi_create_reference(env, array, 1, &port->held[4]);
   if (!port->scatter.prepare() || !prepareSender(port)) {
     discardPort(port);
     Failure failure;
@@ -258,6 +264,15 @@ socklen_t UdpPort::nameOf(int32_t handle, sockaddr_in6* name) const {
   int32_t row = pool->peer[handle];
   if (row < 0 || row >= pinned + transient) return 0;
   return addressToSocket(rows + static_cast<size_t>(row) * kAddressRow, family, name);
+}
+
+void UdpPort::noteTooLong(int32_t handle, uint32_t datagram) {
+  int32_t row = pool->peer[handle];
+  if (row < 0 || row >= pinned) return;
+  int32_t* shortest = tooLong + 1 + row;
+  int32_t length = static_cast<int32_t>(datagram);
+  if (*shortest == 0 || length < *shortest) *shortest = length;
+  tooLong[0] = static_cast<int32_t>(static_cast<uint32_t>(tooLong[0]) + 1);
 }
 
 void UdpPort::statistics() {

@@ -17,6 +17,8 @@ struct UdpPort final : Port {
   int32_t transient = 0;
   // The next row of the ring; shared by all ports of a network.
   int32_t* cursor = nullptr;
+  // Cell 0 counts datagrams that were refused as too long; 1 + row is the length of that peer's shortest.
+  int32_t* tooLong = nullptr;
   AddressIndex index;
   Scatter scatter;
   // Datagrams already handed on of the message scatter.at.
@@ -38,6 +40,8 @@ struct UdpPort final : Port {
   bool unpin(int32_t row) override;
   // Where a packet goes; returns 0 when it has no peer that this socket can reach.
   socklen_t nameOf(int32_t handle, sockaddr_in6* name) const;
+  // The kernel refused a datagram of this length to the packet's peer (EMSGSIZE).
+  void noteTooLong(int32_t handle, uint32_t datagram);
 
  private:
   bool deliver(int i, double now, int32_t max, int32_t* n, bool* starved);

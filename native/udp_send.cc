@@ -79,7 +79,8 @@ struct UdpSender {
   bool sendPlainly(int i, int segmentedError);
   void setFragmenting(bool may);
   void complete(const Message& message);
-  void fail(const Message& message, Counter why);
+  void fail(const Message& message, int error);
+  void tooLong(const Message& message, uint32_t datagram);
   void release(const Message& message);
   void stop(const Message& message, uint32_t datagramsOut);
 };
@@ -306,7 +307,7 @@ bool UdpSender::flush() {
     } else if (message.datagrams > 1 && (error == EIO || error == EINVAL || error == EMSGSIZE)) {
       open = sendPlainly(i++, error);
     } else {
-      fail(messages[i++], counterOfSendError(error));
+      fail(messages[i++], error);
     }
   }
   count = 0;
@@ -339,6 +340,7 @@ bool UdpSender::sendPlainly(int i, int segmentedError) {
     }
     if (sent < 0) {
       port->count(counterOfSendError(errno));
+      if (errno == EMSGSIZE) tooLong(message, static_cast<uint32_t>(vector.iov_len));
     } else {
       port->count(kTxPackets);
       port->count(kTxBytes, static_cast<double>(vector.iov_len));
@@ -371,9 +373,15 @@ void UdpSender::complete(const Message& message) {
   release(message);
 }
 
-void UdpSender::fail(const Message& message, Counter why) {
-  port->count(why, message.datagrams);
+void UdpSender::fail(const Message& message, int error) {
+  port->count(counterOfSendError(error), message.datagrams);
+  if (error == EMSGSIZE) tooLong(message, message.size);
   release(message);
+}
+
+// What may be fragmented is refused for other reasons than the path.
+void UdpSender::tooLong(const Message& message, uint32_t datagram) {
+  if (!fragmenting) port->noteTooLong(port->batch[message.first], datagram);
 }
 
 void UdpSender::release(const Message& message) {

@@ -29,6 +29,7 @@ export class AddressBook implements AddressTable {
   readonly pinned = MAX_PINNED;
   readonly rows: Uint8Array;
   readonly cursor = new Int32Array(new SharedArrayBuffer(4));
+  readonly tooLong = new Int32Array(new SharedArrayBuffer(4 * (1 + MAX_PINNED)));
   readonly #free: number[] = [];
   readonly #references = new Int32Array(MAX_PINNED);
   readonly #byKey = new Map<string, number>();
@@ -74,6 +75,7 @@ export class AddressBook implements AddressTable {
       if (row === undefined)
         throw new TunconnectorError('ERR_LIMIT', `${MAX_PINNED} outer addresses are in use`);
       this.rows.set(bytes, row * ADDRESS_ROW);
+      this.tooLong[1 + row] = 0;
       this.#byKey.set(key, row);
       for (const listener of this.#listeners) listener.pinned(row);
     }
@@ -87,6 +89,14 @@ export class AddressBook implements AddressTable {
     for (const listener of this.#listeners) listener.unpinned(row);
     this.#byKey.delete(keyOf(this.copyRow(row)));
     this.#free.push(row);
+  }
+
+  /** Length of the shortest datagram to a kept address that its port refused as too long since the last call; 0: none. */
+  takeTooLong(row: number): number {
+    if (row < 0 || row >= MAX_PINNED) return 0;
+    const length = this.tooLong[1 + row];
+    this.tooLong[1 + row] = 0;
+    return length;
   }
 
   /** The row's bytes as a copy of their own. */

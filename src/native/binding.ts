@@ -129,7 +129,7 @@ export const PortCounter = {
   txBursts: 10, // send calls
   txSuperframes: 11,
   txAgain: 12, // the kernel had no room; the packet stayed queued
-  txTooLong: 13, // EMSGSIZE: dropped
+  txTooLong: 13, // EMSGSIZE: dropped, and told in AddressTable.tooLong
   txUnreachable: 14, // ENETUNREACH, EHOSTUNREACH, ENETDOWN, EADDRNOTAVAIL: dropped
   txRefused: 15, // ECONNREFUSED: dropped
   txDown: 16, // EIO, the TUN is down: dropped
@@ -158,7 +158,10 @@ export interface TunOptions {
   /** Ask for IFF_VNET_HDR and checksum, TSO and USO offload. What the kernel has is in the result. */
   offload: boolean;
   multiQueue: boolean;
-  /** Fail with EBUSY when the interface exists already (IFF_TUN_EXCL), instead of attaching to a persistent one. */
+  /**
+   * Fail with EBUSY when the interface exists already (IFF_TUN_EXCL), instead of attaching to a persistent one. One that is
+   * neither TUN nor TAP is EEXIST either way.
+   */
   exclusive: boolean;
   /** Path of a network namespace (`/run/netns/x`, `/proc/PID/ns/net`) to open it in, or '' for this one. */
   netns: string;
@@ -216,6 +219,11 @@ export interface AddressTable {
   rows: Uint8Array;
   /** One cell: the next row of the ring, relative to `pinned`. */
   cursor: Int32Array;
+  /**
+   * What a port could not send because it is longer than the interface takes (EMSGSIZE). Cell 0 counts such datagrams, over
+   * its end; cell `1 + row` is the length of the shortest to that pinned row, until somebody sets it to 0.
+   */
+  tooLong: Int32Array;
 }
 
 export interface PacketSocketOptions {

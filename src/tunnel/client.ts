@@ -6,6 +6,7 @@
  *                       checked, takes over what congestion the outer header met, and goes in (decapsulate.ts)
  */
 import { z } from 'zod';
+import type { AddressBook } from '../engine/address-book.ts';
 import {
   type App,
   type AppContext,
@@ -59,6 +60,8 @@ export class TunnelClient implements App {
   #control: ClientControl | undefined;
   #link: ControlLink | undefined;
   #context: AppContext | undefined;
+  /** Cell 0 of `tooLong` as it was seen last. */
+  #refusals = 0;
 
   constructor(options: Checked) {
     this.#options = options;
@@ -98,6 +101,8 @@ export class TunnelClient implements App {
     this.#link!.out = ports.output.outside;
     if (control.state === 'idle') this.#start(ports.now);
     this.#encapsulator.now = ports.now;
+    const { addresses } = ports.pool;
+    if (addresses.tooLong[0] !== this.#refusals) this.#narrower(addresses, control, ports.now);
     this.#fromOutside(ports, control);
     this.#fromInside(ports, control);
     if (ports.now >= control.deadline[0]) control.tick(ports.now);
@@ -108,6 +113,13 @@ export class TunnelClient implements App {
     const row = this.#pinServer(parseEndpoint(this.#options.server));
     this.#control!.start(now, row);
     this.#context!.pool.addresses.unpin(row);
+  }
+
+  /** The port could not send something, perhaps to this server. */
+  #narrower(addresses: AddressBook, control: ClientControl, now: number): void {
+    this.#refusals = addresses.tooLong[0];
+    const size = addresses.takeTooLong(control.server);
+    if (size > 0) control.tooLong(now, size);
   }
 
   #pinServer({ address, port }: Endpoint): number {

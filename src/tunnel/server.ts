@@ -7,6 +7,7 @@
  *   inside -> outside    to the client that owns the destination; what nobody owns is dropped and counted
  */
 import { z } from 'zod';
+import type { AddressBook } from '../engine/address-book.ts';
 import {
   type App,
   type AppContext,
@@ -70,6 +71,8 @@ export class TunnelServer implements App {
   readonly #encapsulator = new Encapsulator();
   #control: ServerControl | undefined;
   #link: ControlLink | undefined;
+  /** Cell 0 of `tooLong` as it was seen last. */
+  #refusals = 0;
 
   constructor(options: Checked) {
     this.#options = options;
@@ -77,7 +80,7 @@ export class TunnelServer implements App {
     this.layers = { inside: options.layer, outside: 'datagram' };
     this.#addresses = prefixes('addresses', options.addresses, true);
     this.#path = new PathState(options.maxClients);
-    this.#toClients = new IcmpReplies(this.#addresses);
+    this.#toClients = new IcmpReplies(this.#addresses, options.maxClients);
   }
 
   open(context: AppContext): void {
@@ -114,10 +117,22 @@ export class TunnelServer implements App {
     const control = this.#control!;
     this.#link!.out = ports.output.outside;
     this.#encapsulator.now = ports.now;
+    const { addresses } = ports.pool;
+    if (addresses.tooLong[0] !== this.#refusals) this.#narrower(addresses, control, ports.now);
     this.#fromOutside(ports, control);
     this.#fromInside(ports, control);
     if (ports.now >= control.deadline[0]) control.tick(ports.now);
     this.due[0] = control.deadline[0];
+  }
+
+  /** The port could not send something, perhaps to clients of this server. */
+  #narrower(addresses: AddressBook, control: ServerControl, now: number): void {
+    this.#refusals = addresses.tooLong[0];
+    for (let session = 0; session < control.peerOf.length; session++) {
+      const row = control.peerOf[session];
+      const size = row < 0 ? 0 : addresses.takeTooLong(row);
+      if (size > 0) control.tooLong(now, session, size);
+    }
   }
 
   #fromOutside(ports: Ports, control: ServerControl): void {
@@ -173,6 +188,7 @@ export class TunnelServer implements App {
       return;
     }
     if (!decrementTtl(pool.slab, pool.offset[packet])) {
+      this.#toClients.sender = from;
       const reply = this.#toClients.timeExceeded(pool, packet, ports.now);
       if (reply >= 0) this.#toClient(ports, control, reply, from, from);
       pool.drop(packet, TunnelDrop.TtlExpired);
@@ -260,6 +276,7 @@ export class TunnelServer implements App {
     const search = this.#path.settled(to, now) ? 0 : most;
     const peer = control.peerOf[to];
     const replies = answer ? (from === INSIDE ? this.#toInside : this.#toClients) : null;
+    if (from !== INSIDE) this.#toClients.sender = from;
     const reply = this.#encapsulator.send(pool, packet, peer, limit, search, output.outside, replies);
     if (reply >= 0) {
       if (from === INSIDE) output.inside.put(reply);

@@ -334,6 +334,7 @@ describe.skipIf(needs('root', 'netns'))('UDP between two hosts', () => {
         expect(a.send(sent.map((bytes) => a.to(0, bytes)))).toBe(6);
         expectSame(await b.collect(1), [pattern(200, 6)]);
         expect(a.counted).toMatchObject({ gsoFallbacks: 1, txTooLong: 5, txPackets: 1 });
+        expect([...a.addresses.tooLong.slice(0, 3)]).toEqual([5, 1290, 0]);
         // It was the path and not the segmentation: trains go on.
         const fitting = Array.from({ length: 5 }, (_, i) => pattern(1000, i));
         a.send(fitting.map((bytes) => a.to(0, bytes)));
@@ -356,6 +357,7 @@ describe.skipIf(needs('root', 'netns'))('UDP between two hosts', () => {
       ).toBe(4);
       expectSame(await b.collect(2), [pattern(4000, 1), pattern(100, 3)]);
       expect(a.counted).toMatchObject({ txTooLong: 2, txPackets: 2 });
+      expect([...a.addresses.tooLong.slice(0, 3)]).toEqual([2, 4000, 0]);
     },
   );
 

@@ -30,6 +30,17 @@ describe('a tunnel in virtual time', () => {
     expect(t.path.record.some((m) => m[0] === 0 && m[5] === 7)).toBe(true);
   });
 
+  it.each(['client', 'server'])('a removed %s says goodbye, and its peer knows at once', async (app) => {
+    const t = await virtualTunnel();
+    t.runtime.advance('1s');
+    t.net.remove(app);
+    await t.net.commit();
+    t.runtime.advance(0);
+    const [type, reason] = app === 'client' ? ['gone', 'goodbye'] : ['silent', 'goodbye'];
+    expect(t.events.map(({ event }) => event)).toContainEqual(expect.objectContaining({ type, reason }));
+    await t.net.close();
+  });
+
   it('gives the same bytes on the wire for the same seed', async () => {
     const run = async () => {
       const t = await virtualTunnel({ seed: 42 });
@@ -138,6 +149,37 @@ describe('a tunnel in virtual time', () => {
     // An IPv6 packet of 1280 bytes always passes, in fragments of the outer packet where it must.
     await t.net.close();
   });
+
+  it.each([1300, 1000])(
+    'searches anew as soon as an interface refuses what the path carried: %i',
+    async (mtu) => {
+      const t = await virtualTunnel();
+      t.runtime.advance('2s');
+      t.path.mtu = mtu;
+      const told = t.events.length;
+      for (const [port, packet] of [
+        [t.client, toServer],
+        [t.server, toClient],
+      ] as const) {
+        port.send(packet(1400));
+        t.runtime.advance(0);
+        // The first is lost. Sent again it arrives, in fragments of one kind or the other.
+        port.send(packet(1400));
+      }
+      t.runtime.advance(0);
+      for (const { received } of [t.client, t.server]) {
+        expect(received.reduce((sum, { bytes }) => sum + bytes.length, 0)).toBeGreaterThanOrEqual(1400);
+      }
+      t.runtime.advance('1500ms');
+      for (const app of ['client', 'server']) {
+        const sizes = t.events.slice(told).filter((e) => e.app === app && e.event.type === 'pmtu');
+        const { datagram } = sizes.at(-1)!.event;
+        expect(datagram).toBeLessThanOrEqual(mtu);
+        expect(datagram).toBeGreaterThan(mtu - 8);
+      }
+      await t.net.close();
+    },
+  );
 
   it('switches Ethernet between clients and floods what it does not know', async () => {
     const t = await virtualTunnel({ client: { layer: 'L2' } });

@@ -1,6 +1,7 @@
 /** Two ends of a tunnel in one network and in virtual time, with a path between them that a test can disturb. */
 import { type App, type AppSpec, Network, type Ports, VirtualRuntime } from '../../src/engine/index.ts';
 import type { RandomStream } from '../../src/engine/random.ts';
+import { PacketFlag } from '../../src/native/binding.ts';
 import { parseEndpoint } from '../../src/packet/prefix.ts';
 import { MemoryPort } from '../../src/tun/memory.ts';
 import { type TunnelClientOptions, tunnelClient } from '../../src/tunnel/client.ts';
@@ -18,6 +19,8 @@ export class Path implements App {
   cut = false;
   /** Datagrams longer than this are lost, and nobody is told. */
   limit = 65_507;
+  /** Datagrams longer than this are refused, as by the interface they would leave through. */
+  mtu = 65_507;
   /** Every datagram that passes, when set. */
   record: Uint8Array[] | null = null;
   /** Share of datagrams that get a random byte changed. */
@@ -33,6 +36,7 @@ export class Path implements App {
     ] as const) {
       for (let n = input[from].waiting; n > 0; n--) {
         const packet = input[from].take();
+        if (this.#refuses(pool, packet)) continue;
         const bytes = pool.copyOut(packet);
         this.record?.push(bytes);
         if (this.cut || pool.length[packet] + pool.prefixLength[packet] > this.limit) {
@@ -54,6 +58,17 @@ export class Path implements App {
         output[to].put(packet);
       }
     }
+  }
+
+  #refuses(pool: Ports['pool'], packet: number): boolean {
+    const length = pool.length[packet] + pool.prefixLength[packet];
+    if (length <= this.mtu || pool.flags[packet] & PacketFlag.MayFragment) return false;
+    const { tooLong } = pool.addresses;
+    const row = 1 + pool.peer[packet];
+    tooLong[0]++;
+    tooLong[row] = Math.min(tooLong[row] || length, length);
+    pool.free(packet);
+    return true;
   }
 
   /** A passing row of the address table, or the pinned one when somebody keeps the address: as the addon does it. */

@@ -220,9 +220,9 @@ export class ClientControl {
     this.#findDeadline();
   }
 
-  /** The system refused a datagram as too long: `size` bytes, of which `hint` would fit (0: it did not say). */
-  tooLong(now: number, size: number, hint: number): void {
-    this.#path.tooLong(now, size, hint);
+  /** The system refused a datagram of `size` bytes to the server as too long. */
+  tooLong(now: number, size: number): void {
+    this.#path.tooLong(now, size);
     this.#reportMtu(now);
     this.#findDeadline();
   }

@@ -121,25 +121,27 @@ export class PathMtu {
     this.#next(now);
   }
 
-  /**
-   * The system refused a datagram as too long (EMSGSIZE).
-   * @param size its length @param hint the most that would have fit, or 0 when the system did not say
-   */
-  tooLong(now: number, size: number, hint: number): void {
+  /** The system refused a datagram of `size` as too long (EMSGSIZE): the interface is narrower than that. */
+  tooLong(now: number, size: number): void {
     if (this.#phase === 'off' || size < 1) return;
-    const limit = Math.max(MIN_PROBE, hint > 0 && hint < size ? hint : size - 1);
+    const limit = Math.max(MIN_PROBE, size - 1);
     const probing = this.#phase === 'searching' || this.#phase === 'confirming';
     if (limit >= this.current && !(probing && limit < this.#target)) return;
-    const high = Math.min(this.#high, limit + 1);
-    if (limit < this.#base) this.#base = limit;
-    if (this.current > limit) this.current = this.#base;
-    const low = Math.min(this.#low, this.current);
-    if (hint > low && hint === limit) this.#search(now, low, high, hint, this.#baseConfirmed);
-    else {
-      this.#low = low;
-      this.#high = high;
-      this.#next(now);
+    this.#high = Math.min(this.#high, limit + 1);
+    if (limit < this.#base) this.#belowBase(limit);
+    else if (this.current > limit) {
+      // Another interface or another MTU: what was known of smaller sizes is old too.
+      this.current = this.#base;
+      this.#baseConfirmed = false;
     }
+    this.#low = Math.min(this.#low, this.current);
+    this.#next(now);
+  }
+
+  /** Not even BASE passes: there is nothing to fall back to, and the search begins at the bottom. */
+  #belowBase(limit: number): void {
+    this.#low = this.current = Math.min(MIN_DATAGRAM, limit);
+    this.#baseConfirmed = true;
   }
 
   #search(now: number, low: number, high: number, target: number, baseConfirmed: boolean): void {
@@ -179,10 +181,8 @@ export class PathMtu {
       return;
     }
     if (this.#target <= this.#base && !this.#baseConfirmed) {
-      this.#low = Math.min(MIN_DATAGRAM, this.#base);
       this.#high = this.#target;
-      this.#baseConfirmed = true; // there is nothing below to fall back to
-      this.current = this.#low;
+      this.#belowBase(this.#base);
     } else this.#high = Math.min(this.#high, this.#target);
     this.#next(now);
   }

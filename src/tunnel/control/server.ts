@@ -201,11 +201,11 @@ export class ServerControl {
     if (this.#sessions.silent[session] === 1) this.#back(now, session);
   }
 
-  /** The system refused a datagram as too long: `size` bytes, of which `hint` would fit (0: it did not say). */
-  tooLong(now: number, session: number, size: number, hint: number): void {
+  /** The system refused a datagram of `size` bytes to a session's client as too long. */
+  tooLong(now: number, session: number, size: number): void {
     const s = this.#sessions.get(session);
     if (!s) return;
-    s.path.tooLong(now, size, hint);
+    s.path.tooLong(now, size);
     this.#reportMtu(now, s);
     this.#due(s.path.deadline);
   }
