@@ -15,7 +15,11 @@ export function checkOptions<T>(schema: z.ZodType<T>, options: unknown): T {
     );
   }
   let found: unknown = options;
-  for (const key of issue.path) found = (found as Record<PropertyKey, unknown> | undefined)?.[key];
+  // What was written in fewer words than it stands for is shown as it was written.
+  for (const key of issue.path) {
+    if (typeof found !== 'object' || found === null) break;
+    found = (found as Record<PropertyKey, unknown>)[key];
+  }
   throw configError(`${path || 'options'}: found ${JSON.stringify(found)}, ${issue.message.toLowerCase()}`);
 }
 

@@ -7,7 +7,9 @@ import { equalKeys, flowKey, hashKey, KEY_CELLS, KeyCell } from '../packet/flow-
 /** The flow of everything that is no IP packet, and of what is too broken to tell. It is never forgotten. */
 export const OTHER = 0;
 
-const NONE = -1;
+export const NONE = -1;
+/** Where a key of packets with one DSCP has it, plus 1: above version and protocol. */
+const DSCP_SHIFT = 16;
 /** Tells the two directions of a flow apart. */
 const BACKWARD = 0x5bd1e995;
 
@@ -24,14 +26,17 @@ export class Flows {
   readonly last: Float64Array;
   /** Which name draws know it by. */
   readonly hashes: Int32Array;
-  /** What was found for it: the place of its pipeline, or -1 while nobody has looked. */
+  /** The place of its pipeline; NONE for a new one, DIVIDED where its packets' DSCP decides. */
   readonly pipeline: Int32Array;
+  /** Whether that is what the rules say now: 0 while nobody has looked since they changed. */
+  readonly looked: Uint8Array;
   /** What stages remember, `cells` for each flow. Zeros for a new one. */
   readonly state: Int32Array;
+  /** KEY_CELLS for each. */
+  readonly keys: Int32Array;
   evicted = 0;
   count = 1;
 
-  readonly #keys: Int32Array;
   readonly #backward: Uint8Array;
   readonly #buckets: Int32Array;
   readonly #chain: Int32Array;
@@ -40,6 +45,7 @@ export class Flows {
   #newest = NONE;
   #oldest = NONE;
   readonly #key = new Int32Array(KEY_CELLS);
+  #direction = 0;
 
   readonly #secret: number;
 
@@ -58,8 +64,9 @@ export class Flows {
     this.last = new Float64Array(limit);
     this.hashes = new Int32Array(limit);
     this.pipeline = new Int32Array(limit).fill(NONE);
+    this.looked = new Uint8Array(limit);
     this.state = new Int32Array(limit * cells);
-    this.#keys = new Int32Array(limit * KEY_CELLS);
+    this.keys = new Int32Array(limit * KEY_CELLS);
     this.#backward = new Uint8Array(limit);
     this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(limit))).fill(NONE);
     this.#chain = new Int32Array(limit).fill(NONE);
@@ -72,19 +79,39 @@ export class Flows {
     const key = this.#key;
     const direction = flowKey(bytes, at, end, key, this.#secret);
     if (direction < 0) return OTHER;
+    this.#direction = direction;
+    return this.#known();
+  }
+
+  /** Of the packet that `find` was asked for last: its flow together with this DSCP, where that divides a flow. */
+  divided(dscp: number): number {
+    const key = this.#key;
+    key[KeyCell.protocol] |= (dscp + 1) << DSCP_SHIFT;
+    key[KeyCell.hash] = hashKey(key, this.#secret);
+    return this.#known();
+  }
+
+  /** Where its key begins in `keys`. */
+  keyAt(flow: number): number {
+    return flow * KEY_CELLS;
+  }
+
+  /** The DSCP of a divided flow's packets, -1 of all others. */
+  dscp(flow: number): number {
+    return (this.keys[flow * KEY_CELLS + KeyCell.protocol] >> DSCP_SHIFT) - 1;
+  }
+
+  #known(): number {
+    const key = this.#key;
+    const direction = this.#direction;
     const bucket = key[KeyCell.hash] & (this.#buckets.length - 1);
     for (let flow = this.#buckets[bucket]; flow !== NONE; flow = this.#chain[flow]) {
-      if (this.#backward[flow] === direction && equalKeys(this.#keys, flow * KEY_CELLS, key, 0)) {
+      if (this.#backward[flow] === direction && equalKeys(this.keys, flow * KEY_CELLS, key, 0)) {
         this.#touch(flow);
         return flow;
       }
     }
     return this.#insert(bucket, direction);
-  }
-
-  /** The key of a flow, for `flowFromKey`. */
-  key(flow: number): Int32Array {
-    return this.#keys.slice(flow * KEY_CELLS, (flow + 1) * KEY_CELLS);
   }
 
   /** Whether its packets go from the key's higher endpoint to the lower. */
@@ -99,20 +126,47 @@ export class Flows {
 
   /** Nobody has looked which pipeline is whose: rules have changed. */
   forgetPipelines(): void {
-    this.pipeline.fill(NONE);
+    this.looked.fill(0);
+  }
+
+  /** From now on its packets belong there. What stages of another pipeline remember of it is forgotten. */
+  assign(flow: number, pipeline: number): void {
+    this.looked[flow] = 1;
+    if (this.pipeline[flow] === pipeline) return;
+    this.pipeline[flow] = pipeline;
+    this.state.fill(0, flow * this.cells, (flow + 1) * this.cells);
+  }
+
+  /** There is no such pipeline any more. */
+  release(pipeline: number): void {
+    for (let flow = 0; flow < this.count; flow++) {
+      if (this.pipeline[flow] !== pipeline) continue;
+      this.pipeline[flow] = NONE;
+      this.looked[flow] = 0;
+    }
+  }
+
+  /** `count` cells from `cell` on are forgotten in all flows of a pipeline: another stage has them now. */
+  clear(pipeline: number, cell: number, count: number): void {
+    for (let flow = 0; flow < this.count; flow++) {
+      if (this.pipeline[flow] !== pipeline) continue;
+      const at = flow * this.cells + cell;
+      this.state.fill(0, at, at + count);
+    }
   }
 
   #insert(bucket: number, direction: number): number {
     let flow = this.count;
     if (flow < this.limit) this.count++;
     else flow = this.#evict();
-    this.#keys.set(this.#key, flow * KEY_CELLS);
+    this.keys.set(this.#key, flow * KEY_CELLS);
     this.#backward[flow] = direction;
     this.hashes[flow] = hashKey(this.#key) ^ (direction === 1 ? BACKWARD : 0);
     this.numbers[flow] = 0;
     this.packets[flow] = 0;
     this.bytes[flow] = 0;
     this.pipeline[flow] = NONE;
+    this.looked[flow] = 0;
     this.state.fill(0, flow * this.cells, (flow + 1) * this.cells);
     this.#chain[flow] = this.#buckets[bucket];
     this.#buckets[bucket] = flow;
@@ -124,7 +178,7 @@ export class Flows {
     const flow = this.#oldest;
     this.evicted++;
     this.#unlink(flow);
-    const bucket = this.#keys[flow * KEY_CELLS + KeyCell.hash] & (this.#buckets.length - 1);
+    const bucket = this.keys[flow * KEY_CELLS + KeyCell.hash] & (this.#buckets.length - 1);
     if (this.#buckets[bucket] === flow) {
       this.#buckets[bucket] = this.#chain[flow];
     } else {

@@ -1,12 +1,16 @@
 /**
  * An impaired link in one direction, as an app: `in` to `out`.
  *
- *   1. each packet is told its time, its flow, and its number in that flow and in its pipeline (`#enter`);
- *   2. its flow belongs to a rule, the first that matches when the flow is new, and so to a pipeline;
- *   3. pipelines that got something or hold something that is due run their stages (pipeline.ts);
- *   4. what leaves them goes out, as far as there is room; the rest waits for room.
+ *   1. what was to change by now changes, at its time (`#change`);
+ *   2. each packet is told its time, its flow, and its number in that flow and in its pipeline (`#enter`);
+ *   3. its flow belongs to a rule, the first that matches when the flow is new, and so to a pipeline (rules.ts);
+ *   4. pipelines that got something or hold something that is due run their stages (pipeline.ts);
+ *   5. what leaves them goes out, as far as there is room; the rest waits for room.
+ *
+ * New options are one change at one time: pipelines are told apart by the labels of their rules, stages by their names, and
+ * what is as before hears nothing of it. The pipeline of a rule that has ended stays until what it holds has left.
  */
-import { z } from 'zod';
+import type { z } from 'zod';
 import {
   type App,
   type AppContext,
@@ -15,40 +19,22 @@ import {
   type Limits,
   type Ports,
 } from '../engine/app.ts';
+import { sameJson } from '../engine/config.ts';
 import { checkOptions } from '../engine/options.ts';
 import type { Pool } from '../engine/pool.ts';
-import { MICROSECOND } from '../engine/units.ts';
-import { Flows } from './flows.ts';
+import { Flows, OTHER } from './flows.ts';
+import { type ImpairInspection, inspectPipeline, topFlows } from './inspect.ts';
 import { Marks, row } from './marks.ts';
-import { Pipeline } from './pipeline.ts';
-import { time } from './quantities.ts';
+import { type Arrangement, arrangementAt, type ImpairOptions, impairSchema, STAGES } from './options.ts';
+import { type MakeStage, Pipeline } from './pipeline.ts';
+import { DIVIDED, Rules } from './rules.ts';
 import { STAGE_CELLS } from './scope.ts';
-import type { StageContext } from './stage.ts';
-import { makeStage, type StageOptions, stageSchema } from './stages.ts';
+import { makeStage } from './stages.ts';
 import { Train } from './train.ts';
 
-/** Most stages in one pipeline. Each may remember something of every flow. */
-const STAGES = 16;
-
-export const impairSchema = z.strictObject({
-  /** Of all draws; drawn when left out, and reported. */
-  seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
-  /** What its draws are named after besides: two directions of one link have the same seed and different draws. */
-  direction: z.string().default('up'),
-  /** Flows that are told apart at a time. */
-  flows: z
-    .number()
-    .int()
-    .min(2)
-    .max(1 << 20)
-    .default(16384),
-  stages: z.array(stageSchema).max(STAGES).default([]),
-  quantum: time.default(50 * MICROSECOND),
-  /** Packets and superframes that all stages together may hold. */
-  packets: z.number().int().min(1).default(8192),
-  superframes: z.number().int().min(0).default(256),
-});
-export type ImpairOptions = z.infer<typeof impairSchema>;
+/** What all packets pass that no rule is for. */
+const DEFAULT_PLACE = 0;
+const NEVER = Number.POSITIVE_INFINITY;
 
 export class Impair implements App {
   readonly inputs = ['in'];
@@ -56,13 +42,28 @@ export class Impair implements App {
   readonly required = ['out'];
   readonly superframes = true;
   readonly limits: Limits;
-  readonly due = new Float64Array(1).fill(Number.POSITIVE_INFINITY);
-  readonly #options: ImpairOptions;
+  readonly due = new Float64Array(1).fill(NEVER);
+  #options: ImpairOptions;
+  /** Options that were given since the last run. */
+  #given: ImpairOptions | undefined;
   #seed = 0;
   #pool!: Pool;
+  #wake!: () => void;
   #marks!: Marks;
   #flows!: Flows;
-  readonly #pipelines: Pipeline[] = [];
+  #arranged: Arrangement = { stages: [], rules: [] };
+  #rules!: Rules;
+  /** By place; one that has ended leaves a gap. */
+  readonly #pipelines: (Pipeline | undefined)[] = [];
+  /** By place: when it must run, and 0 when it has got something. */
+  #dues = new Float64Array(16).fill(NEVER);
+  /** By place of a rule: that of its pipeline. */
+  #places: number[] = [];
+  #anyLeaving = false;
+  /** When the next change of the timeline is due. */
+  readonly #nextChange = new Float64Array(1).fill(NEVER);
+  /** Of pipelines that have ended: wire packets and bytes that came, and that left. */
+  readonly #former = new Float64Array(4);
   readonly #leaving = new Train();
 
   constructor(options: ImpairOptions) {
@@ -75,20 +76,39 @@ export class Impair implements App {
     const [secret, drawn] = new Uint32Array(runtime.secret(8).buffer);
     this.#seed = this.#options.seed ?? drawn;
     this.#pool = pool;
+    this.#wake = context.wake;
     this.#marks = new Marks(pool);
     this.#flows = new Flows(this.#options.flows, STAGES * STAGE_CELLS, secret);
-    this.#pipelines.push(this.#pipeline('default', this.#options.stages));
+    this.#pipelines.push(this.#pipeline('default'));
+    this.#rules = new Rules([], this.#options.direction);
+    this.#arrange(runtime.now());
+    this.due[0] = this.#nextChange[0];
+  }
+
+  /** What would need other memory, or other draws, cannot change in place. */
+  canReconfigure(options: ImpairOptions): boolean {
+    const { direction, flows, quantum, packets, superframes } = this.#options;
+    const same = { direction, flows, quantum, packets, superframes };
+    return (
+      (options.seed === undefined || options.seed === this.#seed) &&
+      sameJson({ ...options, ...same }, options)
+    );
+  }
+
+  /** Takes effect for the next packet that comes, and for what leaves a stage from now on. */
+  reconfigure(options: ImpairOptions): void {
+    this.#given = options;
+    this.#wake();
   }
 
   push({ input, output, now }: Ports): void {
+    while (this.#nextChange[0] <= now) this.#change(this.#nextChange[0]);
+    if (this.#given !== undefined) this.#take(this.#given, now);
     const link = input.in;
     for (let n = link.waiting; n > 0; n--) this.#enter(link.take(), now);
-    let due = Number.POSITIVE_INFINITY;
-    for (const pipeline of this.#pipelines) {
-      if (pipeline.inbox.count > 0 || pipeline.due[0] <= now) pipeline.run(this.#leaving, now);
-      if (pipeline.due[0] < due) due = pipeline.due[0];
-    }
-    this.due[0] = due;
+    this.#run(now);
+    if (this.#anyLeaving) this.#endDrained();
+    if (this.#nextChange[0] < this.due[0]) this.due[0] = this.#nextChange[0];
     if (this.#leaving.count > 0) {
       const n = Math.min(this.#leaving.count, output.out.room);
       output.out.putBurst(this.#leaving.packets, n);
@@ -98,32 +118,71 @@ export class Impair implements App {
 
   held(): number {
     let held = this.#leaving.count;
-    for (const pipeline of this.#pipelines) held += pipeline.held();
+    for (const pipeline of this.#pipelines) if (pipeline) held += pipeline.held();
     return held;
   }
 
   report(): AppReport {
+    const [packets, bytes, packetsOut, bytesOut] = this.#totals();
     return {
       seed: this.#seed,
+      rules: this.#arranged.rules.length,
+      packets,
+      bytes,
+      packetsOut,
+      bytesOut,
       flows: this.#flows.count - 1,
       evicted: this.#flows.evicted,
+      ruleFailures: this.#rules.failures,
       held: this.held(),
+    };
+  }
+
+  /** What each rule and stage did, and the flows with the most bytes. Plain data. @param top most flows to list */
+  inspect(top = 20): ImpairInspection {
+    const [packets, bytes, packetsOut, bytesOut] = this.#totals();
+    const pipelines = this.#pipelines.filter((pipeline) => pipeline !== undefined);
+    const labels = this.#pipelines.map((pipeline) => pipeline?.label ?? '');
+    return {
+      seed: this.#seed,
+      direction: this.#options.direction,
+      packets,
+      bytes,
+      packetsOut,
+      bytesOut,
+      held: this.held(),
+      pipelines: pipelines.map(inspectPipeline),
+      flows: {
+        known: this.#flows.count - 1,
+        limit: this.#flows.limit - 1,
+        evicted: this.#flows.evicted,
+        top: topFlows(this.#flows, this.#options.direction, labels, top),
+      },
     };
   }
 
   close(): void {
     for (let i = 0; i < this.#leaving.count; i++) this.#pool.free(this.#leaving.packets[i]);
     this.#leaving.count = 0;
-    for (const pipeline of this.#pipelines) for (const stage of pipeline.stages) stage.close();
+    for (const pipeline of this.#pipelines) pipeline?.close();
   }
+
+  // ── Packets.
 
   #enter(packet: number, now: number): void {
     const pool = this.#pool;
     const flows = this.#flows;
     const mark = row(packet);
     const at = pool.offset[packet] + pool.l3Offset[packet];
-    const flow = flows.find(pool.slab, at, pool.offset[packet] + pool.length[packet]);
-    const pipeline = this.#pipelines[0];
+    let flow = flows.find(pool.slab, at, pool.offset[packet] + pool.length[packet]);
+    if (flows.looked[flow] === 0) this.#look(flow);
+    let place = flows.pipeline[flow];
+    if (place === DIVIDED) {
+      flow = flows.divided(dscpAt(pool.slab, at));
+      if (flows.looked[flow] === 0) this.#look(flow);
+      place = flows.pipeline[flow];
+    }
+    const pipeline = this.#pipelines[place]!;
     const segments = pool.segments[packet];
     this.#marks.at[mark] = now;
     this.#marks.flow[mark] = flow;
@@ -136,24 +195,138 @@ export class Impair implements App {
     flows.last[flow] = now;
     pipeline.order[0] += segments;
     pipeline.inbox.add(packet);
+    this.#dues[place] = 0;
   }
 
-  #pipeline(label: string, stages: readonly StageOptions[]): Pipeline {
-    const pipeline = new Pipeline(label, this.#pool);
-    const shared: Omit<StageContext, 'cell'> = {
-      pool: this.#pool,
-      marks: this.#marks,
-      flows: this.#flows,
-      seed: this.#seed,
-      quantum: this.#options.quantum,
-    };
-    pipeline.stages = stages.map((options, i) => {
-      const name = `${this.#options.direction}/${label}/${options.name ?? options.kind}`;
-      return makeStage(name, { ...shared, cell: i * STAGE_CELLS }, options);
-    });
-    pipeline.counts = new Float64Array(2 * (stages.length + 1));
-    return pipeline;
+  /** Which pipeline is this flow's? */
+  #look(flow: number): void {
+    const flows = this.#flows;
+    if (flow === OTHER) {
+      flows.assign(flow, DEFAULT_PLACE);
+      return;
+    }
+    const rule = this.#rules.find(flows.keys, flows.keyAt(flow), flows.backward(flow), flows.dscp(flow));
+    flows.assign(flow, rule === DIVIDED ? DIVIDED : rule < 0 ? DEFAULT_PLACE : this.#places[rule]);
   }
+
+  /** Every pipeline that has something to do by `now`. */
+  #run(now: number): void {
+    const dues = this.#dues;
+    let due = NEVER;
+    for (let place = 0; place < this.#pipelines.length; place++) {
+      if (dues[place] <= now) {
+        const pipeline = this.#pipelines[place]!;
+        pipeline.run(this.#leaving, now);
+        dues[place] = pipeline.due[0];
+      }
+      if (dues[place] < due) due = dues[place];
+    }
+    this.due[0] = due;
+  }
+
+  // ── Changes.
+
+  #take(options: ImpairOptions, now: number): void {
+    this.#given = undefined;
+    this.#options = options;
+    this.#change(now);
+  }
+
+  /** What was due before `time` still happens as it was; from `time` on all is as it shall be. */
+  #change(time: number): void {
+    this.#run(time - 1);
+    this.#arrange(time);
+  }
+
+  #arrange(time: number): void {
+    const { stages, rules } = arrangementAt(this.#options, time);
+    const before = this.#arranged;
+    this.#arranged = { stages, rules };
+    this.#nextChange[0] = this.#options.timeline.find(({ at }) => at > time)?.at ?? NEVER;
+    this.#tell(DEFAULT_PLACE, stages);
+
+    for (const [place, pipeline] of this.#pipelines.entries()) {
+      if (pipeline && place !== DEFAULT_PLACE) pipeline.leaving = true;
+    }
+    const known = new Map(this.#pipelines.map((pipeline, place) => [pipeline?.label, place]));
+    this.#places = rules.map(({ label }) => known.get(label) ?? this.#place(label));
+    for (const [i, rule] of rules.entries()) {
+      this.#pipelines[this.#places[i]]!.leaving = false;
+      this.#tell(this.#places[i], rule.stages);
+    }
+    this.#anyLeaving = this.#pipelines.some((pipeline) => pipeline?.leaving);
+    this.#endDrained();
+
+    const matches = (all: Arrangement['rules']) => all.map(({ label, match }) => ({ label, match }));
+    if (sameJson(matches(before.rules), matches(rules))) return;
+    this.#rules = new Rules(
+      rules.map(({ match }) => match),
+      this.#options.direction,
+    );
+    this.#flows.forgetPipelines();
+  }
+
+  /** A place for the pipeline of a new rule. */
+  #place(label: string): number {
+    const gap = this.#pipelines.indexOf(undefined);
+    const place = gap < 0 ? this.#pipelines.length : gap;
+    if (place === this.#dues.length) {
+      const dues = new Float64Array(2 * place).fill(NEVER);
+      dues.set(this.#dues);
+      this.#dues = dues;
+    }
+    this.#pipelines[place] = this.#pipeline(label);
+    return place;
+  }
+
+  #pipeline(label: string): Pipeline {
+    return new Pipeline(label, this.#pool, this.#marks, STAGES);
+  }
+
+  #tell(place: number, stages: Arrangement['stages']): void {
+    const pipeline = this.#pipelines[place]!;
+    const make: MakeStage = (options, slot, used) => {
+      const name = `${this.#options.direction}/${pipeline.label}/${options.name}`;
+      const cell = slot * STAGE_CELLS;
+      if (used) this.#flows.clear(place, cell, STAGE_CELLS);
+      const { quantum } = this.#options;
+      const shared = { pool: this.#pool, marks: this.#marks, flows: this.#flows, seed: this.#seed };
+      return makeStage(name, { ...shared, quantum, cell }, options);
+    };
+    pipeline.arrange(stages, make);
+    // A stage that heard something may want to run at another time than it said.
+    this.#dues[place] = 0;
+  }
+
+  #endDrained(): void {
+    this.#anyLeaving = false;
+    for (const [place, pipeline] of this.#pipelines.entries()) {
+      if (!pipeline?.leaving) continue;
+      if (pipeline.held() > 0) {
+        this.#anyLeaving = true;
+        continue;
+      }
+      pipeline.close();
+      for (let i = 0; i < this.#former.length; i++) this.#former[i] += pipeline.counts[i];
+      this.#pipelines[place] = undefined;
+      this.#dues[place] = NEVER;
+      this.#flows.release(place);
+    }
+  }
+
+  #totals(): number[] {
+    const totals = [...this.#former];
+    for (const pipeline of this.#pipelines) {
+      for (let i = 0; i < totals.length; i++) totals[i] += pipeline?.counts[i] ?? 0;
+    }
+    return totals;
+  }
+}
+
+/** Of the IP packet at `bytes[at]`. */
+function dscpAt(bytes: Uint8Array, at: number): number {
+  if (bytes[at] >> 4 === 4) return bytes[at + 1] >> 2;
+  return ((bytes[at] & 0xf) << 2) | (bytes[at + 1] >> 6);
 }
 
 export const impair = defineApp({

@@ -31,7 +31,8 @@ export const KeyCell = {
 } as const;
 export const KEY_CELLS = 11;
 
-const hasPorts = (protocol: number): boolean =>
+/** Whether a protocol's flows have ports. */
+export const hasPorts = (protocol: number): boolean =>
   protocol === Protocol.Tcp ||
   protocol === Protocol.Udp ||
   protocol === Protocol.Sctp ||

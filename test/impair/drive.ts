@@ -6,10 +6,11 @@ import type { z } from 'zod';
 import { Pool } from '../../src/engine/pool.ts';
 import { Flows } from '../../src/impair/flows.ts';
 import { Marks, row } from '../../src/impair/marks.ts';
+import { STAGES, stagesSchema } from '../../src/impair/options.ts';
 import { Pipeline } from '../../src/impair/pipeline.ts';
 import { STAGE_CELLS } from '../../src/impair/scope.ts';
 import type { Stage } from '../../src/impair/stage.ts';
-import { makeStage, stageSchema } from '../../src/impair/stages.ts';
+import { makeStage, type stageSchema } from '../../src/impair/stages.ts';
 import { Train } from '../../src/impair/train.ts';
 import { tcpPacket, udpPacket } from '../../src/packet/build.ts';
 import { Gso } from '../../src/packet/segment.ts';
@@ -54,7 +55,7 @@ export class Drive {
   readonly pool = new Pool({ smallSlots: 4096, largeSlots: 64 });
   readonly marks = new Marks(this.pool);
   readonly flows: Flows;
-  readonly pipeline = new Pipeline('test', this.pool);
+  readonly pipeline = new Pipeline('test', this.pool, this.marks, STAGES);
   readonly left: Departure[] = [];
   now = 0;
   readonly #out = new Train();
@@ -62,17 +63,14 @@ export class Drive {
   constructor(stages: StageInput | StageInput[], { seed = 1, quantum = 0, flows = 1024 }: DriveOptions = {}) {
     this.flows = new Flows(flows, 16 * STAGE_CELLS, 1);
     const all = Array.isArray(stages) ? stages : [stages];
-    this.pipeline.stages = all.map((input, i) => {
-      const options = stageSchema.parse(input);
-      const context = { pool: this.pool, marks: this.marks, flows: this.flows, seed, quantum };
-      const name = `up/test/${options.name ?? options.kind}`;
-      return makeStage(name, { ...context, cell: i * STAGE_CELLS }, options);
-    });
-    this.pipeline.counts = new Float64Array(2 * (all.length + 1));
+    const context = { pool: this.pool, marks: this.marks, flows: this.flows, seed, quantum };
+    this.pipeline.arrange(stagesSchema.parse(all), (options, slot) =>
+      makeStage(`up/test/${options.name}`, { ...context, cell: slot * STAGE_CELLS }, options),
+    );
   }
 
   stage(place = 0): Stage {
-    return this.pipeline.stages[place];
+    return this.pipeline.steps[place].stage;
   }
 
   /** Wire packets that a stage dropped, for any reason or one. */
@@ -159,7 +157,7 @@ export class Drive {
 
   /** Ends the stages. Packets that are alive after that were leaked. */
   close(): number {
-    for (const stage of this.pipeline.stages) stage.close();
+    this.pipeline.close();
     return this.pool.live;
   }
 
