@@ -14,10 +14,12 @@ export const STAGE_CELLS = 2;
 export class Scoped {
   /** What is remembered, STAGE_CELLS at each `place`; zeros at first. */
   readonly state: Int32Array;
+  readonly scope: Scope;
   readonly #context: StageContext;
   readonly #perFlow: boolean;
 
   constructor(scope: Scope, context: StageContext) {
+    this.scope = scope;
     this.#context = context;
     this.#perFlow = scope === 'flow';
     this.state = this.#perFlow ? context.flows.state : new Int32Array(STAGE_CELLS);

@@ -1,7 +1,8 @@
 /** Every kind of stage there is. */
 import { z } from 'zod';
 import { Delay, type DelayOptions, delaySchema, delayWords } from './delay.ts';
-import { Loss, type LossOptions, lossSchema, lossWords } from './loss/loss.ts';
+import { Loss } from './loss/loss.ts';
+import { type LossOptions, lossSchema, lossWords } from './loss/options.ts';
 import type { ReadWords } from './spec/words.ts';
 import type { Stage, StageContext } from './stage.ts';
 
