@@ -238,6 +238,16 @@ napi_value poolDetach(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// How far a typed array begins behind the start of a cache line.
+napi_value lineOffset(napi_env env, napi_callback_info info) {
+  Arguments<1> call(env, info);
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, call.values[0], nullptr, nullptr, &data, nullptr, nullptr) != napi_ok) {
+    return makeInteger(env, -EINVAL);
+  }
+  return makeInteger(env, static_cast<int32_t>(reinterpret_cast<uintptr_t>(data) % kCacheLine));
+}
+
 napi_value completeChecksumOf(napi_env env, napi_callback_info info) {
   Arguments<2> call(env, info);
   Pool* pool = call.self->pools.find(call.integer(0));
@@ -333,6 +343,7 @@ void poolsDetachAll(Environment* self) {
 void definePool(napi_env env, napi_value exports, Environment* self) {
   defineFunction(env, exports, self, "poolAttach", poolAttach);
   defineFunction(env, exports, self, "poolDetach", poolDetach);
+  defineFunction(env, exports, self, "lineOffset", lineOffset);
   defineFunction(env, exports, self, "completeChecksum", completeChecksumOf);
   defineFunction(env, exports, self, "segment", segment);
 }

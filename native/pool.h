@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+constexpr int32_t kCacheLine = 64;
 // 33 cache lines: 2048 apart, every packet's first bytes would share two of a first-level cache's 64 sets.
 constexpr int32_t kSmallSlot = 2112;
 constexpr int32_t kLargeSlot = 68 * 1024;

@@ -266,6 +266,8 @@ export interface Native {
   /** Keeps the arrays alive until `poolDetach`. */
   poolAttach(memory: PoolMemory): number;
   poolDetach(pool: number): void;
+  /** How many bytes an array begins behind the start of a cache line of 64. */
+  lineOffset(array: Uint8Array): number;
 
   // ── bursts of packets: what `Pool` does one by one. Handles that are not live are passed over.
   /** Fresh packets in small slots into `into[0..n)`; returns how many there were. */
