@@ -2,10 +2,7 @@
 // order, none lost, none changed.
 //
 // Built by scripts/fuzz-native.mjs: with clang as a libFuzzer target, else with g++ and the driver at the end.
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,16 +10,11 @@
 
 #include "../coalesce.h"
 #include "../offload.h"
+#include "driver.h"
 
 namespace {
 
 uint64_t merged = 0;
-
-void require(bool held, const char* what) {
-  if (held) return;
-  fprintf(stderr, "violated: %s\n", what);
-  abort();
-}
 
 using Packet = std::string;
 
@@ -156,15 +148,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 namespace {
 
-uint64_t state;
-
-uint32_t next() {
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return static_cast<uint32_t>(state >> 11);
-}
-
 // A train of good packets of one flow, cut from a superframe, each behind its length and sender.
 size_t addTrain(uint8_t* out, uint32_t framing, uint8_t flow) {
   static uint8_t whole[9000];
@@ -213,36 +196,26 @@ size_t addTrain(uint8_t* out, uint32_t framing, uint8_t flow) {
   return used;
 }
 
+void one() {
+  static uint8_t input[200000];
+  uint32_t framing = next() % 3;
+  input[0] = static_cast<uint8_t>(framing);
+  input[1] = next() % 4 == 0 ? 0 : 1;
+  size_t size = 2;
+  for (uint32_t trains = next() % 6 + 1; trains > 0; trains--) {
+    size += addTrain(input + size, framing, static_cast<uint8_t>(next() % 3));
+  }
+  for (uint32_t changes = next() % 4; changes > 0; changes--) {
+    input[2 + next() % (size - 1)] = static_cast<uint8_t>(next());
+  }
+  LLVMFuzzerTestOneInput(input, size);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  double seconds = argc > 1 ? atof(argv[1]) : 5;
-  state = argc > 2 ? strtoull(argv[2], nullptr, 10) : 1;
-  if (state == 0) state = 1;
-  static uint8_t input[200000];
-  uint64_t runs = 0;
-  timespec start;
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &start);
-  do {
-    for (int i = 0; i < 50; i++, runs++) {
-      uint32_t framing = next() % 3;
-      input[0] = static_cast<uint8_t>(framing);
-      input[1] = next() % 4 == 0 ? 0 : 1;
-      size_t size = 2;
-      for (uint32_t trains = next() % 6 + 1; trains > 0; trains--) {
-        size += addTrain(input + size, framing, static_cast<uint8_t>(next() % 3));
-      }
-      for (uint32_t changes = next() % 4; changes > 0; changes--) {
-        input[2 + next() % (size - 1)] = static_cast<uint8_t>(next());
-      }
-      LLVMFuzzerTestOneInput(input, size);
-    }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-  } while (static_cast<double>(now.tv_sec - start.tv_sec) + static_cast<double>(now.tv_nsec - start.tv_nsec) / 1e9 <
-           seconds);
-  printf("%llu streams, %llu packets merged\n", static_cast<unsigned long long>(runs),
-         static_cast<unsigned long long>(merged));
+  unsigned long long runs = fuzzFor(argc, argv, one);
+  printf("%llu streams, %llu packets merged\n", runs, static_cast<unsigned long long>(merged));
   return merged > 0 ? 0 : 1;
 }
 

@@ -2,23 +2,15 @@
 // Whatever they accept must come out right: every segment checksummed, and all payload there once.
 //
 // Built by scripts/fuzz-native.mjs: with clang as a libFuzzer target, else with g++ and the driver at the end.
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <memory>
 
 #include "../offload.h"
+#include "driver.h"
 
 namespace {
 
 uint64_t accepted = 0;
-
-void require(bool held, const char* what) {
-  if (held) return;
-  fprintf(stderr, "violated: %s\n", what);
-  abort();
-}
 
 uint16_t at16(const uint8_t* at) { return static_cast<uint16_t>(at[0] << 8 | at[1]); }
 
@@ -42,10 +34,8 @@ void checkSegment(const Superframe& frame, uint32_t index, const uint8_t* packet
           "the payload is the superframe's");
 }
 
-void cut(const uint8_t* bytes, uint32_t length, const FrameInfo& info) {
-  Superframe frame;
-  require(frame.parse(bytes, length, info.l3Offset, info.gsoType, info.segmentSize), "what was taken in can be cut");
-  require(frame.segments == static_cast<uint32_t>(info.segments), "as many segments as were counted");
+// Returns the bytes that its segments have on the wire.
+double cut(const Superframe& frame) {
   uint64_t payload = 0;
   double wire = 0;
   const Segmenter segmenter(frame);
@@ -58,7 +48,14 @@ void cut(const uint8_t* bytes, uint32_t length, const FrameInfo& info) {
     wire += size;
   }
   require(payload == frame.payload, "all payload is there once");
-  require(wire == info.wireBytes, "the bytes on the wire are those that were counted");
+  return wire;
+}
+
+void cutReceived(const uint8_t* bytes, uint32_t length, const FrameInfo& info) {
+  Superframe frame;
+  require(frame.parse(bytes, length, info.l3Offset, info.gsoType, info.segmentSize), "what was taken in can be cut");
+  require(frame.segments == static_cast<uint32_t>(info.segments), "as many segments as were counted");
+  require(cut(frame) == info.wireBytes, "the bytes on the wire are those that were counted");
   accepted++;
 }
 
@@ -96,7 +93,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FrameInfo info;
   if (info.read(header, frame.get(), length, choice & 1 ? 2 : 3)) {
     require(info.segments >= 1, "a frame is at least one packet");
-    if (info.segmentSize > 0) cut(frame.get(), length, info);
+    if (info.segmentSize > 0) cutReceived(frame.get(), length, info);
     if (info.checksumStart >= 0) {
       require(completeChecksum(frame.get(), length, static_cast<uint32_t>(info.checksumStart),
                                static_cast<uint32_t>(info.checksumOffset)),
@@ -107,7 +104,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Transport transport;
   if (transport.find(frame.get(), length, choice)) require(transport.offset <= length, "the transport header is inside");
   Superframe any;
-  any.parse(frame.get(), length, choice, header.gsoType, header.segmentSize);
+  if (any.parse(frame.get(), length, choice, header.gsoType, header.segmentSize)) cut(any);
   completeChecksum(frame.get(), length, header.checksumStart, header.checksumOffset);
   return 0;
 }
@@ -115,15 +112,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 #ifndef LIBFUZZER
 
 namespace {
-
-uint64_t state;
-
-uint32_t next() {
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return static_cast<uint32_t>(state >> 11);
-}
 
 // A good input to start from: a superframe of one of the kinds there are.
 size_t seedInput(uint8_t* out) {
@@ -157,33 +145,23 @@ size_t seedInput(uint8_t* out) {
   return static_cast<size_t>(at - out) + payload;
 }
 
+void one() {
+  static uint8_t input[70000];
+  size_t size = seedInput(input);
+  // Most changes hit the headers; some inputs stay good, some are cut short.
+  for (uint32_t changes = next() % 4; changes > 0; changes--) {
+    size_t reach = next() % 4 == 0 ? size : (size < 96 ? size : 96);
+    input[next() % reach] = static_cast<uint8_t>(next());
+  }
+  if (next() % 8 == 0) size = next() % (size + 1);
+  LLVMFuzzerTestOneInput(input, size);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  double seconds = argc > 1 ? atof(argv[1]) : 5;
-  state = argc > 2 ? strtoull(argv[2], nullptr, 10) : 1;
-  if (state == 0) state = 1;
-  static uint8_t input[70000];
-  uint64_t runs = 0;
-  timespec start;
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &start);
-  do {
-    for (int i = 0; i < 200; i++, runs++) {
-      size_t size = seedInput(input);
-      // Most changes hit the headers; some inputs stay good, some are cut short.
-      for (uint32_t changes = next() % 4; changes > 0; changes--) {
-        size_t reach = next() % 4 == 0 ? size : (size < 96 ? size : 96);
-        input[next() % reach] = static_cast<uint8_t>(next());
-      }
-      if (next() % 8 == 0) size = next() % (size + 1);
-      LLVMFuzzerTestOneInput(input, size);
-    }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-  } while (static_cast<double>(now.tv_sec - start.tv_sec) + static_cast<double>(now.tv_nsec - start.tv_nsec) / 1e9 <
-           seconds);
-  printf("%llu inputs, %llu superframes accepted and cut\n", static_cast<unsigned long long>(runs),
-         static_cast<unsigned long long>(accepted));
+  unsigned long long runs = fuzzFor(argc, argv, one);
+  printf("%llu inputs, %llu superframes accepted and cut\n", runs, static_cast<unsigned long long>(accepted));
   return accepted > 0 ? 0 : 1;
 }
 
