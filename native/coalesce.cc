@@ -3,43 +3,24 @@
 #include <cstring>
 
 #include "offload.h"
+#include "wire.h"
 
 namespace {
 
-constexpr uint8_t kTcp = 6;
-constexpr uint8_t kUdp = 17;
-constexpr uint8_t kAck = 0x10;
-constexpr uint8_t kPush = 0x08;
 constexpr uint32_t kMaxIpLength = 0xffff;
 // UDP: what every kernel since 6.2 takes as one USO frame (UDP_MAX_SEGMENTS; 128 since 6.9). TCP: 64 KiB at the MSS of
 // 536, and a bound on what one frame of tiny segments costs whoever must cut it.
 constexpr uint32_t kMostUdp = 64;
 constexpr uint32_t kMostTcp = 128;
 
-uint16_t load16(const uint8_t* at) {
-  uint16_t value;
-  memcpy(&value, at, sizeof value);
-  return value;
-}
-uint32_t load32(const uint8_t* at) {
-  uint32_t value;
-  memcpy(&value, at, sizeof value);
-  return value;
-}
 uint64_t load64(const uint8_t* at) {
   uint64_t value;
   memcpy(&value, at, sizeof value);
   return value;
 }
-uint32_t read16(const uint8_t* at) { return static_cast<uint32_t>(at[0] << 8 | at[1]); }
-uint32_t read32(const uint8_t* at) { return read16(at) << 16 | read16(at + 2); }
-void write16(uint8_t* at, uint32_t value) {
-  at[0] = static_cast<uint8_t>(value >> 8);
-  at[1] = static_cast<uint8_t>(value);
-}
 
-bool equal16(const uint8_t* a, const uint8_t* b) { return load16(a) == load16(b); }
-bool equal32(const uint8_t* a, const uint8_t* b) { return load32(a) == load32(b); }
+bool equal16(const uint8_t* a, const uint8_t* b) { return loadWord(a) == loadWord(b); }
+bool equal32(const uint8_t* a, const uint8_t* b) { return loadTwoWords(a) == loadTwoWords(b); }
 bool equal64(const uint8_t* a, const uint8_t* b) { return load64(a) == load64(b); }
 
 bool equalAddresses(const uint8_t* a, const uint8_t* b, bool ipv6) {
@@ -57,7 +38,7 @@ uint64_t mix(uint64_t hash, uint64_t word) {
 void sumCommon(Train* train) {
   const uint8_t* ip = train->bytes + train->l3;
   const uint8_t* transport = train->bytes + train->l4;
-  train->pseudo = swapToNetwork(train->tcp ? kTcp : kUdp);
+  train->pseudo = swapToNetwork(train->tcp ? kProtocolTcp : kProtocolUdp);
   if (train->ipv6) {
     train->pseudo += sumHeader(ip + 8, 32);
   } else {
@@ -118,7 +99,7 @@ bool continues(const Train& train, const uint8_t* frame, uint32_t length) {
   const uint8_t* transport = frame + train.l4;
   const uint8_t* firstTransport = first + train.l4;
   if (!equal32(firstTransport, transport)) return false;
-  if (!train.tcp) return read16(transport + 4) == length - train.l4 && load16(transport + 6) != 0;
+  if (!train.tcp) return read16(transport + 4) == length - train.l4 && loadWord(transport + 6) != 0;
   if (read32(transport + 4) != train.sequence || !equal32(firstTransport + 8, transport + 8)) return false;
   if (firstTransport[12] != transport[12] || (transport[13] & ~kPush) != kAck) return false;
   // Window; urgent pointer; options.
@@ -176,8 +157,8 @@ void Coalescer::read(const uint8_t* frame, uint32_t length) {
   }
   Transport transport;
   if (!transport.find(frame, length, found.l3)) return;
-  if (transport.protocol != kTcp && transport.protocol != kUdp) return;
-  found.tcp = transport.protocol == kTcp;
+  if (transport.protocol != kProtocolTcp && transport.protocol != kProtocolUdp) return;
+  found.tcp = transport.protocol == kProtocolTcp;
   found.ipv6 = transport.version == 6;
   found.l4 = transport.offset;
   found.fragment = transport.fragment;
@@ -185,7 +166,7 @@ void Coalescer::read(const uint8_t* frame, uint32_t length) {
 
   found.keyed = true;
   const uint8_t* ip = frame + found.l3;
-  uint64_t hash = mix(static_cast<uint32_t>(found.sender), load32(frame + found.l4) + uint64_t{found.tcp});
+  uint64_t hash = mix(static_cast<uint32_t>(found.sender), loadTwoWords(frame + found.l4) + uint64_t{found.tcp});
   if (found.ipv6) {
     for (int i = 8; i < 40; i += 8) hash = mix(hash, load64(ip + i));
   } else {
@@ -207,7 +188,7 @@ bool Coalescer::readTransport(const uint8_t* frame, uint32_t length) {
   const uint8_t* transport = frame + found.l4;
   if (!found.tcp) {
     found.headers = found.l4 + 8;
-    return length > found.headers && read16(transport + 4) == length - found.l4 && load16(transport + 6) != 0;
+    return length > found.headers && read16(transport + 4) == length - found.l4 && loadWord(transport + 6) != 0;
   }
   uint32_t header = (transport[12] >> 4) * 4u;
   found.headers = found.l4 + header;

@@ -3,18 +3,9 @@
 #include <cstring>
 
 #include "pool.h"
+#include "wire.h"
 
 namespace {
-
-constexpr uint8_t kProtocolTcp = 6;
-constexpr uint8_t kProtocolUdp = 17;
-constexpr uint8_t kTcpFin = 0x01;
-constexpr uint8_t kTcpPush = 0x08;
-constexpr uint8_t kTcpCwr = 0x80;
-
-uint16_t read16(const uint8_t* at) { return static_cast<uint16_t>(at[0] << 8 | at[1]); }
-uint32_t read32(const uint8_t* at) { return uint32_t{read16(at)} << 16 | read16(at + 2); }
-void write16(uint8_t* at, uint32_t value) { storeWord(at, swapToNetwork(value)); }
 
 // Nearly all headers have 28 to 64 bytes, and a call of memcpy for them would be a tenth of what a segment costs.
 inline void copyHeaders(uint8_t* to, const uint8_t* from, uint32_t length) {
@@ -188,8 +179,8 @@ uint32_t Segmenter::write(uint32_t index, uint8_t* out) const {
   }
   uint32_t sequence = swapToNetwork32(sequence_ + static_cast<uint32_t>(begin));
   uint8_t flags = tcpFlags_;
-  if (index + 1 < frame_.segments) flags &= static_cast<uint8_t>(~(kTcpFin | kTcpPush));
-  if (index > 0) flags &= static_cast<uint8_t>(~kTcpCwr);
+  if (index + 1 < frame_.segments) flags &= static_cast<uint8_t>(~(kFin | kPush));
+  if (index > 0) flags &= static_cast<uint8_t>(~kCwr);
   storeTwoWords(transport + 4, sequence);
   transport[13] = flags;
   sum += uint64_t{sequence} + swapToNetwork(flags);
