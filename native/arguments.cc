@@ -116,6 +116,13 @@ bool fieldTypedArray(napi_env env, napi_value object, const char* name, napi_typ
   return readTypedArray(env, field(env, object, name), name, type, data, length);
 }
 
+bool fieldTypedArray(napi_env env, napi_value object, const char* name, napi_typedarray_type type, void** data,
+                     size_t* length, napi_ref* held) {
+  napi_value array = field(env, object, name);
+  if (!readTypedArray(env, array, name, type, data, length)) return false;
+  return napi_create_reference(env, array, 1, held) == napi_ok || reject(env, name, "an array that can be kept");
+}
+
 napi_value throwFailure(napi_env env, const Failure& failure) {
   // libuv's names and texts, and its negative numbers, are those of Node's own errors.
   char name[32];

@@ -55,6 +55,9 @@ bool fieldBoolean(napi_env env, napi_value object, const char* name, bool* out);
 bool fieldString(napi_env env, napi_value object, const char* name, char* out, size_t capacity);
 bool fieldTypedArray(napi_env env, napi_value object, const char* name, napi_typedarray_type type, void** data,
                      size_t* length);
+// The same, and holds on to the array that was read: a getter may give another one the next time.
+bool fieldTypedArray(napi_env env, napi_value object, const char* name, napi_typedarray_type type, void** data,
+                     size_t* length, napi_ref* held);
 // Whether the object has the field and it is not undefined.
 bool fieldPresent(napi_env env, napi_value object, const char* name);
 

@@ -17,6 +17,7 @@
 #include "netns.h"
 #include "port.h"
 #include "scatter.h"
+#include "socket_options.h"
 
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23
@@ -33,14 +34,6 @@ struct PacketRequest {
   int index;
 };
 
-bool setInt(int fd, int level, int option, int value) {
-  return setsockopt(fd, level, option, &value, sizeof value) == 0;
-}
-
-void setBuffer(int fd, int force, int plain, int bytes) {
-  if (bytes > 0 && !setInt(fd, SOL_SOCKET, force, bytes)) setInt(fd, SOL_SOCKET, plain, bytes);
-}
-
 // Packet sockets have the header without its last field.
 constexpr int kVnetHeader = 10;
 
@@ -50,8 +43,7 @@ const char* configure(int fd, PacketRequest* request) {
   memcpy(interface.ifr_name, request->name, IFNAMSIZ);
   if (ioctl(fd, SIOCGIFINDEX, &interface) < 0) return "ioctl(SIOCGIFINDEX)";
   request->index = interface.ifr_ifindex;
-  setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, request->buffer);
-  setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, request->buffer);
+  setBuffers(fd, request->buffer);
   request->vnetHeader = request->vnetHeader && setInt(fd, SOL_PACKET, PACKET_VNET_HDR, 1);
   // The kernel takes VLAN tags out of frames; they come here, and are put back.
   if (!setInt(fd, SOL_PACKET, PACKET_AUXDATA, 1)) return "setsockopt(PACKET_AUXDATA)";

@@ -91,8 +91,10 @@ bool preparePort(Port* port, Environment* self, napi_value pool, napi_value fd, 
   port->pool = memory;
   memory->users++;
   if (!readInteger(env, fd, "fd", 0, INT32_MAX, &descriptor)) return false;
-  if (!fieldTypedArray(env, options, "batch", napi_int32_array, &batch, &batchLength)) return false;
-  if (!fieldTypedArray(env, options, "counters", napi_float64_array, &counters, &counterLength)) return false;
+  if (!fieldTypedArray(env, options, "batch", napi_int32_array, &batch, &batchLength, &port->held[0])) return false;
+  if (!fieldTypedArray(env, options, "counters", napi_float64_array, &counters, &counterLength, &port->held[1])) {
+    return false;
+  }
   if (counterLength < kPortCounters) {
     napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "counters must have PORT_COUNTERS cells");
     return false;
@@ -107,12 +109,6 @@ bool preparePort(Port* port, Environment* self, napi_value pool, napi_value fd, 
   port->batch = static_cast<int32_t*>(batch);
   port->batchLength = static_cast<int32_t>(batchLength < INT32_MAX ? batchLength : INT32_MAX);
   port->counters = static_cast<double*>(counters);
-
-  napi_value array;
-  napi_get_named_property(env, options, "batch", &array);
-  napi_create_reference(env, array, 1, &port->held[0]);
-  napi_get_named_property(env, options, "counters", &array);
-  napi_create_reference(env, array, 1, &port->held[1]);
   return true;
 }
 

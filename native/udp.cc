@@ -2,7 +2,6 @@
 #include "udp.h"
 
 #include <netinet/in.h>
-#include <netinet/udp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,13 +11,8 @@
 
 #include "arguments.h"
 #include "netns.h"
+#include "socket_options.h"
 
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
 #ifndef SO_MEMINFO
 #define SO_MEMINFO 55
 #endif
@@ -40,21 +34,6 @@ struct UdpRequest {
   int sendBuffer;
 };
 
-bool setInt(int fd, int level, int option, int value) {
-  return setsockopt(fd, level, option, &value, sizeof value) == 0;
-}
-
-int getInt(int fd, int level, int option) {
-  int value = 0;
-  socklen_t length = sizeof value;
-  return getsockopt(fd, level, option, &value, &length) == 0 ? value : -1;
-}
-
-// Over the system's limit with CAP_NET_ADMIN, up to it without.
-void setBuffer(int fd, int force, int plain, int bytes) {
-  if (bytes > 0 && !setInt(fd, SOL_SOCKET, force, bytes)) setInt(fd, SOL_SOCKET, plain, bytes);
-}
-
 // The first step that failed, or null.
 const char* configure(int fd, UdpRequest* request) {
   bool six = request->family == 6;
@@ -74,8 +53,7 @@ const char* configure(int fd, UdpRequest* request) {
   if ((!six || both) && !setInt(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)) return "setsockopt(IP_MTU_DISCOVER)";
   if (six && !setInt(fd, SOL_IPV6, IPV6_RECVTCLASS, 1)) return "setsockopt(IPV6_RECVTCLASS)";
   if ((!six || both) && !setInt(fd, SOL_IP, IP_RECVTOS, 1)) return "setsockopt(IP_RECVTOS)";
-  setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, request->buffer);
-  setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, request->buffer);
+  setBuffers(fd, request->buffer);
   request->receiveBuffer = getInt(fd, SOL_SOCKET, SO_RCVBUF);
   request->sendBuffer = getInt(fd, SOL_SOCKET, SO_SNDBUF);
   // Linux 4.18 and 5.0 brought these; without them the port works one datagram at a time.
@@ -174,9 +152,9 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
             fieldInteger(env, options, "family", 4, 6, &family) && fieldBoolean(env, options, "gso", &port->gso) &&
             fieldBoolean(env, options, "gro", &port->gro) && readFraming(env, options, &port->framing) &&
             napi_get_named_property(env, options, "addresses", &addresses) == napi_ok &&
-            fieldTypedArray(env, addresses, "rows", napi_uint8_array, &rows, &rowBytes) &&
-            fieldTypedArray(env, addresses, "cursor", napi_int32_array, &cursor, &cursorLength) &&
-            fieldTypedArray(env, addresses, "tooLong", napi_int32_array, &tooLong, &tooLongLength) &&
+            fieldTypedArray(env, addresses, "rows", napi_uint8_array, &rows, &rowBytes, &port->held[2]) &&
+            fieldTypedArray(env, addresses, "cursor", napi_int32_array, &cursor, &cursorLength, &port->held[3]) &&
+            fieldTypedArray(env, addresses, "tooLong", napi_int32_array, &tooLong, &tooLongLength, &port->held[4]) &&
             fieldInteger(env, addresses, "pinned", 0,
                          static_cast<int64_t>(std::min<size_t>(rowBytes / kAddressRow, 1 << 24)), &pinned);
   if (ok && (cursorLength < 1 || tooLongLength <= static_cast<size_t>(pinned))) {
@@ -195,13 +173,6 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
   port->pinned = static_cast<int32_t>(pinned);
   port->transient = static_cast<int32_t>(std::min<size_t>(rowBytes / kAddressRow, INT32_MAX)) - port->pinned;
   port->index.reset(port->pinned);
-  napi_value array;
-  napi_get_named_property(env, addresses, "rows", &array);
-  napi_create_reference(env, array, 1, &port->held[2]);
-  napi_get_named_property(env, addresses, "cursor", &array);
-  napi_create_reference(env, array, 1, &port->held[3]);
-  napi_get_named_property(env, addresses, "tooLong", &array);
-  napi_create_reference(env, array, 1, &port->held[4]);
   if (!port->scatter.prepare() || !prepareSender(port)) {
     discardPort(port);
     Failure failure;

@@ -1,7 +1,6 @@
 // One trip over loopback: a segmented send from a socket to another of this process, and what arrived of it. Whether
 // it is what was sent, and what to think of a kernel where it is not, is the business of src/tun/udp-self-test.ts.
 #include <netinet/in.h>
-#include <netinet/udp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,13 +10,7 @@
 #include <cstring>
 
 #include "arguments.h"
-
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
+#include "socket_options.h"
 
 namespace {
 

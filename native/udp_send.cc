@@ -6,18 +6,14 @@
 // 2. flush: the messages go out with sendmmsg.
 // 3. What the kernel refuses as a segmented message goes out again plainly (sendPlainly); what it refuses otherwise is
 //    dropped and counted; where it has no room everything stops, and the caller keeps the rest.
-#include <netinet/udp.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "socket_options.h"
 #include "udp.h"
-
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
 
 namespace {
 
