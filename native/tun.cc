@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -404,7 +405,7 @@ int TunPort::sendMerged(int32_t first) {
 }
 
 int32_t TunPort::send(int32_t n) {
-  bool planned = outgoing != nullptr && n <= Outgoing::kMost && outgoing->planned(n);
+  bool planned = outgoing != nullptr && outgoing->planned(n);
   if (planned) outgoing->plan(pool, batch, n, layer == 3 ? Framing::kIp : Framing::kEthernet, mergeable);
   for (int32_t done = 0; done < n; done++) {
     int32_t handle = batch[done];
@@ -492,6 +493,8 @@ napi_value tunPort(napi_env env, napi_callback_info info) {
   port->mergeable = port->vnetHeader > 0 ? port->offloads & superframes : 0;
   if (port->mergeable != 0) {
     port->outgoing = new Outgoing;
+    // More than it plans in a call it could not remember as sent ahead, and they would go out twice.
+    port->batchLength = std::min(port->batchLength, Outgoing::kMost);
     if (!port->outgoing->prepare()) {
       discardPort(port);
       Failure failure;

@@ -128,12 +128,19 @@ const kinds: Record<string, (pool: TestPool, sink: UdpEnd) => TestPort> = {
     return end;
   },
   ...Object.fromEntries(
-    ([0, 10, 12] as const).map((vnetHeader) => [
-      `tun with a header of ${vnetHeader}`,
+    (
+      [
+        [0, 0],
+        [10, 0],
+        [12, 0],
+        [12, 15],
+      ] as const
+    ).map(([vnetHeader, offloads]) => [
+      `tun with a header of ${vnetHeader}${offloads > 0 ? ' that merges' : ''}`,
       (pool: TestPool) => {
         const end = track(new UdpEnd(pool));
         native().portClose(end.id);
-        const options = { ...end.common, layer: 3 as const, vnetHeader, offloads: 0 };
+        const options = { ...end.common, layer: 3 as const, vnetHeader, offloads };
         end.id = native().tunPort(pool.id, end.fd, options);
         return end;
       },
@@ -267,4 +274,23 @@ describe('stacks and quotas that lie', () => {
       { seed: SEED, numRuns: 200 },
     );
   });
+});
+
+test('a port reads each of its arrays once: a getter cannot have it keep another', () => {
+  const pool = new TestPool();
+  const end = track(new UdpEnd(pool));
+  native().portClose(end.id);
+  const reads: string[] = [];
+  const watched = <T extends object>(object: T): T =>
+    new Proxy(object, {
+      get: (target, name) => {
+        reads.push(String(name));
+        return Reflect.get(target, name);
+      },
+    });
+  const options = { ...end.common, family: 4 as const, gso: false, gro: false };
+  end.id = native().udpPort(pool.id, end.fd, watched({ ...options, addresses: watched(end.addresses) }));
+  for (const name of ['batch', 'counters', 'addresses', 'rows', 'cursor']) {
+    expect(reads.filter((read) => read === name)).toEqual([name]);
+  }
 });
