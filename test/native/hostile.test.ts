@@ -290,7 +290,7 @@ test('a port reads each of its arrays once: a getter cannot have it keep another
     });
   const options = { ...end.common, family: 4 as const, gso: false, gro: false };
   end.id = native().udpPort(pool.id, end.fd, watched({ ...options, addresses: watched(end.addresses) }));
-  for (const name of ['batch', 'counters', 'addresses', 'rows', 'cursor']) {
+  for (const name of ['batch', 'counters', 'addresses', 'rows', 'cursor', 'tooLong']) {
     expect(reads.filter((read) => read === name)).toEqual([name]);
   }
 });
