@@ -88,7 +88,7 @@ function polynomial(coefficients: readonly number[], x: number): number {
 }
 
 /** By halving into [0.7, 1.4] and the series of the inverse hyperbolic tangent. */
-function naturalLog(x: number): number {
+export function naturalLog(x: number): number {
   const LN2 = Math.LN2;
   let halvings = 0;
   let m = x;

@@ -16,6 +16,8 @@ export class Marks {
   readonly number: Int32Array;
   /** How many wire packets came to its pipeline before it. */
   readonly order: Int32Array;
+  /** While a server has it: how many of its wire packets have neither left nor been dropped. */
+  readonly left: Int32Array;
 
   constructor(pool: Pool) {
     const rows = pool.descriptors.length / DESCRIPTOR_CELLS;
@@ -24,6 +26,7 @@ export class Marks {
     this.hash = new Int32Array(rows);
     this.number = new Int32Array(rows);
     this.order = new Int32Array(rows);
+    this.left = new Int32Array(rows);
   }
 
   /** The marks of a slice or a duplicate, whose first wire packet is `skipped` after the original's. */
@@ -42,3 +45,6 @@ const SHIFT = Math.log2(DESCRIPTOR_CELLS);
 
 /** Where a packet's marks are. */
 export const row = (packet: number): number => packet >> SHIFT;
+
+/** The packet whose marks are there. */
+export const packetAt = (mark: number): number => mark << SHIFT;

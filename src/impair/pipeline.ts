@@ -15,7 +15,7 @@ import type { Pool } from '../engine/pool.ts';
 import { type Marks, row } from './marks.ts';
 import type { NamedStage } from './options.ts';
 import type { Stage } from './stage.ts';
-import type { Tellable } from './stages.ts';
+import { type Tellable, tellable } from './stages.ts';
 import { Train } from './train.ts';
 
 /** A stage in its place. */
@@ -107,8 +107,10 @@ export class Pipeline {
    * holds, and hears nothing when nothing is.
    */
   arrange(wanted: readonly NamedStage[], make: MakeStage): void {
-    const found = wanted.map(({ name, kind }) =>
-      this.steps.find((step) => step.name === name && step.options.kind === kind && step.slot >= 0),
+    const found = wanted.map((options) =>
+      this.steps.find(
+        (step) => step.name === options.name && tellable(step.options, options) && step.slot >= 0,
+      ),
     );
     for (const step of this.steps) step.leaving = !found.includes(step);
     this.#endDrained();

@@ -6,4 +6,12 @@ export const ImpairDrop = {
   Loss: reason('loss'),
   /** A stage held as many packets as it may. */
   Limit: reason('impair-limit'),
+  /** A queue was full. */
+  QueueFull: reason('queue-full'),
+  /** A queue's management kept it short: CoDel, PIE. */
+  Aqm: reason('aqm'),
+  /** It came faster than it was allowed to. */
+  Policed: reason('policed'),
+  /** The link was off. */
+  Off: reason('link-off'),
 } as const;

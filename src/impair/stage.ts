@@ -75,6 +75,17 @@ export abstract class Stage {
     this.pool.drop(packet, reason);
   }
 
+  /** Ends `count` wire packets of a superframe from `first` on, and counts why. The superframe stays as it is. */
+  protected dropPart(packet: number, first: number, count: number, reason: number): void {
+    if (this.pool.witness === null) {
+      this.#dropped(reason, count);
+      this.pool.countDrops(reason, count);
+      return;
+    }
+    const part = this.cut(packet, first, count);
+    if (part >= 0) this.drop(part, reason);
+  }
+
   /** A packet leaves that should have left at `at`. */
   protected release(packet: number, at: number, to: Train, now: number): void {
     this.marks.at[row(packet)] = at;

@@ -3,10 +3,23 @@ import { z } from 'zod';
 import { Delay, type DelayOptions, delaySchema, delayWords } from './delay.ts';
 import { Loss } from './loss/loss.ts';
 import { type LossOptions, lossSchema, lossWords } from './loss/options.ts';
+import { Onoff, onoffSchema, onoffWords } from './onoff.ts';
+import { Police, policeSchema, policeWords } from './police.ts';
+import { Rate, rateSchema, rateWords } from './rate.ts';
+import { Slot, slotSchema, slotWords } from './slot.ts';
 import type { ReadWords } from './spec/words.ts';
 import type { Stage, StageContext } from './stage.ts';
+import { makeTrace, traceSchema } from './trace/trace.ts';
 
-export const stageSchema = z.discriminatedUnion('kind', [delaySchema, lossSchema]);
+export const stageSchema = z.discriminatedUnion('kind', [
+  delaySchema,
+  lossSchema,
+  onoffSchema,
+  policeSchema,
+  rateSchema,
+  slotSchema,
+  traceSchema,
+]);
 export type StageOptions = z.infer<typeof stageSchema>;
 
 /** A stage that can be told new options and keeps what it holds. */
@@ -14,8 +27,13 @@ export interface Tellable {
   reconfigure(options: StageOptions): void;
 }
 
+/** Whether a stage with the first options can be told the second: they are of one kind, and traces of one format. */
+export const tellable = (before: StageOptions, after: StageOptions): boolean =>
+  before.kind === after.kind &&
+  (before.kind !== 'trace' || after.kind !== 'trace' || before.format === after.format);
+
 const MAKERS: {
-  [Kind in StageOptions['kind']]: new (
+  [Kind in Exclude<StageOptions['kind'], 'trace'>]: new (
     name: string,
     context: StageContext,
     options: never,
@@ -23,15 +41,27 @@ const MAKERS: {
 } = {
   delay: Delay,
   loss: Loss,
+  onoff: Onoff,
+  police: Police,
+  rate: Rate,
+  slot: Slot,
 };
 
-/** What reads each kind's words in a pipeline's text; they are those of netem where netem has the kind. */
-export const STAGE_WORDS: { [Kind in StageOptions['kind']]: ReadWords } = {
+/**
+ * What reads each kind's words in a pipeline's text; they are those of netem where netem has the kind. A trace has none: it
+ * is a file, and whoever reads files gives it as an option.
+ */
+export const STAGE_WORDS: { [Kind in Exclude<StageOptions['kind'], 'trace'>]: ReadWords } = {
   delay: delayWords,
   loss: lossWords,
+  onoff: onoffWords,
+  police: policeWords,
+  rate: rateWords,
+  slot: slotWords,
 };
 
 export function makeStage(name: string, context: StageContext, options: StageOptions): Stage {
+  if (options.kind === 'trace') return makeTrace(name, context, options);
   return new MAKERS[options.kind](name, context, options as never);
 }
 export type { DelayOptions, LossOptions };
