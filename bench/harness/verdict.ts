@@ -46,8 +46,6 @@ export function judge(result: Measured): Row[] {
   return grouped([...rows, ...others]);
 }
 
-export const isMissed = (row: Row) => row.verdict === 'missed';
-
 function judgeBar(result: Measured, bar: Bar): Row {
   const { suite, path, subject, quantity, reference } = bar;
   const values = findSeries(result, bar)?.values ?? [];

@@ -55,7 +55,7 @@ async function doctor({ json = false, clean = false, dryRun = false }: Options):
 }
 
 /** Everything that is to be known, in the order in which it is shown. */
-export async function examine(): Promise<Finding[]> {
+async function examine(): Promise<Finding[]> {
   const program = programFindings();
   // Without the addon there is nothing to try with.
   const works = isFit(program);
@@ -110,8 +110,8 @@ export function doctorText(findings: readonly Finding[]): string {
 }
 
 function troubleText({ name, mark, found, cost, remedy, needed }: Finding): string {
-  const weight = mark === 'missing' && needed ? 'MISSING' : mark;
-  const lines = [`${weight === 'MISSING' ? '!' : '-'} ${name}: ${found}${cost ? ` (${cost})` : ''}`];
+  const bullet = mark === 'missing' && needed ? '!' : '-';
+  const lines = [`${bullet} ${name}: ${found}${cost ? ` (${cost})` : ''}`];
   if (remedy) lines.push(`    ${remedy}`);
   return lines.join('\n');
 }

@@ -17,7 +17,7 @@ import { systemError } from './system-error.ts';
 const BURST = 256;
 const ENOBUFS = constants.errno.ENOBUFS;
 
-/** What `attach` of a subclass gets to make its native port. */
+/** What `openPort` of a subclass gets to make its native port. */
 export interface PortMemory {
   pool: number;
   batch: Int32Array;

@@ -1,15 +1,6 @@
 /** Wire packets made by hand, and the slow, obvious rule for which of them are one superframe. */
-import { slowSum } from './superframes.ts';
+import { get16, put16, put32, slowSum } from './superframes.ts';
 
-const put16 = (bytes: Uint8Array, at: number, value: number) => {
-  bytes[at] = value >> 8;
-  bytes[at + 1] = value;
-};
-const put32 = (bytes: Uint8Array, at: number, value: number) => {
-  put16(bytes, at, value >>> 16);
-  put16(bytes, at + 2, value);
-};
-const get16 = (bytes: Uint8Array, at: number) => bytes[at]! * 256 + bytes[at + 1]!;
 const get32 = (bytes: Uint8Array, at: number) => get16(bytes, at) * 65536 + get16(bytes, at + 2);
 
 export interface PacketOptions {

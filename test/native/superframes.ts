@@ -32,15 +32,15 @@ export interface Superframe {
   segments: number;
 }
 
-const put16 = (bytes: Uint8Array, at: number, value: number) => {
+export const put16 = (bytes: Uint8Array, at: number, value: number) => {
   bytes[at] = value >> 8;
   bytes[at + 1] = value;
 };
-const put32 = (bytes: Uint8Array, at: number, value: number) => {
+export const put32 = (bytes: Uint8Array, at: number, value: number) => {
   put16(bytes, at, value >>> 16);
   put16(bytes, at + 2, value);
 };
-const get16 = (bytes: Uint8Array, at: number) => bytes[at]! * 256 + bytes[at + 1]!;
+export const get16 = (bytes: Uint8Array, at: number) => bytes[at]! * 256 + bytes[at + 1]!;
 
 /** RFC 1071 as it is written there: add words, bring the carries in at the end. */
 export function slowSum(bytes: Uint8Array, initial = 0): number {

@@ -1,12 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createWorld } from '../../src/testing/index.ts';
-import {
-  configureInterface,
-  readAddresses,
-  readInterface,
-  readRoutes,
-  routeTo,
-} from '../../src/tun/system/live-ip.ts';
+import { configureInterface, readInterface, readRoutes, routeTo } from '../../src/tun/system/live-ip.ts';
 import { needs } from '../needs.ts';
 
 async function twoHosts() {
@@ -44,7 +38,7 @@ describe.skipIf(needs('netns', 'userns', 'ip', 'sysctl'))('interfaces through ip
       txQueueLength: 77,
       mac: expect.stringMatching(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/),
     });
-    const addresses = await readAddresses('eth0', { netns });
+    const { addresses } = await readInterface('eth0', { netns });
     expect(addresses.filter((address) => !address.startsWith('fe80'))).toEqual([
       '10.1.0.1/24',
       '10.1.0.7/32',

@@ -54,8 +54,8 @@ export type Step = (what: string, index: number, of: number) => void;
 const STEPS = 8;
 
 /**
- * Runs for about `seconds`. Ends early, everything removed, when `signal` fires. @throws ERR_PERMISSION where there are
- * no namespaces to be had, ERR_ABORTED
+ * Runs for about `seconds`. When `signal` fires it rejects, with everything removed; with what depends on the step.
+ * @throws ERR_PERMISSION where there are no namespaces to be had
  */
 export async function measure(seconds: number, step: Step, signal: AbortSignal): Promise<Measured> {
   await using world = await createWorld({ name: 'bench' });

@@ -17,7 +17,7 @@ export interface Finding {
   needed?: boolean;
 }
 
-/** The worst of several on one thing. */
+/** Whether nothing is missing that the tunnel cannot do without. */
 export function isFit(findings: readonly Finding[]): boolean {
   return !findings.some(({ mark, needed }) => mark === 'missing' && needed);
 }

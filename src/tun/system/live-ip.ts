@@ -153,11 +153,6 @@ export async function readInterface(name: string, options: { netns?: string } = 
   };
 }
 
-/** The addresses of one interface, with prefix length. */
-export async function readAddresses(name: string, options: { netns?: string } = {}): Promise<string[]> {
-  return (await readInterface(name, options)).addresses;
-}
-
 /**
  * The routes of one table (default: main): of both families, of one, or only those that cover the address
  * `match`.
