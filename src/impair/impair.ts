@@ -189,6 +189,7 @@ export class Impair implements App {
     this.#marks.hash[mark] = flows.hashes[flow];
     this.#marks.number[mark] = flows.numbers[flow];
     this.#marks.order[mark] = pipeline.order[0];
+    this.#marks.twin[mark] = 0;
     flows.numbers[flow] += segments;
     flows.packets[flow] += segments;
     flows.bytes[flow] += pool.length[packet];

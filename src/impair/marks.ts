@@ -18,6 +18,8 @@ export class Marks {
   readonly order: Int32Array;
   /** While a server has it: how many of its wire packets have neither left nor been dropped. */
   readonly left: Int32Array;
+  /** 0 for an original; a copy has the name of the stage that made it. Draws differ by it. */
+  readonly twin: Int32Array;
 
   constructor(pool: Pool) {
     const rows = pool.descriptors.length / DESCRIPTOR_CELLS;
@@ -27,6 +29,7 @@ export class Marks {
     this.number = new Int32Array(rows);
     this.order = new Int32Array(rows);
     this.left = new Int32Array(rows);
+    this.twin = new Int32Array(rows);
   }
 
   /** The marks of a slice or a duplicate, whose first wire packet is `skipped` after the original's. */
@@ -38,6 +41,7 @@ export class Marks {
     this.hash[b] = this.hash[a];
     this.number[b] = this.number[a] + skipped;
     this.order[b] = this.order[a] + skipped;
+    this.twin[b] = this.twin[a];
   }
 }
 

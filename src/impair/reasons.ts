@@ -14,4 +14,8 @@ export const ImpairDrop = {
   Policed: reason('policed'),
   /** The link was off. */
   Off: reason('link-off'),
+  /** A black hole took it. */
+  Blackhole: reason('blackhole'),
+  /** Longer than the link carries. */
+  Mtu: reason('mtu'),
 } as const;

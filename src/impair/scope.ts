@@ -40,7 +40,7 @@ export class Scoped {
 
   draw(draws: Draws, mark: number, segment: number): number {
     const { marks } = this.#context;
-    if (this.#perFlow) return draws.at(marks.hash[mark], marks.number[mark] + segment);
-    return draws.at(0, marks.order[mark] + segment);
+    if (this.#perFlow) return draws.at(marks.hash[mark] ^ marks.twin[mark], marks.number[mark] + segment);
+    return draws.at(marks.twin[mark], marks.order[mark] + segment);
   }
 }

@@ -1,8 +1,12 @@
 /** Every kind of stage there is. */
 import { z } from 'zod';
+import { Blackhole, blackholeSchema, blackholeWords } from './blackhole.ts';
+import { Corrupt, corruptSchema, corruptWords } from './corrupt.ts';
 import { Delay, type DelayOptions, delaySchema, delayWords } from './delay.ts';
+import { Duplicate, duplicateSchema, duplicateWords } from './duplicate.ts';
 import { Loss } from './loss/loss.ts';
 import { type LossOptions, lossSchema, lossWords } from './loss/options.ts';
+import { Mtu, mtuSchema, mtuWords } from './mtu.ts';
 import { Onoff, onoffSchema, onoffWords } from './onoff.ts';
 import { Police, policeSchema, policeWords } from './police.ts';
 import { Rate, rateSchema, rateWords } from './rate.ts';
@@ -12,8 +16,12 @@ import type { Stage, StageContext } from './stage.ts';
 import { makeTrace, traceSchema } from './trace/trace.ts';
 
 export const stageSchema = z.discriminatedUnion('kind', [
+  blackholeSchema,
+  corruptSchema,
   delaySchema,
+  duplicateSchema,
   lossSchema,
+  mtuSchema,
   onoffSchema,
   policeSchema,
   rateSchema,
@@ -39,8 +47,12 @@ const MAKERS: {
     options: never,
   ) => Stage;
 } = {
+  blackhole: Blackhole,
+  corrupt: Corrupt,
   delay: Delay,
+  duplicate: Duplicate,
   loss: Loss,
+  mtu: Mtu,
   onoff: Onoff,
   police: Police,
   rate: Rate,
@@ -52,8 +64,12 @@ const MAKERS: {
  * is a file, and whoever reads files gives it as an option.
  */
 export const STAGE_WORDS: { [Kind in Exclude<StageOptions['kind'], 'trace'>]: ReadWords } = {
+  blackhole: blackholeWords,
+  corrupt: corruptWords,
   delay: delayWords,
+  duplicate: duplicateWords,
   loss: lossWords,
+  mtu: mtuWords,
   onoff: onoffWords,
   police: policeWords,
   rate: rateWords,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ImpairDrop } from '../../src/impair/reasons.ts';
-import { Drive } from './drive.ts';
+import { parseStages } from '../../src/impair/spec/text.ts';
+import { Drive, type StageInput } from './drive.ts';
 
 const MS = 1_000_000;
 
@@ -44,8 +45,67 @@ const BASE = {
   distribution: 'uniform',
   order: 'preserve',
   scope: 'flow',
+  reorder: 0,
+  reorderCorrelation: 0,
+  gap: 1,
   limit: 65536,
 };
+
+describe('reordering', () => {
+  const numbers = (options: object, n = 1000) => {
+    const drive = new Drive({ kind: 'delay', time: '10ms', ...options });
+    for (let i = 0; i < n; i++) drive.send(i * 100_000, drive.packet());
+    drive.advance(10_000 * MS);
+    expect(drive.left).toHaveLength(n);
+    return { ahead: drive.left.filter(({ at, number }) => at === number * 100_000), left: drive.left };
+  };
+
+  it('with gap 5 is exactly every fifth packet, and the others keep their times and order', () => {
+    const { ahead, left } = numbers({ reorder: '100%', gap: 5 });
+    expect(ahead.map(({ number }) => number)).toEqual(Array.from({ length: 200 }, (_, i) => 5 * i + 4));
+    const others = left.filter(({ number }) => number % 5 !== 4);
+    expect(others.map(({ at, number }) => at - number * 100_000)).toEqual(others.map(() => 10 * MS));
+    expect(others.every(({ number }, i) => i === 0 || number > others[i - 1].number)).toBe(true);
+  });
+
+  it('reorders the share asked for, at most one in each gap, with the correlation asked for', () => {
+    const at = new Float64Array(100_000);
+    new Drive(parseStages('delay 10ms reorder 25% 50%') as StageInput[]).many(at.length, MS, undefined, at);
+    const ahead = at.map((time, i) => (time === i * MS ? 1 : 0));
+    const p = ahead.reduce((sum, v) => sum + v, 0) / at.length;
+    expect(Math.abs(p - 0.25)).toBeLessThan(3.29 * Math.sqrt((0.25 * 0.75 * 3) / at.length));
+    let both = 0;
+    for (let i = 1; i < at.length; i++) both += ahead[i] & ahead[i - 1];
+    expect(Math.abs((both / at.length - p * p) / (p * (1 - p)) - 0.5)).toBeLessThan(0.02);
+    const spread = numbers({ reorder: '50%', gap: 3 }).ahead.map(({ number }) => number);
+    expect(spread.length).toBeGreaterThan(200);
+    expect(Math.min(...spread.map((n, i) => (i === 0 ? n + 1 : n - spread[i - 1])))).toBe(3);
+  });
+
+  it('takes the same packets out of a superframe as of the same packets one by one', () => {
+    const run = (whole: boolean) => {
+      const drive = new Drive(parseStages('delay 10ms 1ms reorder 30% gap 2') as StageInput[]);
+      if (whole) drive.send(0, drive.superframe({ segments: 44 }));
+      else for (let s = 0; s < 44; s++) drive.send(0, drive.superframe({ segments: 1 }));
+      drive.advance(1000 * MS);
+      const times: number[] = [];
+      for (const { number, segments, at } of drive.left)
+        for (let s = 0; s < segments; s++) times[number + s] = at;
+      return times;
+    };
+    expect(run(true)).toEqual(run(false));
+    expect(run(true).filter((at) => at === 0).length).toBeGreaterThan(5);
+  });
+});
+
+describe('reordering that cannot be', () => {
+  it.each([
+    ['delay 0ms reorder 25%', 'nobody to overtake'],
+    ['delay 10ms gap 5', 'with gap'],
+  ])('is refused: %s', (text, message) => {
+    expect(() => new Drive(parseStages(text) as StageInput[])).toThrow(message);
+  });
+});
 
 describe('jitter', () => {
   const N = 100_000;

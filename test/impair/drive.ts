@@ -34,6 +34,8 @@ export interface Departure {
   hash: number;
   number: number;
   segments: number;
+  /** Whether it is a copy that a stage made. */
+  copy: boolean;
   bytes: Uint8Array;
 }
 
@@ -170,6 +172,7 @@ export class Drive {
     marks.hash[mark] = flows.hashes[flow];
     marks.number[mark] = flows.numbers[flow];
     marks.order[mark] = pipeline.order[0];
+    marks.twin[mark] = 0;
     flows.numbers[flow] += pool.segments[packet];
     pipeline.order[0] += pool.segments[packet];
     pipeline.inbox.add(packet);
@@ -198,6 +201,7 @@ export class Drive {
         hash: marks.hash[mark],
         number: marks.number[mark],
         segments: pool.segments[packet],
+        copy: marks.twin[mark] !== 0,
         bytes: pool.copyOut(packet),
       });
       pool.free(packet);
