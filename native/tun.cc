@@ -5,6 +5,7 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -168,6 +169,24 @@ napi_value tunPersist(napi_env env, napi_callback_info info) {
     return throwFailure(env, failure);
   }
   return nullptr;
+}
+
+// Two descriptors: the frames that are written to one are read from the other, as if each were a TUN.
+napi_value tunPair(napi_env env, napi_callback_info info) {
+  Arguments<1> call(env, info);
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0) {
+    Failure failure;
+    failure.set(errno, "socketpair");
+    return throwFailure(env, failure);
+  }
+  napi_value result;
+  napi_create_array_with_length(env, 2, &result);
+  for (uint32_t i = 0; i < 2; i++) {
+    descriptorOpened(call.self, ends[i]);
+    napi_set_element(env, result, i, makeInteger(env, ends[i]));
+  }
+  return result;
 }
 
 // ── The port
@@ -513,5 +532,6 @@ napi_value tunPort(napi_env env, napi_callback_info info) {
 void defineTun(napi_env env, napi_value exports, Environment* self) {
   defineFunction(env, exports, self, "tunOpen", tunOpen);
   defineFunction(env, exports, self, "tunPersist", tunPersist);
+  defineFunction(env, exports, self, "tunPair", tunPair);
   defineFunction(env, exports, self, "tunPort", tunPort);
 }

@@ -21,7 +21,8 @@ export async function runTunnelCommand(
   const outside = settings.rootless ? insideNamespace() : undefined;
   if (settings.rootless && !outside) return runRootless(options);
   const output = settings.json ? new JsonOutput() : new TextOutput();
-  const command = new TunnelCommand(settings, new TunConnector(options, outside && { outside }), output);
+  const tunnel = new TunConnector(options, { warmUp: true, ...(outside && { outside }) });
+  const command = new TunnelCommand(settings, tunnel, output);
   try {
     return await command.run(outside);
   } catch (error) {

@@ -315,6 +315,8 @@ export interface Native {
   // ── devices (set-up: they throw)
   tunOpen(options: TunOptions): TunHandle;
   tunPersist(fd: number, persist: boolean): void;
+  /** Two descriptors for `tunPort` that stand for a TUN each: what is sent to one is received from the other. */
+  tunPair(): [number, number];
   /** Settings of an interface by name, in the namespace at the path `netns`, or in this one (''). */
   interfaceSet(
     name: string,

@@ -33,9 +33,11 @@ export class TunPort extends NativePort {
   readonly options: z.output<typeof schema>;
   #handle: TunHandle | undefined;
 
-  constructor(options: z.output<typeof schema>) {
+  /** @param handle of a device that is open already; the port closes it */
+  constructor(options: z.output<typeof schema>, handle?: TunHandle) {
     super();
     this.options = options;
+    this.#handle = handle;
     const layer: Layer = options.mode === 'tap' ? 'L2' : 'L3';
     this.layers = { in: layer, out: layer };
   }
@@ -66,6 +68,7 @@ export class TunPort extends NativePort {
   }
 
   protected openDescriptor(): number {
+    if (this.#handle) return this.#handle.fd;
     const { name, mode, offload, multiQueue, netns, persist } = this.options;
     this.#handle = native().tunOpen({
       name,

@@ -22,6 +22,7 @@ import { isIp } from '../../packet/address.ts';
 import { MAX_DATAGRAM } from '../options.ts';
 import { explain, portFailed, refusal } from './end-errors.ts';
 import type { Outside } from './live-outside.ts';
+import { warmUp } from './live-warm-up.ts';
 import { EndMachine, type InterfaceChange } from './machine.ts';
 import { type CheckedTunnelOptions, MIN_IPV6_MTU } from './options.ts';
 import { type AnyNotice, PeerBook, type PeerChange } from './peers.ts';
@@ -53,6 +54,7 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
   readonly #all: CheckedTunnelOptions;
   readonly #end: ServerEnd | ClientEnd;
   readonly #outside: Outside;
+  readonly #warm: boolean;
   readonly #machine: EndMachine;
   readonly #peers: PeerBook;
   #network: HostedNetwork | undefined;
@@ -71,13 +73,15 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
   /** Changes to the interface or the way to the peer, one after the other. */
   #changes: Promise<unknown> = Promise.resolve();
 
-  constructor(side: Side, options: CheckedTunnelOptions, outside: Outside) {
+  /** @param warm whether V8 gets to know the packet path before the first packet, where there is a thread for that */
+  constructor(side: Side, options: CheckedTunnelOptions, outside: Outside, warm = false) {
     super();
     this.side = side;
     this.#all = options;
     this.#end = options[side]!;
     this.#name = this.#end.interface;
     this.#outside = outside;
+    this.#warm = warm;
     this.#machine = new EndMachine(side, options);
     this.#peers = new PeerBook(side);
   }
@@ -85,7 +89,7 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
   async open(): Promise<void> {
     try {
       const network = this.#host();
-      await this.#lookOutside();
+      await Promise.all([this.#lookOutside(), this.#warmUp(network)]);
       await network.start(networkOf(this.#shape(), this.#socket()));
       await this.#machine.setUp(this.#name, this.#mtu, this.#outside.shared ? this.#remote : '');
       this.#started = liveRuntime().now();
@@ -103,6 +107,12 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
     network.on('error', (error) => this.emit('error', error));
     this.#network = network;
     return network;
+  }
+
+  async #warmUp(network: HostedNetwork): Promise<void> {
+    const { thread, format, mtu } = this.#all;
+    if (!this.#warm || thread !== 'worker' || format === 'stream') return;
+    await warmUp(network, mtu === undefined ? {} : { mtu });
   }
 
   get #client(): ClientEnd | undefined {
