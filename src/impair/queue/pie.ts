@@ -112,7 +112,8 @@ export class Pie extends Discipline {
     if (state[Cell.accumulated] < PROBABILITY_LOW) return false;
     if (state[Cell.accumulated] < PROBABILITY_HIGH) {
       const mark = row(packet);
-      const draw = this.#draws.at(this.marks.hash[mark], this.marks.number[mark] + segment);
+      const hash = this.marks.hash[mark] ^ this.marks.twin[mark];
+      const draw = this.#draws.at(hash, this.marks.number[mark] + segment);
       if (draw >= probability * 4294967296) return false;
     }
     state[Cell.accumulated] = 0;

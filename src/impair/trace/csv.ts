@@ -91,7 +91,7 @@ export class CsvTrace extends Server {
     const at = this.queue.clock[0];
     const below = this.#table.loss[this.#row(at)] * 4294967296;
     const mark = row(packet);
-    const hash = this.marks.hash[mark];
+    const hash = this.marks.hash[mark] ^ this.marks.twin[mark];
     const number = this.marks.number[mark];
     for (let first = 0; first < count; ) {
       const lost = below > 0 && this.#draws.at(hash, number + first) < below;
