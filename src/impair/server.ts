@@ -40,6 +40,7 @@ export abstract class Server extends Stage {
   #first = 0;
   #count = 0;
   protected readonly partTimes = new Float64Array(2);
+  readonly #partEnd = this.partTimes.subarray(1);
   /** Until when to go on: ns. */
   protected readonly until = new Float64Array(1);
   /** When the machine came to it: ns. */
@@ -177,7 +178,7 @@ export abstract class Server extends Stage {
       const one = this.cut(packet, segment, 1);
       if (one >= 0) {
         this.#mark(one);
-        this.leave(one, at);
+        this.leave(one, this.queue.clock);
       }
       this.#settle(packet, 1);
       return;
@@ -199,7 +200,7 @@ export abstract class Server extends Stage {
   protected pass(packet: number): void {
     this.marks.left[row(packet)] = 0;
     this.#held--;
-    this.leave(packet, this.queue.clock[0]);
+    this.leave(packet, this.queue.clock);
   }
 
   /** Whether a wire packet that leaves at `at` belongs to the part that is being put together. */
@@ -219,17 +220,17 @@ export abstract class Server extends Stage {
     if (this.#count === this.pool.segments[packet]) {
       this.marks.left[row(packet)] = 0;
       this.#held--;
-      this.leave(packet, this.partTimes[1]);
+      this.leave(packet, this.#partEnd);
       return;
     }
     const part = this.cut(packet, this.#first, this.#count);
-    if (part >= 0) this.leave(part, this.partTimes[1]);
+    if (part >= 0) this.leave(part, this.#partEnd);
     this.#settle(packet, this.#count);
   }
 
-  /** A packet or part leaves the server. */
-  protected leave(packet: number, at: number): void {
-    this.release(packet, at, this.out, this.now[0]);
+  /** A packet or part leaves the server, at `time[0]`: a number of its own would be garbage for each packet. */
+  protected leave(packet: number, time: Float64Array): void {
+    this.release(packet, time[0], this.out, this.now[0]);
   }
 
   /** Ends wire packets that are in no list. */

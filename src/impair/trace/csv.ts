@@ -104,8 +104,9 @@ export class CsvTrace extends Server {
     }
   }
 
-  protected override leave(packet: number, at: number): void {
+  protected override leave(packet: number, left: Float64Array): void {
     const times = this.#times;
+    const at = left[0];
     const time = at + this.#table.delay[this.#row(at)];
     if (time > times[Cell.lastDelayed]) times[Cell.lastDelayed] = time;
     this.#delayed.add(packet, times[Cell.lastDelayed]);
