@@ -189,6 +189,8 @@ bool readMemory(napi_env env, napi_value memory, Pool* pool) {
   reader.read(&pool->usedLarge, "usedLarge", accounts, accounts);
   reader.read(&pool->quotaLarge, "quotaLarge", accounts, accounts);
   reader.read(&pool->tally, "tally", 2, 2);
+  reader.read(&pool->cut, "cut", 1, kMaxSegments);
+  pool->cutCells = reader.length;
   if (!reader.ok || !fieldInteger(env, memory, "stride", 0, static_cast<int64_t>(cells), &stride)) return false;
   if (stride % kDescriptorCells != 0) {
     napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "stride is a number of whole descriptors");
@@ -260,12 +262,12 @@ napi_value completeChecksumOf(napi_env env, napi_callback_info info) {
 }
 
 // Cuts a superframe into fresh wire packets, all or none.
-int32_t segmentInto(Pool* pool, int32_t handle, int32_t* out, size_t capacity) {
+int32_t segmentInto(Pool* pool, int32_t handle) {
   Superframe frame;
   if (!frame.parse(pool, handle)) return -EINVAL;
   // A frame that begins in its slot's headroom may have segments longer than a fresh slot takes.
   if (frame.segmentLength(0) > static_cast<uint32_t>(kLargeRoom)) return -EINVAL;
-  if (frame.segments > capacity) return -ERANGE;
+  if (frame.segments > pool->cutCells) return -ERANGE;
   int32_t account = pool->owner[pool->slot[handle]];
   if (account >= pool->accounts) return -EINVAL;
   const int32_t prefix = pool->prefixLength[handle];
@@ -278,7 +280,7 @@ int32_t segmentInto(Pool* pool, int32_t handle, int32_t* out, size_t capacity) {
     pattern[column] = pool->descriptors[handle + column];
   }
   const double arrived = pool->arrived[pool->slot[handle]];
-  int32_t handles[kMaxSegments];  // and not `out`, which may be any memory of JavaScript's, also the pool's
+  int32_t handles[kMaxSegments];  // and not `cut`, which may be any memory of JavaScript's, also the pool's
   int32_t made = 0;
   if (frame.segmentLength(0) <= static_cast<uint32_t>(kSmallRoom)) {
     made = pool->makeBurst(pattern, arrived, account, handles, segments, Content());
@@ -305,23 +307,16 @@ int32_t segmentInto(Pool* pool, int32_t handle, int32_t* out, size_t capacity) {
     if (prefix > 0) memcpy(to - prefix, frame.bytes - prefix, static_cast<size_t>(prefix));
     pool->length[fresh] = static_cast<int32_t>(segmenter.write(static_cast<uint32_t>(i), to));
   }
-  memcpy(out, handles, static_cast<size_t>(segments) * sizeof *out);
+  memcpy(pool->cut, handles, static_cast<size_t>(segments) * sizeof *handles);
   return segments;
 }
 
 napi_value segment(napi_env env, napi_callback_info info) {
-  Arguments<3> call(env, info);
+  Arguments<2> call(env, info);
   Pool* pool = call.self->pools.find(call.integer(0));
   int32_t handle = call.integer(1);
   if (pool == nullptr || !pool->valid(handle)) return makeInteger(env, -EBADF);
-  napi_typedarray_type type;
-  size_t capacity = 0;
-  void* out = nullptr;
-  if (napi_get_typedarray_info(env, call.values[2], &type, &capacity, &out, nullptr, nullptr) != napi_ok ||
-      type != napi_int32_array) {
-    return makeInteger(env, -EINVAL);
-  }
-  return makeInteger(env, segmentInto(pool, handle, static_cast<int32_t*>(out), capacity));
+  return makeInteger(env, segmentInto(pool, handle));
 }
 
 }  // namespace

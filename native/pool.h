@@ -70,7 +70,7 @@ inline int32_t quotaLeft(int32_t quota, int32_t used) {
 }
 
 struct Pool {
-  static constexpr int kArrays = 13;
+  static constexpr int kArrays = 14;
 
   uint8_t* slab = nullptr;
   int32_t smallSlots = 0;
@@ -113,6 +113,8 @@ struct Pool {
   int32_t* quotaLarge = nullptr;
 
   double* tally = nullptr;  // wire packets, bytes
+  int32_t* cut = nullptr;   // what `segment` made
+  size_t cutCells = 0;
 
   // By number; one without handles is nobody's.
   std::vector<Ring> rings;

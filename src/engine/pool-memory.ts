@@ -16,6 +16,8 @@ import {
 import { addonOrNull } from './native-pool.ts';
 
 export const MAX_ACCOUNTS = 256;
+/** More segments than 64 KiB of the smallest reasonable segments hold are an attack on everybody's memory. */
+export const MAX_SEGMENTS = 256;
 const CACHE_LINE = 64;
 
 export interface PoolSize {
@@ -60,6 +62,7 @@ export class SharedPoolMemory implements PoolMemory {
   readonly quotaLarge = shared(Int32Array, MAX_ACCOUNTS);
 
   readonly tally = shared(Float64Array, 2);
+  readonly cut = shared(Int32Array, MAX_SEGMENTS);
 
   /** @param generations how many rows take turns in being one descriptor; more than 1 finds stale handles */
   constructor({ smallSlots, largeSlots }: PoolSize, generations: number) {

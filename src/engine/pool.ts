@@ -252,6 +252,14 @@ export class Pool extends SharedPoolMemory {
     for (let i = from; i < n; i++) this.drop(handles[i], reason);
   }
 
+  /**
+   * Wire packets for a superframe, which stays as it is, in `cut[0..n)`. 0 when native code does not do it: it is not
+   * there, or there is not memory for all of them, or the superframe makes no sense.
+   */
+  cutNatively(packet: number): number {
+    return this.#native === null ? 0 : Math.max(0, this.#native.segment(this.#id, packet));
+  }
+
   /** Counts packets that were lost before they had a handle. */
   countDrops(reason: number, packets: number): void {
     this.drops[this.actor * MAX_REASONS + reason] += packets;

@@ -5,10 +5,10 @@
 import { completeChecksum, emitSegment, PLAN_CELLS, planSegments, segmentLength } from '../packet/segment.ts';
 import type { App, Ports } from './app.ts';
 import type { Pool } from './pool.ts';
+import { MAX_SEGMENTS } from './pool-memory.ts';
 import { Reason } from './reasons.ts';
 
-/** More segments than 64 KiB of the smallest reasonable segments hold are an attack on everybody's memory. */
-export const MAX_SEGMENTS = 256;
+export { MAX_SEGMENTS };
 
 const plan = new Int32Array(PLAN_CELLS);
 
@@ -23,6 +23,12 @@ export function cutSuperframe(pool: Pool, packet: number, into: Int32Array): num
   if (pool.segmentSize[packet] === 0) {
     into[0] = packet;
     return finishChecksum(pool, packet) ? 1 : 0;
+  }
+  const cut = pool.cutNatively(packet);
+  if (cut > 0) {
+    for (let i = 0; i < cut; i++) into[i] = pool.cut[i];
+    pool.free(packet);
+    return cut;
   }
   const count = planSegments(
     pool.slab,

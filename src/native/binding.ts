@@ -76,6 +76,8 @@ export interface PoolMemory {
 
   /** Wire packets and bytes of the last burst that was put or freed. */
   tally: Float64Array;
+  /** What `segment` made: memory that native code knows, for to look an array up costs 35 ns. At most 2048 cells. */
+  cut: Int32Array;
 }
 
 /** Cells of 32 bits in a descriptor: 64 bytes, a cache line. */
@@ -426,11 +428,10 @@ export interface Native {
   /** Fills the checksum that `checksumStart` says is open. Leaves superframes, and fields outside the packet, alone. */
   completeChecksum(pool: number, handle: number): void;
   /**
-   * Cuts a superframe into wire packets with full checksums: fresh handles into `out[0..n)`, charged to the
-   * same account. Returns n, or with nothing made -ENOBUFS, -ERANGE (`out` is too short for its segments, at most
-   * `MAX_SEGMENTS`), -EINVAL (no superframe) or -EBADF (no packet). The superframe stays the caller's.
+   * Cuts a superframe into wire packets with full checksums: fresh handles into the pool's `cut[0..n)`, charged to the
+   * same account. Returns n, or with nothing made -ENOBUFS, -ERANGE (`cut` is too short for its segments), -EINVAL (no superframe) or -EBADF (no packet). The superframe stays the caller's.
    */
-  segment(pool: number, handle: number, out: Int32Array): number;
+  segment(pool: number, handle: number): number;
   /**
    * The reverse: merges those of the wire packets `handles[0..n)` that are successive packets of one flow, one `peer`
    * and one `trafficClass` into superframes. Each is the handle of its first packet, in a large slot of the same account

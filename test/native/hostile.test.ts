@@ -178,7 +178,7 @@ describe('packets whose columns lie', () => {
         expect(done).toBeLessThanOrEqual(handles.length);
         for (const handle of handles) {
           native().completeChecksum(pool.id, handle);
-          native().segment(pool.id, handle, new Int32Array(0));
+          native().segment(pool.id, handle);
         }
         for (let slot = 0; slot < 22; slot++) {
           if (named.has(slot)) continue;
@@ -204,15 +204,15 @@ describe('packets whose columns lie', () => {
     fc.assert(
       fc.property(
         fc.array(damage, { minLength: 1, maxLength: 6 }),
-        fc.integer({ min: 0, max: 40 }),
+        fc.integer({ min: 1, max: 40 }),
         (wrong, room) => {
-          const pool = new TestPool({ smallSlots: 32, largeSlots: 8, unshared: true });
+          const pool = new TestPool({ smallSlots: 32, largeSlots: 8, unshared: true, cut: room });
           const m = pool.memory;
           const handles = build(pool, wrong);
           for (const handle of handles) {
-            const out = new Int32Array(room);
+            const out = m.cut;
             const live = pool.live;
-            const n = native().segment(pool.id, handle, out);
+            const n = native().segment(pool.id, handle);
             expect(pool.live).toBe(n > 0 ? live + n : live);
             for (const made of out.subarray(0, Math.max(n, 0))) {
               const slot = m.slot[made]!;

@@ -33,6 +33,8 @@ export interface MemoryOptions {
   generations?: boolean;
   /** Over plain ArrayBuffers instead of shared ones. */
   unshared?: boolean;
+  /** Cells for what `segment` makes. */
+  cut?: number;
 }
 
 /** PoolMemory with the little that tests do to it. */
@@ -77,6 +79,7 @@ export class TestPool {
       usedLarge: ints(4),
       quotaLarge: ints(4),
       tally: new Float64Array(buffer(16)),
+      cut: new Int32Array(options.cut ?? 2048),
     };
     this.memory.quotaSmall[ACCOUNT] = options.quotaSmall ?? smallSlots;
     this.memory.quotaLarge[ACCOUNT] = options.quotaLarge ?? largeSlots;
