@@ -48,6 +48,8 @@ export const delaySchema = z
     /** At most one of so many in a row goes ahead. */
     gap: z.number().int().min(1).max(GAP).default(1),
     scope: z.enum(SCOPES).default('flow'),
+    /** Share of the packets that are delayed; the others pass at once, with `order preserve` behind those before them. */
+    share: probability.default(1),
     /** Most packets (handles) that wait; more are dropped. */
     limit: z.number().int().min(1).default(65536),
   })
@@ -66,12 +68,13 @@ const KEYS = {
   order: ['preserve', 'allow'],
   gap: 'count',
   scope: SCOPES,
+  share: 'share',
   limit: 'count',
 } as const;
 
 /**
  * `TIME [JITTER [CORRELATION]] [distribution NAME] [order preserve|allow] [reorder SHARE [CORRELATION]]
- * [gap COUNT] [scope flow|link] [limit PACKETS]`
+ * [gap COUNT] [scope flow|link] [share SHARE] [limit PACKETS]`
  */
 export const delayWords: ReadWords = (words) => ({
   time: words.take('time'),
@@ -104,6 +107,9 @@ export class Delay extends Stage {
   readonly #values: Draws;
   readonly #repeats: Draws;
   readonly #reorders: Draws;
+  readonly #shares: Draws;
+  /** What a draw must be below for the packet to be delayed. */
+  #share = 0;
   #ahead!: Chance;
   /** Wire packets that went ahead. */
   readonly #reordered = new Float64Array(1);
@@ -117,6 +123,7 @@ export class Delay extends Stage {
     this.#values = this.draws('jitter');
     this.#repeats = this.draws('correlation');
     this.#reorders = this.draws('reorder');
+    this.#shares = this.draws('share');
     this.#hold = new Hold(options.limit);
     this.#options = options;
     this.reconfigure(options);
@@ -129,13 +136,15 @@ export class Delay extends Stage {
     this.#distribution = Distribution.named(options.distribution);
     this.#width = options.distribution === 'uniform' ? options.jitter / Math.sqrt(3) : options.jitter;
     this.#same = threshold(options.correlation);
+    this.#share = threshold(options.share);
     this.#ahead = new Chance(options.reorder, options.reorderCorrelation);
     if (this.#scoped?.scope !== options.scope) this.#scoped = new Scoped(options.scope, this.context);
   }
 
   run(from: Train, to: Train, now: number): void {
     const { segments } = this.pool;
-    const alike = this.#width === 0 && this.#options.reorder === 0;
+    const { reorder, share } = this.#options;
+    const alike = this.#width === 0 && reorder === 0 && share === 1;
     for (let i = 0; i < from.count; i++) {
       const packet = from.packets[i];
       if (alike) this.#wait(packet, this.#constant(row(packet)));
@@ -169,6 +178,8 @@ export class Delay extends Stage {
   /** When a wire packet leaves. */
   #leaves(mark: number, segment: number): number {
     if (this.#options.reorder > 0 && this.#goesAhead(mark, segment)) return this.marks.at[mark];
+    if (this.#options.share < 1 && this.#scoped.draw(this.#shares, mark, segment) >= this.#share)
+      return this.#inOrder(this.marks.at[mark]);
     return this.#width === 0 ? this.#constant(mark) : this.#jittered(mark, segment);
   }
 

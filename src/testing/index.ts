@@ -1,7 +1,28 @@
 /** What tests of users' own networks need. */
 
 export { VirtualRuntime } from '../engine/virtual-runtime.ts';
+export type {
+  FlowReport,
+  ImpairInspection,
+  LatenessReport,
+  PipelineReport,
+  StageReport,
+} from '../impair/inspect.ts';
+export type { ImpairSpec } from '../impair/spec/spec.ts';
 export { MemoryPort, type MemoryPortOptions, type ReceivedPacket } from '../tun/memory.ts';
+export {
+  type BothWays,
+  type ImpairedPair,
+  type ImpairedPairOptions,
+  impairedPair,
+} from './impaired-pair.ts';
+export {
+  type ImpairedSockets,
+  type ImpairedUdp,
+  impairedSockets,
+  impairedUdp,
+  type UdpAddress,
+} from './impaired-sockets.ts';
 export {
   type Attachment,
   type BridgeMember,

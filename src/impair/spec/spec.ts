@@ -1,0 +1,125 @@
+/**
+ * What a person writes about an impaired link: both directions, rules and all, in YAML, JSON or a line of text.
+ *
+ *     seed: 7
+ *     up: delay 50ms 5ms loss 1%
+ *     down: { preset: lte }
+ *     rules:
+ *       - { label: dns, match: '*:udp:53', both: loss 20% }
+ *     timeline:
+ *       - { at: 10s, up: delay 200ms }
+ *
+ * `compileSpec` makes of it the options of one app for each direction.
+ */
+import { z } from 'zod';
+import { configError } from '../../engine/config.ts';
+import { checkOptions } from '../../engine/options.ts';
+import type { Direction } from '../match.ts';
+import { type ImpairOptions, impairSchema, label } from '../options.ts';
+import { isDeployment, specOfDeployment } from './deployment.ts';
+import { PRESET_NAMES, type PresetName, presetStages } from './presets.ts';
+
+const preset = z.enum(PRESET_NAMES, { error: `expected one of ${PRESET_NAMES.join(', ')}` });
+/** Text, a list of stages, or a preset. What is inside is checked as part of the direction's options. */
+const stages = z.union([z.strictObject({ preset }), z.string(), z.array(z.unknown())]);
+
+const sides = {
+  /** What packets pass each way; `up` and `down` go before it. */
+  both: stages.optional(),
+  up: stages.optional(),
+  down: stages.optional(),
+  preset: preset.optional(),
+};
+
+const specSchema = z.strictObject({
+  ...sides,
+  /** The same for both directions, whose draws differ all the same. */
+  seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
+  /** A rule is for the directions that it says something about; in the other one the next rule has a look. */
+  rules: z.array(z.strictObject({ label, match: z.unknown(), ...sides })).default([]),
+  timeline: z
+    .array(
+      z.strictObject({
+        at: z.union([z.string(), z.number()]),
+        ...sides,
+        rules: z.array(z.strictObject({ label, match: z.unknown().optional(), ...sides })).default([]),
+        remove: z.array(z.string()).default([]),
+      }),
+    )
+    .default([]),
+  flows: z.number().optional(),
+  quantum: z.union([z.string(), z.number()]).optional(),
+  packets: z.number().optional(),
+  superframes: z.number().optional(),
+});
+
+type Sides = { [Key in keyof typeof sides]?: z.infer<(typeof sides)[Key]> };
+
+/** A spec as its author writes it: text is what packets pass each way. */
+export type ImpairSpec = string | z.input<typeof specSchema>;
+
+/** Options for `impair`, one for each direction. */
+export type CompiledSpec = Record<Direction, z.input<typeof impairSchema>>;
+
+/**
+ * Checks a spec, of either form, and takes it apart by direction.
+ * @throws ERR_CONFIG with the path, what was found and what was expected
+ */
+export function compileSpec(spec: unknown): CompiledSpec {
+  const own = isDeployment(spec) ? specOfDeployment(spec) : typeof spec === 'string' ? { both: spec } : spec;
+  const checked = checkOptions(specSchema, own);
+  return { up: oneWay(checked, 'up'), down: oneWay(checked, 'down') };
+}
+
+function oneWay(spec: z.infer<typeof specSchema>, direction: Direction): z.input<typeof impairSchema> {
+  const { seed, flows, quantum, packets, superframes } = spec;
+  const rules = spec.rules.flatMap((rule) => {
+    const stages = sideOf(rule, direction);
+    return stages === undefined ? [] : [{ label: rule.label, match: rule.match, stages }];
+  });
+  // Which rules there are in this direction at each time: a rule that comes to say something of it is a new one here.
+  const matches = new Map(spec.rules.map((rule) => [rule.label, rule.match]));
+  const there = new Set(rules.map((rule) => rule.label));
+  const timeline = spec.timeline.map((change, i) => {
+    const remove = change.remove.filter((gone, n) => {
+      if (!matches.delete(gone))
+        throw configError(`timeline.${i}.remove.${n}: found "${gone}", expected a rule`);
+      return there.delete(gone);
+    });
+    const changed = change.rules.flatMap((rule, n) => {
+      if (rule.match !== undefined) matches.set(rule.label, rule.match);
+      if (!matches.has(rule.label))
+        throw configError(`timeline.${i}.rules.${n}.match: found undefined, expected one: the rule is new`);
+      const stages = sideOf(rule, direction);
+      if (stages === undefined && !there.has(rule.label)) return [];
+      const match = there.has(rule.label) ? rule.match : matches.get(rule.label);
+      there.add(rule.label);
+      return [{ label: rule.label, match, stages }];
+    });
+    return { at: change.at, stages: sideOf(change, direction), rules: changed, remove };
+  });
+  const options = { seed, direction, stages: sideOf(spec, direction) ?? [], rules, timeline };
+  const compiled = withoutGaps({ ...options, flows, quantum, packets, superframes });
+  try {
+    checkOptions<ImpairOptions>(impairSchema, compiled);
+  } catch (error) {
+    throw configError(`${direction}: ${(error as Error).message}`);
+  }
+  return compiled as z.input<typeof impairSchema>;
+}
+
+/** What a direction's packets pass, in the form of its app's options; undefined when nothing is said of it. */
+function sideOf(sides: Sides, direction: Direction): string | unknown[] | undefined {
+  const said = sides[direction] ?? sides.both;
+  if (typeof said === 'object' && 'preset' in said) return presetStages(said.preset, direction);
+  return said ?? (sides.preset && presetStages(sides.preset as PresetName, direction));
+}
+
+/** Options travel as JSON: what is undefined is not there. */
+function withoutGaps<T>(value: T): T {
+  if (Array.isArray(value)) return value.map(withoutGaps) as T;
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([key, each]) => (each === undefined ? [] : [[key, withoutGaps(each)]])),
+  ) as T;
+}
