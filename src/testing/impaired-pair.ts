@@ -11,6 +11,8 @@ import type { TestNetwork } from './network.ts';
 export interface ImpairedPairOptions {
   /** What the two ports carry (default `L3`). */
   layer?: Layer;
+  /** Bytes of packet memory (default 256 MiB). Links that hold few packets start faster with less. */
+  memory?: number;
 }
 
 /** What each direction did. */
@@ -39,11 +41,11 @@ export interface ImpairedPair extends TestNetwork {
  */
 export async function impairedPair(
   spec: ImpairSpec,
-  { layer = 'L3' }: ImpairedPairOptions = {},
+  { layer = 'L3', memory = 256 << 20 }: ImpairedPairOptions = {},
 ): Promise<ImpairedPair> {
   const compiled = compileSpec(spec);
   const runtime = new VirtualRuntime({ seed: compiled.up.seed ?? 1 });
-  const net = new Network(runtime, { memory: 256 << 20 });
+  const net = new Network(runtime, { memory });
   const seed = { seed: 1 };
   const a = new MemoryPort({ layer });
   const b = new MemoryPort({ layer });

@@ -6,7 +6,7 @@ import { Network } from '../../src/engine/network.ts';
 import { impair } from '../../src/impair/impair.ts';
 import { compileSpec } from '../../src/impair/spec/spec.ts';
 import { udpPacket } from '../../src/packet/build.ts';
-import { impairedPair, impairedSockets, impairedUdp } from '../../src/testing/index.ts';
+import { type ImpairSpec, impairedPair, impairedSockets, impairedUdp } from '../../src/testing/index.ts';
 import { MemoryPort } from '../../src/tun/memory.ts';
 
 const packet = (n: number, port = 1000) => {
@@ -18,8 +18,11 @@ const numberOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOff
 const portOf = (bytes: Uint8Array) => (bytes[20] << 8) | bytes[21];
 
 /** 300 packets of each flow, so many a millisecond: which arrived when, by flow. */
-async function run(spec: Parameters<typeof impairedPair>[0], flows = [1000], atOnce = 1) {
-  await using pair = await impairedPair(spec);
+async function run(spec: Exclude<ImpairSpec, string>, flows = [1000], atOnce = 1) {
+  await using pair = await impairedPair(
+    { packets: 512, superframes: 4, flows: 64, ...spec },
+    { memory: 24 << 20 },
+  );
   for (let n = 0; n < 300; n++) {
     for (const port of flows) pair.a.send(packet(n, port));
     if (n % atOnce === 0) pair.runtime.advance('1ms');
