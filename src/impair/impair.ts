@@ -57,6 +57,11 @@ export class Impair implements App {
   readonly #pipelines: (Pipeline | undefined)[] = [];
   /** By place: when it must run, and 0 when it has got something. */
   #dues = new Float64Array(16).fill(NEVER);
+  /** Places of those that have got something; looking for them among a thousand takes 6 us. */
+  #touched = new Int32Array(16);
+  #touches = 0;
+  /** No pipeline must run before, unless it gets something. */
+  readonly #earliest = new Float64Array(1);
   /** By place of a rule: that of its pipeline. */
   #places: number[] = [];
   #anyLeaving = false;
@@ -196,7 +201,10 @@ export class Impair implements App {
     flows.last[flow] = now;
     pipeline.order[0] += segments;
     pipeline.inbox.add(packet);
-    this.#dues[place] = 0;
+    if (this.#dues[place] !== 0) {
+      this.#dues[place] = 0;
+      this.#touched[this.#touches++] = place;
+    }
   }
 
   /** Which pipeline is this flow's? */
@@ -212,17 +220,25 @@ export class Impair implements App {
 
   /** Every pipeline that has something to do by `now`. */
   #run(now: number): void {
-    const dues = this.#dues;
-    let due = NEVER;
-    for (let place = 0; place < this.#pipelines.length; place++) {
-      if (dues[place] <= now) {
-        const pipeline = this.#pipelines[place]!;
-        pipeline.run(this.#leaving, now);
-        dues[place] = pipeline.due[0];
-      }
-      if (dues[place] < due) due = dues[place];
+    const earliest = this.#earliest;
+    if (earliest[0] > now) {
+      for (let i = 0; i < this.#touches; i++) this.#runPlace(this.#touched[i], now);
+    } else {
+      earliest[0] = NEVER;
+      for (let place = 0; place < this.#pipelines.length; place++) this.#runPlace(place, now);
     }
-    this.due[0] = due;
+    this.#touches = 0;
+    this.due[0] = earliest[0];
+  }
+
+  #runPlace(place: number, now: number): void {
+    const dues = this.#dues;
+    if (dues[place] <= now) {
+      const pipeline = this.#pipelines[place]!;
+      pipeline.run(this.#leaving, now);
+      dues[place] = pipeline.due[0];
+    }
+    if (dues[place] < this.#earliest[0]) this.#earliest[0] = dues[place];
   }
 
   // ── Changes.
@@ -275,6 +291,7 @@ export class Impair implements App {
       const dues = new Float64Array(2 * place).fill(NEVER);
       dues.set(this.#dues);
       this.#dues = dues;
+      this.#touched = new Int32Array(2 * place);
     }
     this.#pipelines[place] = this.#pipeline(label);
     return place;
@@ -297,6 +314,7 @@ export class Impair implements App {
     pipeline.arrange(stages, make);
     // A stage that heard something may want to run at another time than it said.
     this.#dues[place] = 0;
+    this.#earliest[0] = 0;
   }
 
   #endDrained(): void {

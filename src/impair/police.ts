@@ -36,16 +36,24 @@ export const policeSchema = z.strictObject({
   /** What the bucket holds; never less than one packet of 1514 bytes. */
   burst: burst.default(`${100 * MILLISECOND}ns`),
   action: z.enum(['drop', 'mark']).default('drop'),
+  /**
+   * What counts as a packet's bytes. `ethernet`: those of its frame, at least 60, and 24 for checksum, preamble and gap,
+   * which is what a device's rate counts (IEEE 802.3).
+   */
+  framing: z.enum(['none', 'ethernet']).default('none'),
 });
 export type PoliceOptions = z.infer<typeof policeSchema>;
 
-/** `RATE [burst BYTES|TIME] [action drop|mark]` */
+/** `RATE [burst BYTES|TIME] [action drop|mark] [framing none|ethernet]` */
 export const policeWords: ReadWords = (words) => ({
   rate: words.take('rate'),
-  ...words.keys({ burst: 'word', action: ['drop', 'mark'] }),
+  ...words.keys({ burst: 'word', action: ['drop', 'mark'], framing: ['none', 'ethernet'] }),
 });
 
 const LEAST = 1514;
+const ETHERNET_HEADER = 14;
+const LEAST_FRAME = 60;
+const FRAME_OVERHEAD = 24;
 const DROP = 1;
 const MARK = 2;
 
@@ -62,6 +70,7 @@ export class Police extends SegmentStage {
   #rate = 0;
   #burst = 0;
   #marks = false;
+  #ethernet = false;
   /** Tokens in bytes, and since when: ns. */
   readonly #bucket = new Float64Array(2);
   #planned = false;
@@ -77,11 +86,12 @@ export class Police extends SegmentStage {
     this.#rate = options.rate;
     this.#burst = Math.max(LEAST, burstBytes(options.burst, options.rate) ?? 0);
     this.#marks = options.action === 'mark';
+    this.#ethernet = options.framing === 'ethernet';
   }
 
   protected decide(mark: number, segment: number): number {
     const packet = packetAt(mark);
-    const bytes = this.#wireLength(packet, segment);
+    const bytes = this.#framed(packet, this.#wireLength(packet, segment));
     const bucket = this.#bucket;
     const at = this.marks.at[mark];
     const filled = bucket[0] + ((at - bucket[1]) * this.#rate) / (8 * SECOND);
@@ -102,6 +112,13 @@ export class Police extends SegmentStage {
     }
     setEcn(pool.slab, pool.offset[packet] + pool.l3Offset[packet], Ecn.Ce);
     to.add(packet);
+  }
+
+  #framed(packet: number, length: number): number {
+    if (!this.#ethernet) return length;
+    // An IP packet alone has its header still to come.
+    const frame = this.pool.l3Offset[packet] === 0 ? length + ETHERNET_HEADER : length;
+    return Math.max(frame, LEAST_FRAME) + FRAME_OVERHEAD;
   }
 
   /** Bytes of one wire packet. The segments of a superframe are asked for in order. */

@@ -59,3 +59,24 @@ describe('police', () => {
     expect(whole.leaked).toBe(0);
   });
 });
+
+describe('police with framing ethernet', () => {
+  it('counts what a packet takes on an Ethernet wire, also the smallest', () => {
+    // 1538 bytes for 1500 of IP, and 84 for everything of up to 46.
+    for (const [payload, wire] of [
+      [1472, 1538],
+      [10, 84],
+    ]) {
+      const drive = new Drive({
+        kind: 'police',
+        rate: '8mbit',
+        burst: String(20 * 1538),
+        framing: 'ethernet',
+      });
+      const packets = Array.from({ length: 500 }, () => drive.packet(datagram(1000, payload)));
+      drive.send(0, ...packets);
+      expect(drive.left.length).toBe(Math.floor((20 * 1538) / wire));
+      expect(drive.close()).toBe(0);
+    }
+  });
+});
