@@ -7,6 +7,7 @@ const { a, b, toB } = link;
 b.on('message', (text, from) => b.send(text, from.port, from.address));
 
 const sent = new Map();
+/** @type {number[]} */
 const trips = [];
 a.on('message', (text) => trips.push(performance.now() - (sent.get(`${text}`) ?? 0)));
 for (let n = 0; n < 50; n++) {
