@@ -3,8 +3,9 @@
  * own (QUIC, WebRTC, games).
  *
  * A proxy stands in front of a server. Each client that talks to it gets a socket of its own towards the server, as behind a
- * NAT. Between the two a datagram is an IPv4 packet with its client's and its server's address, so that rules, flows and
- * rates see what they would see on a wire. Datagrams that the link corrupted have wrong checksums and end here, as a kernel
+ * NAT. Between the two a datagram is an IPv4 packet, so that rates, rules and flows see what they would see on a wire: from
+ * 10.0.0.1, where the first client has port 1, the next 2, to 10.0.0.2 port 1. So the same seed has the same draws
+ * whatever ports the system gave out. Datagrams that the link corrupted have wrong checksums and end here, as a kernel
  * would end them.
  */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
@@ -27,12 +28,16 @@ const LOOPBACK = '127.0.0.1';
 /** Clients at a time; datagrams of more are dropped and counted. */
 const CLIENTS = 1024;
 
+const SERVER = { address: '10.0.0.2', port: 1 };
+
 export interface UdpAddress {
   address: string;
   port: number;
 }
 
 interface Client extends UdpAddress {
+  /** What the link knows it by. */
+  inside: UdpAddress;
   /** Towards the server. */
   socket: Socket;
 }
@@ -63,7 +68,8 @@ class UdpProxy implements ImpairedUdp {
   readonly #net = new Network(liveRuntime(), { memory: 256 << 20 });
   readonly #inside = new MemoryPort({ onPacket: (bytes) => this.#toClient(bytes) });
   readonly #outside = new MemoryPort({ onPacket: (bytes) => this.#toServer(bytes) });
-  readonly #open = new Map<string, Client>();
+  /** By port on the inside. */
+  readonly #open = new Map<number, Client>();
   #closed = false;
 
   constructor(server: UdpAddress) {
@@ -91,7 +97,7 @@ class UdpProxy implements ImpairedUdp {
     const name = `${address}:${port}`;
     let client = this.#clients.get(name);
     if (!client) {
-      client = this.#newClient(name, { address, port });
+      client = this.#newClient({ address, port }, this.#clients.size + 1);
       this.#clients.set(name, client);
     }
     return client;
@@ -121,15 +127,15 @@ class UdpProxy implements ImpairedUdp {
     return this.close();
   }
 
-  async #newClient(name: string, address: UdpAddress): Promise<Client> {
+  async #newClient(address: UdpAddress, nth: number): Promise<Client> {
     const socket = createSocket('udp4');
     await bound(socket);
-    const client = { ...address, socket };
-    this.#open.set(name, client);
+    const client = { ...address, socket, inside: { address: '10.0.0.1', port: nth } };
+    this.#open.set(nth, client);
     socket.on('message', (payload, { address, port }) => {
       // Whoever else finds the port is not the server.
       if (port === this.#server.port && address === this.#server.address)
-        this.#outside.send(packet(this.#server, client, payload));
+        this.#outside.send(packet(SERVER, client.inside, payload));
     });
     return client;
   }
@@ -140,16 +146,16 @@ class UdpProxy implements ImpairedUdp {
       return;
     }
     const client = await this.client(from);
-    if (!this.#closed) this.#inside.send(packet(client, this.#server, payload));
+    if (!this.#closed) this.#inside.send(packet(client.inside, SERVER, payload));
   }
 
   #toServer(bytes: Uint8Array): void {
-    const client = this.#whole(bytes) ? this.#open.get(endpointAt(bytes, ipv4.SOURCE, 0)) : undefined;
+    const client = this.#whole(bytes) ? this.#open.get(portAt(bytes, udp.SOURCE_PORT)) : undefined;
     if (!this.#closed) client?.socket.send(payloadOf(bytes), this.#server.port, this.#server.address);
   }
 
   #toClient(bytes: Uint8Array): void {
-    const client = this.#whole(bytes) ? this.#open.get(endpointAt(bytes, ipv4.DESTINATION, 2)) : undefined;
+    const client = this.#whole(bytes) ? this.#open.get(portAt(bytes, udp.DESTINATION_PORT)) : undefined;
     if (client && !this.#closed) this.#front.send(payloadOf(bytes), client.port, client.address);
   }
 
@@ -168,10 +174,10 @@ function packet(from: UdpAddress, to: UdpAddress, payload: Uint8Array): Uint8Arr
   return udpPacket({ from: `${from.address}:${from.port}`, to: `${to.address}:${to.port}`, payload });
 }
 
-/** @param port where it stands in the UDP header */
-function endpointAt(bytes: Uint8Array, address: number, port: number): string {
-  const at = ipv4.headerLength(bytes, 0) + port;
-  return `${formatIpAt(bytes, address, 4)}:${(bytes[at] << 8) | bytes[at + 1]}`;
+/** @param field where it stands in the UDP header */
+function portAt(bytes: Uint8Array, field: number): number {
+  const at = ipv4.headerLength(bytes, 0) + field;
+  return (bytes[at] << 8) | bytes[at + 1];
 }
 
 const payloadOf = (bytes: Uint8Array): Uint8Array =>

@@ -152,6 +152,21 @@ describe('impaired sockets', () => {
     expect(`${(await once(link.b, 'message'))[0]}`).toBe('heard');
   });
 
+  it('lose the same with the same seed, whatever their ports', async () => {
+    const lost = async () => {
+      await using link = await impairedSockets({ up: 'loss 30%', seed: 7 });
+      const heard: string[] = [];
+      link.b.on('message', (text) => heard.push(`${text}`));
+      for (let n = 0; n < 40; n++) link.a.send(`${n}`, link.toB.port, link.toB.address);
+      await expect.poll(() => link.inspect().up.packets).toBe(40);
+      await expect.poll(() => heard.length).toBe(link.inspect().up.packetsOut);
+      return heard;
+    };
+    const first = await lost();
+    expect(first.length).toBeLessThan(40);
+    expect(await lost()).toEqual(first);
+  });
+
   it('carry datagrams of any size', async () => {
     await using link = await impairedSockets('delay 1ms');
     for (const size of [0, 1, 1473, 65507]) {
@@ -170,7 +185,7 @@ describe('an impaired way to a server', () => {
   it('tells its clients apart, and rules see their addresses', async () => {
     await using ends = await impairedSockets('pass');
     const server = ends.b;
-    const rules = [{ label: 'one', match: { localPort: ends.a.address().port }, up: 'loss 100%' }];
+    const rules = [{ label: 'one', match: { local: '10.0.0.1', localPort: 1 }, up: 'loss 100%' }];
     await using way = await impairedUdp(server.address().port, { rules });
     await using others = await impairedSockets('pass');
     ends.a.send('from a', way.port, way.address);
