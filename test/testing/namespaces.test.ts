@@ -135,6 +135,10 @@ describe.skipIf(needs(worlds, 'ip', 'ping', 'setpriv', 'sysctl'))('a throw-away 
     const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
     await cp(dist, `${directory.path}/dist`, { recursive: true });
     const fixture = fileURLToPath(new URL('./fixtures/world-unprivileged.mjs', import.meta.url));
+    for (const name of ['yaml', 'zod']) {
+      const from = fileURLToPath(new URL(`../../node_modules/${name}`, import.meta.url));
+      await cp(from, `${directory.path}/node_modules/${name}`, { recursive: true });
+    }
     await cp(fixture, `${directory.path}/test/testing/fixtures/script.mjs`);
     await writeFile(`${directory.path}/package.json`, '{"type":"module"}');
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--'];
