@@ -9,6 +9,7 @@ import { row } from '../marks.ts';
 import { ImpairDrop } from '../reasons.ts';
 import { CodelLists, type CodelOptions } from './codel.ts';
 import type { QueueOwner } from './discipline.ts';
+import { Longest } from './longest.ts';
 
 export interface FqCodelOptions extends CodelOptions {
   flows: number;
@@ -25,6 +26,7 @@ export class FqCodel extends CodelLists {
   readonly #flows: number;
   #quantum: number;
   readonly #hashes: Draws;
+  readonly #longest: Longest;
   readonly #deficit: Int32Array;
   /** Whether a queue is in one of the two lists, and which follows it there. */
   readonly #listed: Uint8Array;
@@ -38,6 +40,7 @@ export class FqCodel extends CodelLists {
     this.#flows = options.flows;
     this.#quantum = options.quantum;
     this.#hashes = owner.draws('queue');
+    this.#longest = new Longest(this.backlog.bytes);
     this.#deficit = new Int32Array(options.flows);
     this.#listed = new Uint8Array(options.flows);
     this.#link = new Int32Array(options.flows);
@@ -63,13 +66,14 @@ export class FqCodel extends CodelLists {
     const { backlog } = this;
     for (let s = first; s < end; s++) {
       this.addTo(queue, packet, s, s + 1, header, size);
+      this.#longest.changed(queue);
       if (this.#listed[queue] === 0) {
         this.#listed[queue] = 1;
         this.#deficit[queue] = this.#quantum;
         this.#append(NEW, queue);
       }
       while (this.packets > this.limit || this.bytes > this.limitBytes) {
-        if (!this.takeFrom(this.#longest())) break;
+        if (!this.takeFrom(this.#longest.queue)) break;
         this.owner.discard(backlog.packet, backlog.segment, 1, ImpairDrop.QueueFull);
       }
     }
@@ -98,11 +102,10 @@ export class FqCodel extends CodelLists {
     }
   }
 
-  #longest(): number {
-    const { bytes } = this.backlog;
-    let longest = 0;
-    for (let queue = 1; queue < this.#flows; queue++) if (bytes[queue] > bytes[longest]) longest = queue;
-    return longest;
+  protected override takeFrom(queue: number): boolean {
+    if (!super.takeFrom(queue)) return false;
+    this.#longest.changed(queue);
+    return true;
   }
 
   #behead(list: number): void {
