@@ -71,10 +71,6 @@ export function parseConditions(text: string): Conditions {
     rows.push(row);
   }
   if (rows.length === 0) throw configError('trace: no rows');
-  // The last row only ends a table that is repeated.
-  const used = rows.length > 1 ? rows.slice(0, -1) : rows;
-  if (used.every(({ rate }) => rate === 0))
-    throw configError('trace: the rate is 0 in every row but the last');
   const column = (name: Column) => Float64Array.from(rows, (row) => row[name]);
   return { time: column('time'), rate: column('rate'), delay: column('delay'), loss: column('loss') };
 }

@@ -174,6 +174,15 @@ describe('a table of rate, delay and loss', () => {
     expect(whole.leaked).toBe(0);
   });
 
+  it('may be silent in all rows but the last, which stays when it is not repeated', () => {
+    const drive = csv('time,rate\n0,0\n0.5,8mbit', { repeat: false });
+    drive.send(0, drive.packet(datagram(1, 972)));
+    drive.advance(1e9);
+    expect(drive.left.map(({ at }) => at / MS)).toEqual([501]);
+    const silent = { kind: 'trace', format: 'csv', text: 'time,rate\n0,0\n0.5,0', repeat: false };
+    expect(traceSchema.safeParse(silent).error?.issues[0].message).toContain('rate is 0 in every row');
+  });
+
   it.each([
     ['rate\n1mbit', 'no column "time"'],
     ['time,colour\n0,red', 'column "colour"'],
@@ -182,6 +191,7 @@ describe('a table of rate, delay and loss', () => {
     ['time,rate\n0,fast', 'found rate "fast"'],
     ['time,rate\n0', 'found 1 values'],
     ['time,rate\n0,0\n1,0', 'rate is 0'],
+    ['time,rate\n0,0\n1,1mbit', 'rate is 0'],
     ['time,rate', 'no rows'],
   ])('says what is wrong with %j', (text, message) => {
     const result = traceSchema.safeParse({ kind: 'trace', format: 'csv', text });
