@@ -15,7 +15,7 @@
 import { z } from 'zod';
 import type { AppReport } from '../engine/app.ts';
 import { Before, Chance } from './chance.ts';
-import { DISTRIBUTIONS, Distribution } from './distribution.ts';
+import { DISTRIBUTIONS, Distribution, parseTable } from './distribution.ts';
 import { type Draws, threshold } from './draw.ts';
 import { Hold } from './hold.ts';
 import { row } from './marks.ts';
@@ -25,6 +25,17 @@ import { SCOPES, Scoped } from './scope.ts';
 import type { ReadWords } from './spec/words.ts';
 import { Stage, type StageContext } from './stage.ts';
 import type { Train } from './train.ts';
+
+/** Quantiles as numbers in any order, or as the text of a table file of netem. */
+const table = z.union([z.array(z.number()).min(2).max(65536), z.string()]).transform((value, context) => {
+  if (typeof value !== 'string') return value;
+  try {
+    return parseTable(value);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+    return z.NEVER;
+  }
+});
 
 /** Most packets of which one is reordered. */
 const GAP = 1 << 24;
@@ -40,6 +51,8 @@ export const delaySchema = z
     /** Lag-1 correlation of the jitter, 0 to 1. */
     correlation: probability.default(0),
     distribution: z.enum(DISTRIBUTIONS).default('uniform'),
+    /** A distribution of your own in its place: what is drawn is one of these, or between two neighbours. */
+    table: table.optional(),
     order: z.enum(['preserve', 'allow']).default('preserve'),
     /** Share of packets that go ahead without waiting. */
     reorder: probability.default(0),
@@ -52,6 +65,10 @@ export const delaySchema = z
     share: probability.default(1),
     /** Most packets (handles) that wait; more are dropped. */
     limit: z.number().int().min(1).default(65536),
+  })
+  .refine(({ table, distribution }) => table === undefined || distribution === 'uniform', {
+    path: ['table'],
+    error: 'expected either a table or a distribution',
   })
   .refine(({ reorder, time, jitter }) => reorder === 0 || time + jitter > 0, {
     path: ['reorder'],
@@ -133,8 +150,11 @@ export class Delay extends Stage {
   reconfigure(options: DelayOptions): void {
     this.#options = options;
     this.#hold.limit = options.limit;
-    this.#distribution = Distribution.named(options.distribution);
-    this.#width = options.distribution === 'uniform' ? options.jitter / Math.sqrt(3) : options.jitter;
+    const { table, distribution, jitter } = options;
+    this.#distribution = table
+      ? new Distribution(Float64Array.from(table).sort())
+      : Distribution.named(distribution);
+    this.#width = !table && distribution === 'uniform' ? jitter / Math.sqrt(3) : jitter;
     this.#same = threshold(options.correlation);
     this.#share = threshold(options.share);
     this.#ahead = new Chance(options.reorder, options.reorderCorrelation);
@@ -147,14 +167,14 @@ export class Delay extends Stage {
     const alike = this.#width === 0 && reorder === 0 && share === 1;
     for (let i = 0; i < from.count; i++) {
       const packet = from.packets[i];
+      // What left before it came makes room, also where the machine comes to both at once.
+      if (this.#hold.count + segments[packet] > this.#hold.limit)
+        this.#leave(this.marks.at[row(packet)] - 1, to, now);
       if (alike) this.#wait(packet, this.#constant(row(packet)));
       else if (segments[packet] === 1) this.#wait(packet, this.#leaves(row(packet), 0));
       else this.#superframe(packet, segments[packet]);
     }
-    while (this.#hold.ready(now)) {
-      const packet = this.#hold.take(this.#time);
-      this.release(packet, this.#time[0], to, now);
-    }
+    this.#leave(now, to, now);
     this.#hold.earliest(this.due);
   }
 
@@ -169,6 +189,14 @@ export class Delay extends Stage {
   override close(): void {
     for (const packet of this.#hold) this.pool.free(packet);
     this.#hold.count = 0;
+  }
+
+  /** Everything that is due by `until` leaves. */
+  #leave(until: number, to: Train, now: number): void {
+    while (this.#hold.ready(until)) {
+      const packet = this.#hold.take(this.#time);
+      this.release(packet, this.#time[0], to, now);
+    }
   }
 
   #constant(mark: number): number {

@@ -4,6 +4,7 @@
  * multiplications, divisions and square roots alone, which IEEE 754 makes equal on every machine, where Math.log and
  * Math.pow are not.
  */
+import { configError } from '../engine/config.ts';
 
 export const DISTRIBUTIONS = ['uniform', 'normal', 'pareto', 'paretonormal'] as const;
 export type DistributionName = (typeof DISTRIBUTIONS)[number];
@@ -39,6 +40,31 @@ export class Distribution {
     const low = this.#table[place];
     return low + ((this.#table[place + 1] - low) * (draw & (BETWEEN - 1))) / BETWEEN;
   }
+}
+
+/** Most values of a table: netem's MAX_DIST is 16384. */
+const VALUES = 65536;
+
+/**
+ * The values of a table file of netem (iproute2's `normal.dist` and the like, from its `maketable`): whole numbers, 8192 to a
+ * standard deviation, with `#` before comments.
+ *
+ * @throws ERR_CONFIG with the line that makes no sense
+ */
+export function parseTable(text: string): number[] {
+  const values: number[] = [];
+  for (const [i, line] of text.split('\n').entries()) {
+    if (line.startsWith('#')) continue;
+    for (const word of line.split(/\s+/)) {
+      if (word === '') continue;
+      if (!/^-?\d{1,9}$/.test(word))
+        throw configError(`table, line ${i + 1}: found "${word.slice(0, 40)}", expected a whole number`);
+      if (values.length === VALUES) throw configError(`table: more than ${VALUES} values`);
+      values.push(Number(word) / 8192);
+    }
+  }
+  if (values.length < 2) throw configError(`table: found ${values.length} values, expected at least 2`);
+  return values;
 }
 
 const cache = new Map<DistributionName, Distribution>();

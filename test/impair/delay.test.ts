@@ -25,6 +25,13 @@ describe('a delay', () => {
     expect(drive.close()).toBe(0);
   });
 
+  it('has room for what came after others had left, also where the machine comes late to all of them', () => {
+    // 256 packets to a breath, 10 of them on their way at any time and one that comes.
+    const drive = new Drive({ kind: 'delay', time: '10ms', limit: 11 });
+    expect(drive.many(1000, MS).every((times) => times === 1)).toBe(true);
+    expect(drive.dropped()).toBe(0);
+  });
+
   it('gives packets that wait the time they were told, whatever it is told later', () => {
     const drive = new Drive({ kind: 'delay', time: '500ms' });
     drive.send(0, drive.packet());
@@ -139,6 +146,28 @@ describe('jitter', () => {
       expect(Math.abs(deviation / width - 1)).toBeLessThan(d.startsWith('pareto') ? 0.1 : 0.01);
     },
   );
+
+  it('has the shape of a table, of numbers or of a file’s text, with the mean and the width asked for', () => {
+    const found = waits({ table: '# ours\n-8192 -8192\n\n24576\t-8192\n', order: 'allow' });
+    expect(found).toEqual(waits({ table: [-1, -1, -1, 3], order: 'allow' }));
+    expect(Math.abs(mean(found) - 100 * MS)).toBeLessThan((3.29 * 10 * MS) / Math.sqrt(N));
+    const m = mean(found);
+    expect(Math.abs(Math.sqrt(mean(found.map((v) => (v - m) ** 2))) / (10 * MS) - 1)).toBeLessThan(0.02);
+    // Two thirds of the way from the first value to the last nothing rises.
+    const lowest = Math.min(...found.subarray(0, 1000));
+    const flat = found.filter((v) => v === lowest).length;
+    expect(Math.abs(flat - (N * 2) / 3)).toBeLessThan(3.29 * Math.sqrt((N * 2) / 9) + N / 4096);
+  });
+
+  it.each([
+    [{ table: '5' }, 'at least 2'],
+    [{ table: '5\nx' }, 'line 2: found'],
+    [{ table: [1] }, 'Too small'],
+    [{ table: [1, 2], distribution: 'normal' }, 'either a table or a distribution'],
+  ])('refuses a table that makes no sense: %j', (options, message) => {
+    const stage = { kind: 'delay', time: '1ms', jitter: '1ms', ...options } as StageInput;
+    expect(() => new Drive(stage)).toThrow(message);
+  });
 
   it('correlates as asked, and stays as wide', () => {
     const found = waits({ correlation: '60%', distribution: 'normal', order: 'allow' });
