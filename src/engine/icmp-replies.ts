@@ -3,12 +3,12 @@
  * turned round. Rate-limited as RFC 1812, 4.3.2.8 and RFC 4443, 2.4 (f) want it, each sender for itself: one that asks for
  * errors at a high rate takes nothing from the others.
  */
-import type { Pool } from '../engine/pool.ts';
-import { SECOND } from '../engine/units.ts';
 import { COMMON_ACCOUNT } from '../native/binding.ts';
 import { timeExceeded, tooBig, UnreachableReason, unreachable } from '../packet/icmp-error.ts';
 import * as ip from '../packet/ip.ts';
 import type { IpPrefix } from '../packet/prefix.ts';
+import type { Pool } from './pool.ts';
+import { SECOND } from './units.ts';
 
 const PER_SECOND = 200;
 const BURST = 50;

@@ -16,6 +16,7 @@ import {
   type Ports,
 } from '../engine/app.ts';
 import { sameJson } from '../engine/config.ts';
+import { IcmpReplies } from '../engine/icmp-replies.ts';
 import { checkOptions } from '../engine/options.ts';
 import { TunconnectorError } from '../errors.ts';
 import { type Endpoint, type IpPrefix, parseEndpoint } from '../packet/prefix.ts';
@@ -27,7 +28,6 @@ import { Encapsulator, ETHERIP_HEADER, roomForPieces } from './encapsulate.ts';
 import { prefixes, tunnelSchema } from './options.ts';
 import { PathState } from './path-state.ts';
 import { TunnelDrop } from './reasons.ts';
-import { IcmpReplies } from './replies.ts';
 import { secretStream } from './secret-stream.ts';
 
 const schema = z.strictObject({

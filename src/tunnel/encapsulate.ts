@@ -9,6 +9,8 @@
  *      error now would make the sender believe in the smallest size for ten minutes;
  *   5. anything else is dropped and its sender told what would fit.
  */
+
+import type { IcmpReplies } from '../engine/icmp-replies.ts';
 import type { Link } from '../engine/link.ts';
 import type { Pool } from '../engine/pool.ts';
 import { cutSuperframe, MAX_SEGMENTS } from '../engine/segmenter.ts';
@@ -23,7 +25,6 @@ import { EtherType } from '../packet/protocol.ts';
 import { PLAN_CELLS, PlanCell, planSegments } from '../packet/segment.ts';
 import { copyBytes, get16 } from '../packet/word.ts';
 import { TunnelDrop } from './reasons.ts';
-import type { IcmpReplies } from './replies.ts';
 
 /** RFC 3378: version 3, the rest zero. */
 export const ETHERIP = [0x30, 0x00] as const;

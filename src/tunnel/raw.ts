@@ -12,13 +12,13 @@ import {
   type Layer,
   type Ports,
 } from '../engine/app.ts';
+import { IcmpReplies } from '../engine/icmp-replies.ts';
 import { checkOptions } from '../engine/options.ts';
 import { type Endpoint, parseEndpoint } from '../packet/prefix.ts';
 import { scopeOf } from '../tun/scope.ts';
 import { decapsulateRaw } from './decapsulate.ts';
 import { Encapsulator, roomForPieces } from './encapsulate.ts';
 import { TunnelDrop } from './reasons.ts';
-import { IcmpReplies } from './replies.ts';
 
 const schema = z.strictObject({
   layer: z.enum(['L3', 'L2']).default('L3'),

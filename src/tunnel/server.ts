@@ -16,6 +16,7 @@ import {
   type Layer,
   type Ports,
 } from '../engine/app.ts';
+import { IcmpReplies } from '../engine/icmp-replies.ts';
 import { checkOptions } from '../engine/options.ts';
 import type { Pool } from '../engine/pool.ts';
 import * as ip from '../packet/ip.ts';
@@ -32,7 +33,6 @@ import { MacTable } from './mac-table.ts';
 import { prefixes, tunnelSchema } from './options.ts';
 import { PathState } from './path-state.ts';
 import { TunnelDrop } from './reasons.ts';
-import { IcmpReplies } from './replies.ts';
 import { secretStream } from './secret-stream.ts';
 
 const schema = z.strictObject({

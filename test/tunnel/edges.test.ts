@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { IcmpReplies } from '../../src/engine/icmp-replies.ts';
 import { totalDrops } from '../../src/engine/index.ts';
 import { Pool } from '../../src/engine/pool.ts';
 import { SECOND } from '../../src/engine/units.ts';
@@ -6,7 +7,6 @@ import { udpPacket } from '../../src/packet/build.ts';
 import * as ipv4 from '../../src/packet/ipv4.ts';
 import { parsePrefix } from '../../src/packet/prefix.ts';
 import { rawTunnel } from '../../src/tunnel/raw.ts';
-import { IcmpReplies } from '../../src/tunnel/replies.ts';
 import { tunnelServer } from '../../src/tunnel/server.ts';
 import { virtualTunnel } from './virtual-path.ts';
 
