@@ -108,7 +108,8 @@ export class Corrupt extends SegmentStage {
     const l3 = at + pool.l3Offset[packet];
     const from = this.#start(l3, end);
     if (from < end) {
-      this.#flip(row(packet), from, end);
+      const flipped = this.#flip(row(packet), from, end);
+      this.marks.log?.corrupt(packet, this.name, this.#flipped, flipped, (from - l3) * 8);
       if (this.#options.fixChecksum) this.#mend(l3, end);
       this.#counts[0]++;
     } else {
@@ -135,8 +136,8 @@ export class Corrupt extends SegmentStage {
       : end;
   }
 
-  /** Flips as many different bits as asked for: one that is flipped already has the next flipped instead. */
-  #flip(mark: number, from: number, end: number): void {
+  /** Flips as many different bits as asked for, and says how many: for one that is flipped already, the next one. */
+  #flip(mark: number, from: number, end: number): number {
     const { slab } = this.pool;
     const all = (end - from) * 8;
     const count = Math.min(this.#options.bits, all);
@@ -152,6 +153,7 @@ export class Corrupt extends SegmentStage {
       this.#flipped[i] = bit;
       slab[from + (bit >> 3)] ^= 0x80 >> (bit & 7);
     }
+    return count;
   }
 
   /** Headers that are still some: their checksums agree with what is there now. */

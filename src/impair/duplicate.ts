@@ -81,6 +81,7 @@ export class Duplicate extends SegmentStage {
     }
     this.marks.copy(packet, copy, 0);
     this.marks.twin[row(copy)] ^= this.#twin;
+    this.marks.log?.duplicate(packet, copy, this.name);
     this.#counts[0]++;
     to.add(copy);
   }

@@ -1,5 +1,6 @@
 /**
- * An impaired link in one direction, as an app: `in` to `out`.
+ * An impaired link in one direction, as an app: `in` to `out`. What it tells senders (an MTU's "packet too big") leaves by
+ * `back`, to come in at `answers` of the other direction, where it passes like all else.
  *
  *   1. what was to change by now changes, at its time (`#change`);
  *   2. each packet is told its time, its flow, and its number in that flow and in its pipeline (`#enter`);
@@ -24,6 +25,7 @@ import { checkOptions } from '../engine/options.ts';
 import type { Pool } from '../engine/pool.ts';
 import { Flows, OTHER } from './flows.ts';
 import { type ImpairInspection, inspectPipeline, topFlows } from './inspect.ts';
+import { VerdictLog, type VerdictSink } from './log/verdict-log.ts';
 import { Marks, row } from './marks.ts';
 import { type Arrangement, arrangementAt, type ImpairOptions, impairSchema, STAGES } from './options.ts';
 import { type MakeStage, Pipeline } from './pipeline.ts';
@@ -37,9 +39,11 @@ const DEFAULT_PLACE = 0;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class Impair implements App {
-  readonly inputs = ['in'];
-  readonly outputs = ['out'];
+  readonly inputs = ['in', 'answers'];
+  readonly outputs = ['out', 'back'];
   readonly required = ['out'];
+  /** What goes back has room or is dropped: a direction that stands still must not hold up the other. */
+  readonly paths = { in: ['out'], answers: ['out'] };
   readonly superframes = true;
   readonly limits: Limits;
   readonly due = new Float64Array(1).fill(NEVER);
@@ -70,6 +74,7 @@ export class Impair implements App {
   /** Of pipelines that have ended: wire packets and bytes that came, and that left. */
   readonly #former = new Float64Array(4);
   readonly #leaving = new Train();
+  readonly #answers = new Train();
 
   constructor(options: ImpairOptions) {
     this.#options = options;
@@ -111,6 +116,8 @@ export class Impair implements App {
     if (this.#given !== undefined) this.#take(this.#given, now);
     const link = input.in;
     for (let n = link.waiting; n > 0; n--) this.#enter(link.take(), now);
+    const answers = input.answers;
+    for (let n = answers.waiting; n > 0; n--) this.#enter(answers.take(), now);
     this.#run(now);
     if (this.#anyLeaving) this.#endDrained();
     if (this.#nextChange[0] < this.due[0]) this.due[0] = this.#nextChange[0];
@@ -119,6 +126,9 @@ export class Impair implements App {
       output.out.putBurst(this.#leaving.packets, n);
       this.#leaving.shift(n);
     }
+    // A link that is full drops them, and counts.
+    for (let i = 0; i < this.#answers.count; i++) output.back.put(this.#answers.packets[i]);
+    this.#answers.count = 0;
   }
 
   held(): number {
@@ -166,7 +176,24 @@ export class Impair implements App {
     };
   }
 
+  /**
+   * From now on what becomes of each wire packet that comes is told to `sink`, in lines (docs/impair/log.md); undefined ends it.
+   * Not before the app runs.
+   */
+  record(sink: VerdictSink | undefined): void {
+    const { direction } = this.#options;
+    const marks = this.#marks;
+    marks.log?.flush();
+    marks.log = sink ? new VerdictLog(this.#pool, marks, this.#flows, direction, this.#seed, sink) : null;
+  }
+
+  /** Lines that are there go to the sink now. */
+  flushRecord(): void {
+    this.#marks.log?.flush();
+  }
+
   close(): void {
+    this.#marks?.log?.flush();
     for (let i = 0; i < this.#leaving.count; i++) this.#pool.free(this.#leaving.packets[i]);
     this.#leaving.count = 0;
     for (const pipeline of this.#pipelines) pipeline?.close();
@@ -201,6 +228,7 @@ export class Impair implements App {
     flows.last[flow] = now;
     pipeline.order[0] += segments;
     pipeline.inbox.add(packet);
+    if (this.#marks.log !== null) this.#marks.log.enter(packet);
     if (this.#dues[place] !== 0) {
       this.#dues[place] = 0;
       this.#touched[this.#touches++] = place;
@@ -309,7 +337,7 @@ export class Impair implements App {
       if (used) this.#flows.clear(place, cell, STAGE_CELLS);
       const { quantum } = this.#options;
       const shared = { pool: this.#pool, marks: this.#marks, flows: this.#flows, seed: this.#seed };
-      return makeStage(name, { ...shared, quantum, cell }, options);
+      return makeStage(name, { ...shared, quantum, cell, answers: this.#answers }, options);
     };
     pipeline.arrange(stages, make);
     // A stage that heard something may want to run at another time than it said.

@@ -4,6 +4,7 @@
  */
 import type { Pool } from '../engine/pool.ts';
 import { DESCRIPTOR_CELLS } from '../native/binding.ts';
+import type { VerdictLog } from './log/verdict-log.ts';
 
 export class Marks {
   /** When it came to the stage where it is, by the link's own time: what stages before it took is in it exactly. ns. */
@@ -20,6 +21,8 @@ export class Marks {
   readonly left: Int32Array;
   /** 0 for an original; a copy has the name of the stage that made it. Draws differ by it. */
   readonly twin: Int32Array;
+  /** Hears what becomes of each wire packet, while somebody wants to know. */
+  log: VerdictLog | null = null;
 
   constructor(pool: Pool) {
     const rows = pool.descriptors.length / DESCRIPTOR_CELLS;
@@ -42,6 +45,7 @@ export class Marks {
     this.number[b] = this.number[a] + skipped;
     this.order[b] = this.order[a] + skipped;
     this.twin[b] = this.twin[a];
+    if (this.log !== null) this.log.copied(a, b);
   }
 }
 

@@ -96,6 +96,8 @@ export class Pipeline {
       if (stage.due[0] < due) due = stage.due[0];
     }
     this.#add(this.counts, 2);
+    const { log } = this.#marks;
+    if (log !== null) for (let i = 0; i < from.count; i++) log.out(from.packets[i]);
     for (let i = 0; i < from.count; i++) to.add(from.packets[i]);
     from.count = 0;
     this.due[0] = due;

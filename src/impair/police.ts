@@ -111,6 +111,7 @@ export class Police extends SegmentStage {
       return;
     }
     setEcn(pool.slab, pool.offset[packet] + pool.l3Offset[packet], Ecn.Ce);
+    this.marks.log?.mark(packet, this.name);
     to.add(packet);
   }
 

@@ -18,4 +18,6 @@ export const ImpairDrop = {
   Blackhole: reason('blackhole'),
   /** Longer than the link carries. */
   Mtu: reason('mtu'),
+  /** It was dropped when the log was made that is replayed. */
+  Replayed: reason('replayed'),
 } as const;

@@ -256,7 +256,9 @@ export abstract class Server extends Stage {
 
   #mark(packet: number): void {
     const { pool } = this;
-    if (pool.own(packet)) setEcn(pool.slab, pool.offset[packet] + pool.l3Offset[packet], Ecn.Ce);
+    if (!pool.own(packet)) return;
+    setEcn(pool.slab, pool.offset[packet] + pool.l3Offset[packet], Ecn.Ce);
+    this.marks.log?.mark(packet, this.name);
   }
 
   #plan(packet: number): number {

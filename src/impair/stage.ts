@@ -27,6 +27,8 @@ export interface StageContext {
   readonly quantum: number;
   /** The first of its own cells in a flow's state. */
   readonly cell: number;
+  /** What goes back to senders: errors about packets that cannot pass. Nothing does where there is none. */
+  readonly answers?: Train;
 }
 
 export abstract class Stage {
@@ -71,6 +73,7 @@ export abstract class Stage {
 
   /** Ends a packet, and counts why. */
   protected drop(packet: number, reason: number): void {
+    this.marks.log?.drop(packet, 0, this.pool.segments[packet], this.name, reason);
     this.#dropped(reason, this.pool.segments[packet]);
     this.pool.drop(packet, reason);
   }
@@ -78,6 +81,7 @@ export abstract class Stage {
   /** Ends `count` wire packets of a superframe from `first` on, and counts why. The superframe stays as it is. */
   protected dropPart(packet: number, first: number, count: number, reason: number): void {
     if (this.pool.witness === null) {
+      this.marks.log?.drop(packet, first, count, this.name, reason);
       this.#dropped(reason, count);
       this.pool.countDrops(reason, count);
       return;
@@ -97,6 +101,7 @@ export abstract class Stage {
   protected cut(packet: number, first: number, count: number): number {
     const part = slice(this.pool, packet, first, count);
     if (part < 0) {
+      this.marks.log?.drop(packet, first, count, this.name, Reason.NoMemory);
       this.#dropped(Reason.NoMemory, count);
       this.pool.countDrops(Reason.NoMemory, count);
     } else {

@@ -10,6 +10,7 @@ import { Mtu, mtuSchema, mtuWords } from './mtu.ts';
 import { Onoff, onoffSchema, onoffWords } from './onoff.ts';
 import { Police, policeSchema, policeWords } from './police.ts';
 import { Rate, rateSchema, rateWords } from './rate.ts';
+import { Replay, replaySchema } from './replay.ts';
 import { Slot, slotSchema, slotWords } from './slot.ts';
 import type { ReadWords } from './spec/words.ts';
 import type { Stage, StageContext } from './stage.ts';
@@ -25,6 +26,7 @@ export const stageSchema = z.discriminatedUnion('kind', [
   onoffSchema,
   policeSchema,
   rateSchema,
+  replaySchema,
   slotSchema,
   traceSchema,
 ]);
@@ -56,14 +58,15 @@ const MAKERS: {
   onoff: Onoff,
   police: Police,
   rate: Rate,
+  replay: Replay,
   slot: Slot,
 };
 
 /**
  * What reads each kind's words in a pipeline's text; they are those of netem where netem has the kind. A trace has none: it
- * is a file, and whoever reads files gives it as an option.
+ * is a file, and so is the log of a replay: whoever reads files gives them as options.
  */
-export const STAGE_WORDS: { [Kind in Exclude<StageOptions['kind'], 'trace'>]: ReadWords } = {
+export const STAGE_WORDS: { [Kind in Exclude<StageOptions['kind'], 'trace' | 'replay'>]: ReadWords } = {
   blackhole: blackholeWords,
   corrupt: corruptWords,
   delay: delayWords,

@@ -52,6 +52,7 @@ export async function impairedPair(
   net.app('a', a).app('b', b);
   net.app('up', impair({ ...seed, ...compiled.up })).app('down', impair({ ...seed, ...compiled.down }));
   net.link('a.out -> up.in').link('up.out -> b.in').link('b.out -> down.in').link('down.out -> a.in');
+  net.link('up.back -> down.answers').link('down.back -> up.answers');
   await net.start();
   return {
     net,

@@ -59,13 +59,17 @@ export class Drive {
   readonly flows: Flows;
   readonly pipeline = new Pipeline('test', this.pool, this.marks, STAGES);
   readonly left: Departure[] = [];
+  /** What stages tell senders. */
+  readonly answers = new Train();
   now = 0;
   readonly #out = new Train();
 
-  constructor(stages: StageInput | StageInput[], { seed = 1, quantum = 0, flows = 1024 }: DriveOptions = {}) {
-    this.flows = new Flows(flows, 16 * STAGE_CELLS, 1);
+  constructor(stages: StageInput | StageInput[], options: DriveOptions = {}) {
+    const { seed = 1, quantum = 0 } = options;
+    this.flows = new Flows(options.flows ?? 1024, 16 * STAGE_CELLS, 1);
     const all = Array.isArray(stages) ? stages : [stages];
-    const context = { pool: this.pool, marks: this.marks, flows: this.flows, seed, quantum };
+    const { pool, marks, flows, answers } = this;
+    const context = { pool, marks, flows, seed, quantum, answers };
     this.pipeline.arrange(stagesSchema.parse(all), (options, slot) =>
       makeStage(`up/test/${options.name}`, { ...context, cell: slot * STAGE_CELLS }, options),
     );
@@ -176,6 +180,7 @@ export class Drive {
     flows.numbers[flow] += pool.segments[packet];
     pipeline.order[0] += pool.segments[packet];
     pipeline.inbox.add(packet);
+    marks.log?.enter(packet);
   }
 
   #run(): void {

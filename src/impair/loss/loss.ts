@@ -78,6 +78,7 @@ export class Loss extends SegmentStage {
       if (!pool.own(packet)) return false;
       setEcn(pool.slab, pool.offset[packet] + pool.l3Offset[packet], Ecn.Ce);
     }
+    this.marks.log?.mark(packet, this.name);
     this.#marked[0]++;
     return true;
   }
