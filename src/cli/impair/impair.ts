@@ -1,0 +1,226 @@
+/** `tunconnector impair IF1 IF2`: a link between two interfaces that does to packets what it is told. */
+import { Command, Option } from 'commander';
+import { hostNetwork, type HostedNetwork, type Thread } from '../../engine/live-hosted.ts';
+import { liveRuntime } from '../../engine/live-runtime.ts';
+import type { Inspector } from '../../impair/attached.ts';
+import { inspector } from '../../impair/attached.ts';
+import { impairedLink, impairments } from '../../impair/link.ts';
+import type { CompiledSpec } from '../../impair/spec/spec.ts';
+import { captureHosted, type HostedCapture } from '../../tun/capture/live-attached.ts';
+import { TunconnectorError } from '../../errors.ts';
+import { Exit, errorLine, reportError, usageError } from '../exit.ts';
+import { formatDuration } from '../format.ts';
+import { type LinkEnd, linkEnd } from './ends.ts';
+import { addStageFlags, type StageFlags } from './options.ts';
+import { type Directions, reportText, statsLine } from './report.ts';
+
+interface Options {
+  stats?: string;
+  json?: boolean;
+  pcap?: string;
+  thread: Thread;
+  check?: boolean;
+  verbose?: boolean;
+}
+
+export function impairCommand(
+  done: (code: number) => void = (code) => void (process.exitCode = code),
+): Command {
+  const command = new Command('tunconnector impair')
+    .description(
+      'Joins two interfaces by a link with delay, loss, a rate and more: each direction on its own, each flow on its own if you like.',
+    )
+    .argument('<left>', 'an Ethernet interface, or tun:NAME or tap:NAME for one that is made')
+    .argument('<right>', 'the other one; what goes from left to right goes "up"');
+  const flags = addStageFlags(command);
+  command
+    .addOption(new Option('--check', 'say what the options or the file mean, and do nothing').helpGroup('The command:'))
+    .addOption(new Option('--stats <seconds>', 'show rates this often').helpGroup('The command:'))
+    .addOption(new Option('--json', 'one JSON object per line for statistics and the report').helpGroup('The command:'))
+    .addOption(
+      new Option('--pcap <file>', 'write what passes into a pcapng file, drops with their reasons').helpGroup('The command:'),
+    )
+    .addOption(
+      new Option('--thread <thread>', 'where packets are moved: a thread of its own, or the main one')
+        .choices(['worker', 'main'])
+        .default('worker')
+        .helpGroup('The command:'),
+    )
+    .addOption(new Option('--verbose', 'say more, on standard error').helpGroup('The command:'))
+    .addHelpText(
+      'after',
+      `
+Each of the options for both directions has two more for one: --up-delay, --down-delay, and so on.
+Packets pass the stages in the order in which they are given. SIGHUP reads --spec again.
+
+Examples:
+  tunconnector impair veth0 veth1 --delay 50ms --loss 1%
+  tunconnector impair veth0 veth1 --up-rate "1mbit queue codel" --down-rate 20mbit --delay "20ms 5ms distribution normal"
+  tunconnector impair tun:left tun:right --preset lte --seed 7
+  tunconnector impair eth1 eth2 --spec office.yaml --stats 1`,
+    )
+    .action(async (left: string, right: string, options: Options) => {
+      done(await runImpair(left, right, options, flags));
+    });
+  return command;
+}
+
+async function runImpair(left: string, right: string, options: Options, flags: StageFlags): Promise<number> {
+  const spec = flags.spec();
+  if (options.check) {
+    process.stdout.write(`${JSON.stringify(spec, null, 2)}\n`);
+    return Exit.ok;
+  }
+  const every = options.stats === undefined ? undefined : secondsOf(options.stats);
+  if (left === right) throw usageError(`a link has two ends, and both are "${left}"`);
+  const ends: [LinkEnd, LinkEnd] = [await linkEnd(left), await linkEnd(right)];
+  return new ImpairRun(ends, spec, options, flags).run(every);
+}
+
+class ImpairRun {
+  readonly #left: LinkEnd;
+  readonly #right: LinkEnd;
+  #spec: CompiledSpec;
+  readonly #options: Options;
+  readonly #flags: StageFlags;
+  readonly #network: HostedNetwork;
+  #inspector: Inspector | undefined;
+  #before: Directions | undefined;
+  #looked = 0;
+
+  constructor([left, right]: [LinkEnd, LinkEnd], spec: CompiledSpec, options: Options, flags: StageFlags) {
+    this.#left = left;
+    this.#right = right;
+    this.#spec = spec;
+    this.#options = options;
+    this.#flags = flags;
+    this.#network = hostNetwork(options.thread);
+  }
+
+  async run(every: number | undefined): Promise<number> {
+    const end = this.#untilEnd();
+    let timer: NodeJS.Timeout | undefined;
+    let capture: HostedCapture | undefined;
+    const started = liveRuntime().now();
+    try {
+      await this.#network.start(impairedLink(this.#left.port, this.#right.port, this.#spec));
+      await this.#left.up();
+      await this.#right.up();
+      this.#inspector = await inspector(this.#network);
+      const { pcap } = this.#options;
+      if (pcap !== undefined) {
+        const onEnd = ({ error }: { error: TunconnectorError | undefined }) => error && reportError(error);
+        capture = await captureHosted(this.#network, 'up,down', pcap, { drops: true, onEnd });
+      }
+      this.#say('up', { seed: await this.#seeds() });
+      process.on('SIGHUP', this.#reload);
+      if (every !== undefined) timer = setInterval(() => void this.#stats().catch(end.fail), every * 1000);
+      await end.promise;
+      await capture?.stop();
+      await this.#report(liveRuntime().now() - started);
+      return Exit.ok;
+    } finally {
+      clearInterval(timer);
+      process.off('SIGHUP', this.#reload);
+      end.forget();
+      await this.#network.close();
+    }
+  }
+
+  /** The draws of a run can be had again: each direction's seed, drawn where none was given. */
+  async #seeds(): Promise<{ up: number; down: number }> {
+    const { up, down } = await this.#look();
+    return { up: up.seed, down: down.seed };
+  }
+
+  async #look(): Promise<Directions> {
+    return (await this.#inspector!.inspect()) as Directions;
+  }
+
+  readonly #reload = (): void => {
+    void this.#change().catch((error: unknown) => {
+      process.stderr.write(`tunconnector: ${errorLine(error)}; the link stays as it was\n`);
+    });
+  };
+
+  async #change(): Promise<void> {
+    if (this.#flags.file === undefined) throw usageError('SIGHUP: there is no --spec to read again');
+    const spec = this.#flags.spec();
+    // Who gave no seed keeps the one that was drawn, and with it all draws of what stays as it was.
+    const seeds = await this.#seeds();
+    const keep = (side: 'up' | 'down') => ({ ...spec[side], seed: spec[side].seed ?? seeds[side] });
+    this.#spec = { up: keep('up'), down: keep('down') };
+    await this.#network.replace(impairments(this.#spec));
+    this.#say('changed', { file: this.#flags.file });
+  }
+
+  async #stats(): Promise<void> {
+    const now = await this.#look();
+    const time = liveRuntime().now();
+    const seconds = this.#looked === 0 ? 1 : (time - this.#looked) / 1e9;
+    const { json } = this.#options;
+    if (json) this.#event('stats', { ...now });
+    else process.stdout.write(`${statsLine(now, this.#before, seconds, this.#names)}\n`);
+    this.#looked = time;
+    this.#before = now;
+  }
+
+  async #report(duration: number): Promise<void> {
+    const now = await this.#look();
+    if (this.#options.json) this.#event('report', { duration, ...now });
+    else process.stdout.write(`up for ${formatDuration(duration)}\n${reportText(now, this.#names)}\n`);
+  }
+
+  get #names() {
+    return { left: this.#left.name, right: this.#right.name };
+  }
+
+  #say(what: 'up' | 'changed', details: { seed?: { up: number; down: number }; file?: string }): void {
+    if (this.#options.json) {
+      this.#event(what, { ...this.#names, ...details });
+    } else if (what === 'changed') {
+      process.stdout.write(`${details.file} is in force\n`);
+    } else {
+      const { up, down } = details.seed!;
+      const seeds = up === down ? `seed ${up}` : `seeds ${up} up and ${down} down`;
+      process.stdout.write(`${this.#names.left} and ${this.#names.right} are joined, ${seeds}\n`);
+    }
+  }
+
+  #event(event: string, details: object): void {
+    process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...details })}\n`);
+  }
+
+  /** Settles with SIGINT or SIGTERM, rejects when the network cannot go on. */
+  #untilEnd(): { promise: Promise<void>; fail: (error: unknown) => void; forget: () => void } {
+    let stop = () => {};
+    let fail = (_error: unknown) => {};
+    const promise = new Promise<void>((resolve, reject) => {
+      stop = resolve;
+      fail = reject;
+    });
+    promise.catch(() => {});
+    let asked = false;
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (asked) process.exit(signal === 'SIGINT' ? 130 : 143);
+      asked = true;
+      stop();
+    };
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal);
+    this.#network.on('error', (error) => fail(error));
+    this.#network.on('event', (_app, event) => {
+      if (event.type !== 'port-failed') return;
+      fail(new TunconnectorError('ERR_INTERFACE', `${event.subject} went down or was removed`));
+    });
+    const forget = () => {
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal);
+    };
+    return { promise, fail: (error) => fail(error), forget };
+  }
+}
+
+function secondsOf(text: string): number {
+  const value = Number(text);
+  if (/^\d+(\.\d+)?$/.test(text) && value >= 0.1 && value <= 86_400) return value;
+  throw usageError(`--stats: found "${text}", expected seconds, 0.1 to 86400`);
+}

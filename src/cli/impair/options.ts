@@ -1,0 +1,135 @@
+/**
+ * The stages of a link as options of the command line: `--delay 50ms --loss 1%` for both directions, `--up-rate 5mbit` for
+ * one. Packets pass them in the order in which they are given.
+ */
+import { readFileSync } from 'node:fs';
+import { type Command, Option } from 'commander';
+import { TunconnectorError } from '../../errors.ts';
+import { parseSpec } from '../../impair/spec/file.ts';
+import { PRESET_NAMES } from '../../impair/spec/presets.ts';
+import { type CompiledSpec, compileSpec } from '../../impair/spec/spec.ts';
+import { usageError } from '../exit.ts';
+
+const SIDES = ['both', 'up', 'down'] as const;
+type Side = (typeof SIDES)[number];
+
+/** What follows the name of each option, and what it does. */
+const STAGES: Record<string, { value: string; help: string }> = {
+  delay: { value: 'TIME [JITTER [CORRELATION]] [distribution NAME]', help: 'every packet leaves so much later' },
+  loss: { value: 'SHARE [CORRELATION] | MODEL ...', help: 'packets that never leave; models: gemodel, state, burst, list, pattern' },
+  rate: { value: 'RATE [queue NAME ...]', help: 'so many bits in a second, with a queue in front' },
+  police: { value: 'RATE', help: 'what is beyond the rate is dropped' },
+  duplicate: { value: 'SHARE', help: 'packets that leave twice' },
+  corrupt: { value: 'SHARE', help: 'packets with a wrong bit' },
+  slot: { value: 'MIN [MAX]', help: 'packets leave together, in slots of time' },
+  onoff: { value: 'ON OFF', help: 'a link that comes and goes' },
+  mtu: { value: 'BYTES', help: 'larger packets are dropped' },
+  blackhole: { value: '[from TIME] [until TIME]', help: 'nothing passes' },
+};
+
+/** One stage that was given, as text or as an object of its spec. */
+interface Given {
+  side: Side;
+  flag: string;
+  stage: string | Record<string, unknown>;
+}
+
+export interface StageFlags {
+  /** The options that were given, as a spec. @throws ERR_CONFIG, ERR_USAGE */
+  spec(): CompiledSpec;
+  /** The file it was read from, which may be read again. */
+  readonly file: string | undefined;
+}
+
+/** Adds the options that say what a link does to a command. */
+export function addStageFlags(command: Command): StageFlags {
+  const given: Given[] = [];
+  for (const side of SIDES) {
+    const prefix = side === 'both' ? '' : `${side}-`;
+    const heading = side === 'both' ? 'Both directions:' : undefined;
+    for (const [kind, { value, help }] of Object.entries(STAGES)) {
+      const flag = `--${prefix}${kind}`;
+      const option = new Option(`${flag} <${value}>`, help).argParser((text: string) => {
+        given.push({ side, flag, stage: kind === 'blackhole' && text === 'on' ? kind : `${kind} ${text}` });
+        return text;
+      });
+      command.addOption(heading ? option.helpGroup(heading) : option.hideHelp());
+    }
+    const option = new Option(`--${prefix}trace <file>`, 'packet delivery opportunities (mahimahi), or CSV').argParser(
+      (file: string) => {
+        given.push({ side, flag: `--${prefix}trace`, stage: traceOf(file) });
+        return file;
+      },
+    );
+    command.addOption(heading ? option.helpGroup(heading) : option.hideHelp());
+  }
+  command.addOption(
+    new Option('--preset <name>', PRESET_NAMES.join(', ')).helpGroup('The link:'),
+  );
+  command.addOption(
+    new Option('--spec <file>', 'YAML or JSON: rules for flows, a timeline, and all of the above').helpGroup('The link:'),
+  );
+  command.addOption(
+    new Option('--seed <number>', 'of all that is drawn; another one each time when not given').helpGroup('The link:'),
+  );
+  const options = () => command.opts<{ spec?: string; preset?: string; seed?: string }>();
+  return {
+    get file() {
+      return options().spec;
+    },
+    spec() {
+      const { spec: file, preset, seed } = options();
+      const number = seed === undefined ? undefined : seedOf(seed);
+      if (file === undefined) return fromFlags(given, preset, number);
+      const [first] = given;
+      if (first) throw usageError(`${first.flag} and --spec: give one of them`, 'put it into the file');
+      if (preset !== undefined) throw usageError('--preset and --spec: give one of them', 'put it into the file');
+      const { up, down } = parseSpec(readText('--spec', file), file);
+      return number === undefined ? { up, down } : { up: { ...up, seed: number }, down: { ...down, seed: number } };
+    },
+  };
+}
+
+function fromFlags(given: readonly Given[], preset: string | undefined, seed: number | undefined): CompiledSpec {
+  // Each on its own, so that what is wrong is told of the option where it is.
+  for (const { flag, stage } of given) {
+    try {
+      compileSpec({ both: [stage] });
+    } catch (error) {
+      if (!(error instanceof TunconnectorError)) throw error;
+      throw new TunconnectorError('ERR_USAGE', `${flag}: ${error.message.replace(/^up: (stages\.0\.)?/, '')}`, { cause: error });
+    }
+  }
+  const side = (wanted: Side) => {
+    const stages = given.flatMap(({ side, stage }) => (side === wanted || side === 'both' ? [stage] : []));
+    return stages.length === 0 ? {} : { [wanted]: stages };
+  };
+  if (preset !== undefined && given.length > 0) {
+    throw usageError(`${given[0].flag} and --preset: give one of them`, 'a spec file can have both, see docs/impair.md');
+  }
+  return compileSpec({
+    ...(preset === undefined ? {} : { preset }),
+    ...(seed === undefined ? {} : { seed }),
+    ...side('up'),
+    ...side('down'),
+  });
+}
+
+function traceOf(file: string): Record<string, unknown> {
+  return { kind: 'trace', format: file.endsWith('.csv') ? 'csv' : 'mahimahi', text: readText('--trace', file) };
+}
+
+function readText(flag: string, file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw usageError(`${flag}: cannot read ${file} (${code})`);
+  }
+}
+
+function seedOf(text: string): number {
+  const number = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(number)) return number;
+  throw usageError(`--seed: found "${text}", expected a whole number, 0 to 2^53 - 1`);
+}
