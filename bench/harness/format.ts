@@ -11,6 +11,8 @@ const SCALES: Record<Quantity, { unit: string; divisor: number; digits: number }
   rttMean: { unit: 'µs RTT', divisor: 1e3, digits: 0 },
   rttMedian: { unit: 'µs RTT, p50', divisor: 1e3, digits: 0 },
   rttP99: { unit: 'µs RTT, p99', divisor: 1e3, digits: 0 },
+  lateMedian: { unit: 'µs late, p50', divisor: 1e3, digits: 0 },
+  lateP99: { unit: 'µs late, p99', divisor: 1e3, digits: 0 },
   time: { unit: 'ns', divisor: 1, digits: 1 },
   missed: { unit: 'packets missed', divisor: 1, digits: 0 },
   collections: { unit: 'collections', divisor: 1, digits: 0 },

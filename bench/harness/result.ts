@@ -14,6 +14,9 @@ export const QUANTITIES = {
   rttMedian: 'ns',
   rttP99: 'ns',
   time: 'ns',
+  /** How much later than it should something left. */
+  lateMedian: 'ns',
+  lateP99: 'ns',
   missed: 'packets',
   collections: 'collections',
 } as const;

@@ -5,6 +5,7 @@ import { captureExperiments } from './capture.ts';
 import { engineExperiments } from './engine.ts';
 import { flowsExperiments } from './flows.ts';
 import { gcExperiments } from './gc.ts';
+import { impairExperiments } from './impair.ts';
 import { nativeExperiments } from './native.ts';
 import { rttExperiments } from './rtt.ts';
 import { tunnelExperiments } from './tunnel.ts';
@@ -15,6 +16,7 @@ export const SUITES: Record<string, { help: string; experiments(seconds: number)
   bridge: { help: 'two interfaces joined by packet sockets', experiments: bridgeExperiments },
   engine: { help: 'packets between apps, in one process', experiments: engineExperiments },
   native: { help: 'segmentation and checksums of the addon', experiments: nativeExperiments },
+  impair: { help: 'what impairments cost, and how they keep time', experiments: impairExperiments },
   capture: { help: 'what a capture costs', experiments: captureExperiments },
   flows: { help: 'many TCP connections, many clients', experiments: flowsExperiments },
   gc: { help: 'garbage collections at full rate', experiments: gcExperiments },

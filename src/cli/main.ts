@@ -7,6 +7,7 @@ import { addTunnelOptions, explainMistake, quiet, settingsOf } from './command-l
 import { completionCommand } from './completion.ts';
 import { doctorCommand } from './doctor.ts';
 import { Exit, reportError, usageError } from './exit.ts';
+import { impairCommand } from './impair/impair.ts';
 import { suggestion } from './suggest.ts';
 import { runTunnelCommand } from './tunnel.ts';
 
@@ -14,6 +15,7 @@ const AFTER_HELP = `
 Commands:
   tunnel                 the above, and what runs when no command is named
   capture NAME [FILE]    packets of a running tunnel or any interface, as pcapng
+  impair LEFT RIGHT      a bad network between two interfaces
   doctor                 what this machine lacks, what that costs, what helps
   bench                  measure a tunnel between two throw-away hosts
   completion SHELL       completion for bash, zsh or fish
@@ -82,6 +84,7 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
     });
   const all = new Map([['tunnel', quiet(tunnel)]]);
   all.set('capture', quiet(captureCommand(done)));
+  all.set('impair', quiet(impairCommand(done)));
   all.set('doctor', quiet(doctorCommand(done)));
   all.set('bench', quiet(benchCommand(done)));
   all.set('completion', quiet(completionCommand(() => all)));

@@ -1,0 +1,147 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { createWorld, type Host, type HostProcess } from '../../src/testing/index.ts';
+import { needs } from '../needs.ts';
+import { BIN, runToEnd, until } from './cli-world.ts';
+
+const FAR = '10.9.0.2';
+
+interface Bridged extends AsyncDisposable {
+  near: Host;
+  middle: Host;
+  far: Host;
+  directory: string;
+  start(...words: string[]): Promise<HostProcess>;
+}
+
+/** A near and a far host, and one between them that joins the two by the command. */
+async function bridged(): Promise<Bridged> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'tunconnector-impair-'));
+  const world = await createWorld({ name: 'impair' });
+  const [near, middle, far] = await Promise.all(['near', 'middle', 'far'].map((name) => world.host(name)));
+  await world.wire(near!, middle!, { a: '10.9.0.1/24', names: { b: 'left' } });
+  await world.wire(far!, middle!, { a: `${FAR}/24`, names: { b: 'right' } });
+  return {
+    ...{ near: near!, middle: middle!, far: far!, directory },
+    async start(...words) {
+      const command = middle!.node(BIN, ['impair', 'left', 'right', ...words]);
+      await command.waitFor(/are joined|"event":"up"/, 8000);
+      return command;
+    },
+    async [Symbol.asyncDispose]() {
+      await world.close();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+/** Round-trip times in ms of the pings that were answered. */
+async function pings(host: Host, count: number, interval = 0.02): Promise<number[]> {
+  const argv = ['ping', '-n', '-c', `${count}`, '-i', `${interval}`, '-W', '1', FAR];
+  const { stdout } = await host.exec(argv, { timeout: 60_000 });
+  return [...stdout.matchAll(/ time=([\d.]+) ms/g)].map((found) => Number(found[1]));
+}
+
+async function iperf(from: Host, to: Host, ...words: string[]): Promise<{ bitsPerSecond: number }> {
+  const server = to.spawn(['iperf3', '-s', '-1', '--forceflush']);
+  await server.waitFor(/listening/);
+  const { stdout } = await from.exec(['iperf3', '-c', FAR, '-J', ...words], { timeout: 30_000 });
+  return { bitsPerSecond: JSON.parse(stdout).end.sum_received.bits_per_second };
+}
+
+const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
+
+interface Way {
+  packets: number;
+  packetsOut: number;
+  pipelines: { stages: { name: string; packets: number; drops: Record<string, number> }[] }[];
+}
+
+/** Ends it as Ctrl-C does, and gives its report. */
+async function reportOf(command: HostProcess): Promise<{ up: Way; down: Way }> {
+  const { code } = await command.stop('SIGINT', 5000);
+  expect(code, command.stderr).toBe(0);
+  const line = command.stdout.split('\n').findLast((each) => each.includes('"event":"report"'));
+  return JSON.parse(line!);
+}
+
+describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
+  it('delays each way: no ping is early, and the median is on time', { timeout: 30_000 }, async () => {
+    await using world = await bridged();
+    await world.start('--delay', '20ms', '--up-delay', '10ms');
+    await pings(world.near, 2);
+    const times = await pings(world.near, 50);
+    expect(times).toHaveLength(50);
+    expect(Math.min(...times)).toBeGreaterThanOrEqual(50);
+    expect(median(times)).toBeLessThan(53);
+  });
+
+  it('loses what it is told to, and says so', { timeout: 30_000 }, async () => {
+    await using world = await bridged();
+    const command = await world.start('--up-loss', '20%', '--seed', '7', '--json');
+    const answered = (await pings(world.near, 400, 0.005)).length;
+    // 99.9 % of a binomial distribution.
+    expect(Math.abs(answered - 320)).toBeLessThan(3.29 * Math.sqrt(400 * 0.2 * 0.8));
+    const { up, down } = await reportOf(command);
+    const [loss] = up.pipelines[0]!.stages;
+    expect(up.packets - up.packetsOut).toBe(loss!.drops.loss);
+    expect(down.packetsOut).toBe(down.packets);
+  });
+
+  it('loses 1 % of the wire packets of TCP on superframes', { timeout: 30_000 }, async () => {
+    await using world = await bridged();
+    const command = await world.start('--up-loss', '1%', '--seed', '7', '--json');
+    await iperf(world.near, world.far, '-t', '2');
+    const [loss] = (await reportOf(command)).up.pipelines[0]!.stages;
+    const n = loss!.packets;
+    expect(n).toBeGreaterThan(10_000);
+    expect(Math.abs(loss!.drops.loss! - n * 0.01)).toBeLessThan(3.29 * Math.sqrt(n * 0.01 * 0.99));
+  });
+
+  it('passes no more than the rate, and no less', { timeout: 30_000 }, async () => {
+    await using world = await bridged();
+    await world.start('--rate', '50mbit');
+    const { bitsPerSecond } = await iperf(world.near, world.far, '-t', '3', '-O', '1');
+    // Of 1514 bytes of a frame 1448 are TCP's payload.
+    const payload = (50e6 * 1448) / 1514;
+    expect(bitsPerSecond).toBeLessThan(payload * 1.02);
+    expect(bitsPerSecond).toBeGreaterThan(payload * 0.95);
+  });
+
+  it('takes a new spec on SIGHUP, and keeps the old one when the new one is wrong', { timeout: 30_000 }, async () => {
+    await using world = await bridged();
+    const spec = path.join(world.directory, 'spec.yaml');
+    await writeFile(spec, 'both: delay 10ms\n');
+    const command = await world.start('--spec', spec);
+    expect(median(await pings(world.near, 10))).toBeLessThan(24);
+    await writeFile(spec, 'both: delay 30ms\n');
+    command.kill('SIGHUP');
+    await command.waitFor(/is in force/, 5000);
+    expect(Math.min(...(await pings(world.near, 10)))).toBeGreaterThanOrEqual(60);
+    await writeFile(spec, 'both: delay soon\n');
+    command.kill('SIGHUP');
+    expect(await until(() => command.stderr.includes('the link stays as it was'))).toBe(true);
+    expect(command.stderr).toContain(spec);
+    expect(Math.min(...(await pings(world.near, 5)))).toBeGreaterThanOrEqual(60);
+    const { code } = await command.stop('SIGTERM', 5000);
+    expect(code).toBe(0);
+    expect(command.stdout).toMatch(/left to right/);
+  });
+
+  it.each([
+    ['left nowhere', 5, /no interface "nowhere"/],
+    ['left left', 2, /two ends/],
+    ['left right --delay soon', 2, /--delay: .*"soon"/],
+    ['left right --spec nowhere.yaml', 2, /cannot read nowhere.yaml/],
+    ['left right --seed x', 2, /--seed: found "x"/],
+    ['left', 2, /right/],
+  ])('refuses "%s" in one line', async (words, code, text) => {
+    await using world = await bridged();
+    const end = await runToEnd(world.middle, `impair ${words}`);
+    expect(end.code).toBe(code);
+    expect(end.stderr).toMatch(text);
+    expect(end.stderr.trim().split('\n')).toHaveLength(1);
+  });
+});
