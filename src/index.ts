@@ -21,7 +21,7 @@ export type { NetworkConfig } from './engine/config.ts';
 export { LiveRuntime, liveRuntime } from './engine/live-runtime.ts';
 export {
   runInWorker,
-  type WorkerNetwork,
+  WorkerNetwork,
   type WorkerOptions,
 } from './engine/live-worker.ts';
 export { Network, type NetworkOptions } from './engine/network.ts';

@@ -32,3 +32,11 @@ export function formatDuration(ns: number): string {
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
+
+/** What an app has to tell when it is set up: what is switched on, and figures that are not zero. */
+export function described(report: Record<string, number | string | boolean>): string {
+  const parts = Object.entries(report)
+    .filter(([, value]) => value !== 0 && value !== '')
+    .map(([key, value]) => (typeof value === 'boolean' ? `${value ? '' : 'no '}${key}` : `${key} ${value}`));
+  return parts.join(', ') || 'ready';
+}

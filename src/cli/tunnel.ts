@@ -6,6 +6,7 @@ import type { Side } from '../tunnel/connector/report.ts';
 import { TunConnector } from '../tunnel/connector/tunconnector.ts';
 import { ControlSockets } from './control.ts';
 import { Exit, reportError } from './exit.ts';
+import { described } from './format.ts';
 import type { OptionName, Settings } from './options.ts';
 import { JsonOutput, type Output, TextOutput } from './output.ts';
 import { type Account, becomeUser, findAccount, MtuHelper } from './privileges.ts';
@@ -228,14 +229,6 @@ class TunnelCommand {
   #note(text: string): void {
     if (this.#settings.verbose) process.stderr.write(`${text}\n`);
   }
-}
-
-/** What an app has to tell when it is set up: what is switched on, and figures that are not zero. */
-function described(report: Record<string, number | string | boolean>): string {
-  const parts = Object.entries(report)
-    .filter(([, value]) => value !== 0 && value !== '')
-    .map(([key, value]) => (typeof value === 'boolean' ? `${value ? '' : 'no '}${key}` : `${key} ${value}`));
-  return parts.join(', ') || 'ready';
 }
 
 /** `trace.pcapng` is `trace-tun1.pcapng`: one network, one file. */

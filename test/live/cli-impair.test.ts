@@ -1,7 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { CaptureReader } from '../../src/packet/capture-reader.ts';
 import { createWorld, type Host, type HostProcess } from '../../src/testing/index.ts';
 import { needs } from '../needs.ts';
 import { BIN, runToEnd, until } from './cli-world.ts';
@@ -110,7 +111,22 @@ describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
     expect(bitsPerSecond).toBeGreaterThan(payload * 0.95);
   });
 
-  it('takes a new spec on SIGHUP, and keeps the old one when the new one is wrong', { timeout: 30_000 }, async () => {
+  it('captures what passes, and what is dropped with its reason', { timeout: 30_000 }, async () => {
+    await using world = await bridged();
+    const file = path.join(world.directory, 'link.pcapng');
+    const command = await world.start('--up-loss', '50%', '--seed', '7', '--pcap', file, '--verbose');
+    expect(command.stderr).toContain('interface left');
+    await pings(world.near, 40, 0.01);
+    expect((await command.stop('SIGINT', 5000)).code).toBe(0);
+    const reader = new CaptureReader();
+    const comments = reader.push(await readFile(file)).flatMap(({ comments }) => comments);
+    expect(comments.length).toBeGreaterThan(5);
+    expect(new Set(comments)).toEqual(new Set(['dropped: loss (up)']));
+  });
+
+  it('takes a new spec on SIGHUP, and keeps the old one when the new one is wrong', {
+    timeout: 30_000,
+  }, async () => {
     await using world = await bridged();
     const spec = path.join(world.directory, 'spec.yaml');
     await writeFile(spec, 'both: delay 10ms\n');

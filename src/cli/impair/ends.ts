@@ -2,8 +2,8 @@
 import type { AppSpec } from '../../engine/app.ts';
 import { TunconnectorError } from '../../errors.ts';
 import { packetSocket } from '../../tun/packet-socket.ts';
-import { configureInterface } from '../../tun/system/live-ip.ts';
 import { runCommand } from '../../tun/system/live-command.ts';
+import { configureInterface } from '../../tun/system/live-ip.ts';
 import { checkInterfaceName, tun } from '../../tun/tun.ts';
 import { usageError } from '../exit.ts';
 

@@ -1,15 +1,15 @@
 /** `tunconnector impair IF1 IF2`: a link between two interfaces that does to packets what it is told. */
 import { Command, Option } from 'commander';
-import { hostNetwork, type HostedNetwork, type Thread } from '../../engine/live-hosted.ts';
+import { type HostedNetwork, hostNetwork, type Thread } from '../../engine/live-hosted.ts';
 import { liveRuntime } from '../../engine/live-runtime.ts';
+import { TunconnectorError } from '../../errors.ts';
 import type { Inspector } from '../../impair/attached.ts';
 import { inspector } from '../../impair/attached.ts';
 import { impairedLink, impairments } from '../../impair/link.ts';
 import type { CompiledSpec } from '../../impair/spec/spec.ts';
 import { captureHosted, type HostedCapture } from '../../tun/capture/live-attached.ts';
-import { TunconnectorError } from '../../errors.ts';
 import { Exit, errorLine, reportError, usageError } from '../exit.ts';
-import { formatDuration } from '../format.ts';
+import { described, formatDuration } from '../format.ts';
 import { type LinkEnd, linkEnd } from './ends.ts';
 import { addStageFlags, type StageFlags } from './options.ts';
 import { type Directions, reportText, statsLine } from './report.ts';
@@ -34,11 +34,21 @@ export function impairCommand(
     .argument('<right>', 'the other one; what goes from left to right goes "up"');
   const flags = addStageFlags(command);
   command
-    .addOption(new Option('--check', 'say what the options or the file mean, and do nothing').helpGroup('The command:'))
-    .addOption(new Option('--stats <seconds>', 'show rates this often').helpGroup('The command:'))
-    .addOption(new Option('--json', 'one JSON object per line for statistics and the report').helpGroup('The command:'))
     .addOption(
-      new Option('--pcap <file>', 'write what passes into a pcapng file, drops with their reasons').helpGroup('The command:'),
+      new Option('--check', 'say what the options or the file mean, and do nothing').helpGroup(
+        'The command:',
+      ),
+    )
+    .addOption(new Option('--stats <seconds>', 'show rates this often').helpGroup('The command:'))
+    .addOption(
+      new Option('--json', 'one JSON object per line for statistics and the report').helpGroup(
+        'The command:',
+      ),
+    )
+    .addOption(
+      new Option('--pcap <file>', 'write what passes into a pcapng file, drops with their reasons').helpGroup(
+        'The command:',
+      ),
     )
     .addOption(
       new Option('--thread <thread>', 'where packets are moved: a thread of its own, or the main one')
@@ -46,16 +56,20 @@ export function impairCommand(
         .default('worker')
         .helpGroup('The command:'),
     )
-    .addOption(new Option('--verbose', 'say more, on standard error').helpGroup('The command:'))
+    .addOption(
+      new Option('--verbose', 'say more about what happens, on standard error').helpGroup('The command:'),
+    )
     .addHelpText(
       'after',
       `
-Each of the options for both directions has two more for one: --up-delay, --down-delay, and so on.
-Packets pass the stages in the order in which they are given. SIGHUP reads --spec again.
+Each option for both directions has two more for one: --up-delay, --down-delay.
+Packets pass the stages in the order in which they are given.
+SIGHUP reads --spec again.
 
 Examples:
   tunconnector impair veth0 veth1 --delay 50ms --loss 1%
-  tunconnector impair veth0 veth1 --up-rate "1mbit queue codel" --down-rate 20mbit --delay "20ms 5ms distribution normal"
+  tunconnector impair veth0 veth1 --up-rate "1mbit queue codel" --delay 9ms
+  tunconnector impair veth0 veth1 --delay "20ms 5ms distribution normal"
   tunconnector impair tun:left tun:right --preset lte --seed 7
   tunconnector impair eth1 eth2 --spec office.yaml --stats 1`,
     )
@@ -112,6 +126,7 @@ class ImpairRun {
         const onEnd = ({ error }: { error: TunconnectorError | undefined }) => error && reportError(error);
         capture = await captureHosted(this.#network, 'up,down', pcap, { drops: true, onEnd });
       }
+      await this.#describe();
       this.#say('up', { seed: await this.#seeds() });
       process.on('SIGHUP', this.#reload);
       if (every !== undefined) timer = setInterval(() => void this.#stats().catch(end.fail), every * 1000);
@@ -125,6 +140,12 @@ class ImpairRun {
       end.forget();
       await this.#network.close();
     }
+  }
+
+  async #describe(): Promise<void> {
+    if (!this.#options.verbose) return;
+    for (const { app, report } of (await this.#network.report()).apps)
+      process.stderr.write(`${app}: ${described(report)}\n`);
   }
 
   /** The draws of a run can be had again: each direction's seed, drawn where none was given. */

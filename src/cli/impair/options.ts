@@ -13,18 +13,18 @@ import { usageError } from '../exit.ts';
 const SIDES = ['both', 'up', 'down'] as const;
 type Side = (typeof SIDES)[number];
 
-/** What follows the name of each option, and what it does. */
-const STAGES: Record<string, { value: string; help: string }> = {
-  delay: { value: 'TIME [JITTER [CORRELATION]] [distribution NAME]', help: 'every packet leaves so much later' },
-  loss: { value: 'SHARE [CORRELATION] | MODEL ...', help: 'packets that never leave; models: gemodel, state, burst, list, pattern' },
-  rate: { value: 'RATE [queue NAME ...]', help: 'so many bits in a second, with a queue in front' },
-  police: { value: 'RATE', help: 'what is beyond the rate is dropped' },
-  duplicate: { value: 'SHARE', help: 'packets that leave twice' },
-  corrupt: { value: 'SHARE', help: 'packets with a wrong bit' },
-  slot: { value: 'MIN [MAX]', help: 'packets leave together, in slots of time' },
-  onoff: { value: 'ON OFF', help: 'a link that comes and goes' },
-  mtu: { value: 'BYTES', help: 'larger packets are dropped' },
-  blackhole: { value: '[from TIME] [until TIME]', help: 'nothing passes' },
+/** What each option takes and does. The words behind it are those of a pipeline's text. */
+const STAGES: Record<string, string> = {
+  delay: 'TIME [JITTER]: every packet leaves so much later',
+  loss: 'SHARE, or a model: packets that never leave',
+  rate: 'RATE [queue NAME]: so many bits in a second, and a queue in front',
+  police: 'RATE: what is beyond it is dropped',
+  duplicate: 'SHARE: packets that leave twice',
+  corrupt: 'SHARE: packets with a wrong bit',
+  slot: 'MIN [MAX]: packets leave together, in slots of time',
+  onoff: 'ON OFF: a link that comes and goes',
+  mtu: 'BYTES: larger packets are dropped',
+  blackhole: 'from TIME [until TIME]: nothing passes',
 };
 
 /** One stage that was given, as text or as an object of its spec. */
@@ -47,30 +47,35 @@ export function addStageFlags(command: Command): StageFlags {
   for (const side of SIDES) {
     const prefix = side === 'both' ? '' : `${side}-`;
     const heading = side === 'both' ? 'Both directions:' : undefined;
-    for (const [kind, { value, help }] of Object.entries(STAGES)) {
+    for (const [kind, help] of Object.entries(STAGES)) {
       const flag = `--${prefix}${kind}`;
-      const option = new Option(`${flag} <${value}>`, help).argParser((text: string) => {
-        given.push({ side, flag, stage: kind === 'blackhole' && text === 'on' ? kind : `${kind} ${text}` });
+      const option = new Option(`${flag} <words>`, help).argParser((text: string) => {
+        given.push({ side, flag, stage: `${kind} ${text}` });
         return text;
       });
       command.addOption(heading ? option.helpGroup(heading) : option.hideHelp());
     }
-    const option = new Option(`--${prefix}trace <file>`, 'packet delivery opportunities (mahimahi), or CSV').argParser(
-      (file: string) => {
-        given.push({ side, flag: `--${prefix}trace`, stage: traceOf(file) });
-        return file;
-      },
-    );
+    const option = new Option(
+      `--${prefix}trace <file>`,
+      'when packets may leave, as mahimahi has it, or a .csv',
+    ).argParser((file: string) => {
+      given.push({ side, flag: `--${prefix}trace`, stage: traceOf(file) });
+      return file;
+    });
     command.addOption(heading ? option.helpGroup(heading) : option.hideHelp());
   }
   command.addOption(
-    new Option('--preset <name>', PRESET_NAMES.join(', ')).helpGroup('The link:'),
+    new Option('--preset <name>', `a link of a kind: ${PRESET_NAMES.join(', ')}`).helpGroup('The link:'),
   );
   command.addOption(
-    new Option('--spec <file>', 'YAML or JSON: rules for flows, a timeline, and all of the above').helpGroup('The link:'),
+    new Option('--spec <file>', 'YAML or JSON: rules for flows, a timeline, and all of the above').helpGroup(
+      'The link:',
+    ),
   );
   command.addOption(
-    new Option('--seed <number>', 'of all that is drawn; another one each time when not given').helpGroup('The link:'),
+    new Option('--seed <number>', 'of all that is drawn; another one each time when not given').helpGroup(
+      'The link:',
+    ),
   );
   const options = () => command.opts<{ spec?: string; preset?: string; seed?: string }>();
   return {
@@ -83,21 +88,32 @@ export function addStageFlags(command: Command): StageFlags {
       if (file === undefined) return fromFlags(given, preset, number);
       const [first] = given;
       if (first) throw usageError(`${first.flag} and --spec: give one of them`, 'put it into the file');
-      if (preset !== undefined) throw usageError('--preset and --spec: give one of them', 'put it into the file');
+      if (preset !== undefined)
+        throw usageError('--preset and --spec: give one of them', 'put it into the file');
       const { up, down } = parseSpec(readText('--spec', file), file);
-      return number === undefined ? { up, down } : { up: { ...up, seed: number }, down: { ...down, seed: number } };
+      return number === undefined
+        ? { up, down }
+        : { up: { ...up, seed: number }, down: { ...down, seed: number } };
     },
   };
 }
 
-function fromFlags(given: readonly Given[], preset: string | undefined, seed: number | undefined): CompiledSpec {
+function fromFlags(
+  given: readonly Given[],
+  preset: string | undefined,
+  seed: number | undefined,
+): CompiledSpec {
   // Each on its own, so that what is wrong is told of the option where it is.
   for (const { flag, stage } of given) {
     try {
       compileSpec({ both: [stage] });
     } catch (error) {
       if (!(error instanceof TunconnectorError)) throw error;
-      throw new TunconnectorError('ERR_USAGE', `${flag}: ${error.message.replace(/^up: (stages\.0\.)?/, '')}`, { cause: error });
+      throw new TunconnectorError(
+        'ERR_USAGE',
+        `${flag}: ${error.message.replace(/^up: (stages\.0\.)?/, '')}`,
+        { cause: error },
+      );
     }
   }
   const side = (wanted: Side) => {
@@ -105,7 +121,10 @@ function fromFlags(given: readonly Given[], preset: string | undefined, seed: nu
     return stages.length === 0 ? {} : { [wanted]: stages };
   };
   if (preset !== undefined && given.length > 0) {
-    throw usageError(`${given[0].flag} and --preset: give one of them`, 'a spec file can have both, see docs/impair.md');
+    throw usageError(
+      `${given[0].flag} and --preset: give one of them`,
+      'a spec file can have both, see docs/impair.md',
+    );
   }
   return compileSpec({
     ...(preset === undefined ? {} : { preset }),
@@ -116,7 +135,11 @@ function fromFlags(given: readonly Given[], preset: string | undefined, seed: nu
 }
 
 function traceOf(file: string): Record<string, unknown> {
-  return { kind: 'trace', format: file.endsWith('.csv') ? 'csv' : 'mahimahi', text: readText('--trace', file) };
+  return {
+    kind: 'trace',
+    format: file.endsWith('.csv') ? 'csv' : 'mahimahi',
+    text: readText('--trace', file),
+  };
 }
 
 function readText(flag: string, file: string): string {

@@ -15,7 +15,12 @@ const arrow = ({ left, right }: LinkNames, direction: 'up' | 'down') =>
   direction === 'up' ? `${left} to ${right}` : `${right} to ${left}`;
 
 /** Rates since the look before. @param seconds since then */
-export function statsLine(now: Directions, before: Directions | undefined, seconds: number, names: LinkNames): string {
+export function statsLine(
+  now: Directions,
+  before: Directions | undefined,
+  seconds: number,
+  names: LinkNames,
+): string {
   return (['up', 'down'] as const)
     .map((direction) => {
       const [to, from] = [now[direction], before?.[direction]];
@@ -56,5 +61,13 @@ function stageRow({ name, packets, packetsOut, bytesOut, drops, lateness }: Stag
   const reasons = Object.entries(drops).map(([reason, n]) => `${grouped(n)} ${reason}`);
   const late = (ns: number) => (lateness.count === 0 ? '' : `${(ns / 1000).toFixed(ns < 10_000 ? 1 : 0)} µs`);
   const { p50, p99 } = lateness;
-  return [`  ${name}`, grouped(packets), grouped(packetsOut), formatBytes(bytesOut), reasons.join(', '), late(p50), late(p99)];
+  return [
+    `  ${name}`,
+    grouped(packets),
+    grouped(packetsOut),
+    formatBytes(bytesOut),
+    reasons.join(', '),
+    late(p50),
+    late(p99),
+  ];
 }
