@@ -104,7 +104,8 @@ export class FqCodel extends CodelLists {
 
   protected override takeFrom(queue: number): boolean {
     if (!super.takeFrom(queue)) return false;
-    this.#longest.changed(queue);
+    if (2 * this.packets < this.limit && 2 * this.bytes < this.limitBytes) this.#longest.rest();
+    else this.#longest.changed(queue);
     return true;
   }
 
