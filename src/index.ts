@@ -17,6 +17,7 @@ export {
 } from './engine/app.ts';
 export type { Attached, AttachSpec } from './engine/attach.ts';
 export { join, sink, tee } from './engine/basic.ts';
+export type { Between } from './engine/between.ts';
 export type { NetworkConfig } from './engine/config.ts';
 export { LiveRuntime, liveRuntime } from './engine/live-runtime.ts';
 export {
@@ -31,10 +32,12 @@ export type { Runtime } from './engine/runtime.ts';
 export { duration } from './engine/units.ts';
 export { VirtualRuntime } from './engine/virtual-runtime.ts';
 export { type ErrorCode, type ErrorDetails, TunconnectorError } from './errors.ts';
+export type { ImpairSpec } from './impair/spec/spec.ts';
+export { type ImpairedTunnelOptions, type ImpairedTunOptions, openTun, startTunnel } from './impaired.ts';
 export type { CaptureOptions, CaptureSummary, LinkCapture } from './tun/capture/capture.ts';
 export { captureToFile } from './tun/capture/live-file.ts';
 export { MemoryPort, type MemoryPortOptions, type ReceivedPacket } from './tun/memory.ts';
-export { type OpenTunOptions, openTun, type Tun, type TunStats } from './tun/open-tun.ts';
+export type { OpenTunOptions, Tun, TunStats } from './tun/open-tun.ts';
 export { type PacketSocketOptions, packetSocket } from './tun/packet-socket.ts';
 export { type ReplayOptions, replay } from './tun/replay.ts';
 export { type TunOptions, tun } from './tun/tun.ts';
@@ -45,7 +48,6 @@ export type { PeerChange } from './tunnel/connector/peers.ts';
 export type { EndReport, EndUp, PeerReport, Traffic } from './tunnel/connector/report.ts';
 export {
   type RunningTunnel,
-  startTunnel,
   TunConnector,
   type TunConnectorEvents,
   type TunnelReport,

@@ -14,6 +14,7 @@ export {
   type Ports,
 } from './app.ts';
 export { Join, join, Sink, sink, Tee, tee } from './basic.ts';
+export type { Between } from './between.ts';
 export type { NetworkConfig } from './config.ts';
 export { diffConfig, formatConfig, parseConfig } from './config-text.ts';
 export { LINK_CAPACITY, type Link } from './link.ts';

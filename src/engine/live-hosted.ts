@@ -9,7 +9,7 @@ import { type Attachable, type AttachSpec, attachedFunction } from './attach.ts'
 import type { NetworkConfig } from './config.ts';
 import { liveRuntime } from './live-runtime.ts';
 import { WorkerNetwork } from './live-worker.ts';
-import { Network } from './network.ts';
+import { Network, type NetworkOptions } from './network.ts';
 import type { NetworkReport } from './report.ts';
 
 /** `main`: the thread that asks for it. `worker`: one of its own, which nothing else holds up. */
@@ -32,16 +32,17 @@ export interface HostedNetwork extends EventEmitter<HostedEvents>, Attachable {
 }
 
 /** A network that `start` will start. A thread of its own begins at once. */
-export function hostNetwork(thread: Thread): HostedNetwork {
-  return thread === 'worker' ? new NetworkElsewhere() : new NetworkHere();
+export function hostNetwork(thread: Thread, options: NetworkOptions = {}): HostedNetwork {
+  return thread === 'worker' ? new NetworkElsewhere(options) : new NetworkHere(options);
 }
 
 export class NetworkHere extends EventEmitter<HostedEvents> implements HostedNetwork {
-  readonly network = new Network(liveRuntime());
+  readonly network: Network;
   readonly #ports = new Set<MessagePort>();
 
-  constructor() {
+  constructor(options: NetworkOptions = {}) {
     super();
+    this.network = new Network(liveRuntime(), options);
     this.network.on('event', (app, event) => this.emit('event', app, event));
     this.network.on('error', (error) => this.emit('error', error));
   }
@@ -84,11 +85,12 @@ export class NetworkHere extends EventEmitter<HostedEvents> implements HostedNet
 }
 
 class NetworkElsewhere extends EventEmitter<HostedEvents> implements HostedNetwork {
-  readonly #worker = new WorkerNetwork({});
+  readonly #worker: WorkerNetwork;
   #config: NetworkConfig = { apps: {}, links: [] };
 
-  constructor() {
+  constructor({ memory }: NetworkOptions) {
     super();
+    this.#worker = new WorkerNetwork(memory === undefined ? {} : { memory });
     this.#worker.on('event', (app, event) => this.emit('event', app, event));
     this.#worker.on('error', (error) => this.emit('error', error));
   }

@@ -20,6 +20,9 @@ import type { Driven, Driver, Runtime } from './runtime.ts';
 import { Scheduler } from './scheduler.ts';
 import { runOrder, wire } from './wiring.ts';
 
+/** Bytes of packet memory. */
+export const USUAL_MEMORY = 128 << 20;
+
 export interface NetworkOptions {
   /** Bytes of packet memory (default 128 MiB; untouched pages cost nothing). Fixed for the network's life. */
   memory?: number;
@@ -59,7 +62,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   constructor(runtime: Runtime, options: NetworkOptions = {}) {
     super();
     this.runtime = runtime;
-    this.pool = new Pool(poolFor(options.memory ?? 128 << 20));
+    this.pool = new Pool(poolFor(options.memory ?? USUAL_MEMORY));
     this.#scheduler = new Scheduler(this.pool, runtime.clock);
     // Actor 0 and account 0 belong to nobody in particular.
     for (let i = MAX_ACTORS - 1; i > 0; i--) this.#freeActors.push(i);

@@ -7,6 +7,7 @@
  * Behind it stands a network of two apps, the TUN and the program, on the event loop of the thread it is opened in.
  */
 import { z } from 'zod';
+import { type Between, betweenSchema, linksThrough, memoryWith } from '../engine/between.ts';
 import { liveRuntime } from '../engine/live-runtime.ts';
 import { Network } from '../engine/network.ts';
 import { checkOptions } from '../engine/options.ts';
@@ -17,7 +18,7 @@ import { runCommand } from './system/live-command.ts';
 import { configureInterface, type RouteSpec } from './system/live-ip.ts';
 import { type TunPort, tun as tunSpec } from './tun.ts';
 
-/** Enough for what is on its way in both directions, whatever `queue` is. */
+/** Enough for what is on its way in both directions, whatever `queue` is, where nothing is between. */
 const MEMORY = 32 << 20;
 /** Breaths that `close` gives to packets which were written just before. */
 const LAST_BREATHS = 32;
@@ -40,6 +41,8 @@ export interface OpenTunOptions {
   netns?: string;
   /** Packets the program may leave unread before no more are read, and unsent before `write` lets it wait (default 512). */
   queue?: number;
+  /** Apps between the interface and the program: `up` gets what the kernel sends, `down` what the program writes. */
+  between?: Between;
 }
 
 export interface TunStats {
@@ -72,6 +75,7 @@ const schema = z.strictObject({
   signal: z.custom<AbortSignal>((v) => v instanceof AbortSignal, 'expected an AbortSignal').optional(),
   netns: z.string().default(''),
   queue: z.number().int().min(1).max(65_536).default(512),
+  between: betweenSchema.default({}),
 });
 
 /**
@@ -84,7 +88,7 @@ const schema = z.strictObject({
  */
 export async function openTun(options: OpenTunOptions = {}): Promise<Tun> {
   const checked = checkOptions(schema, options);
-  const { mode, addresses, mtu, signal, queue } = checked;
+  const { mode, addresses, mtu, signal, queue, between } = checked;
   const netns = checked.netns || undefined;
   const throwIfAborted = () => {
     if (!signal?.aborted) return;
@@ -94,11 +98,11 @@ export async function openTun(options: OpenTunOptions = {}): Promise<Tun> {
   const spec = tunSpec({ name: checked.name ?? `${mode}%d`, mode, netns: checked.netns });
   const device = tunSpec.create(spec.options) as TunPort;
   const program = new ProgramPort(mode === 'tap' ? 'L2' : 'L3', queue);
-  const network = new Network(liveRuntime(), { memory: MEMORY })
-    .app('tun', device)
-    .app('program', program)
-    .link('tun.out -> program.in')
-    .link('program.out -> tun.in');
+  const memory = await memoryWith(between, MEMORY);
+  const network = new Network(liveRuntime(), { memory }).app('tun', device).app('program', program);
+  for (const [name, app] of Object.entries(between)) if (app) network.app(name, app);
+  for (const link of linksThrough(between, 'up', 'tun.out', 'program.in')) network.link(link);
+  for (const link of linksThrough(between, 'down', 'program.out', 'tun.in')) network.link(link);
   const tun = new Tun(network, device, program, netns);
   try {
     await network.start();

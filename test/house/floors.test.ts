@@ -14,6 +14,7 @@ const FLOORS = [
   ['proxy', 'relay', 'pvd'],
   ['sim', 'control'],
   ['testing'], // anything below cli
+  ['impaired'],
   ['index'], // anything but cli
   ['cli'],
 ];

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { openTun as openImpaired } from '../../src/index.ts';
 import { createWorld, type Host } from '../../src/testing/index.ts';
 import { openTun, type Tun } from '../../src/tun/open-tun.ts';
 import { root } from '../house/sources.ts';
@@ -46,6 +47,19 @@ describe.skipIf(needs('netns', 'tun', 'ping', 'ip'))('openTun', () => {
     await tun.close();
     expect(await answering).toBe(stats.sent);
     expect(await exists(at.host, 'tun0')).toBe(false);
+  });
+
+  it('has impairments between the kernel and the program, each way', async () => {
+    await using at = await oneHost();
+    const impair = { up: 'delay 20ms', down: 'delay 30ms loss pattern .x', seed: 7 };
+    await using tun = await openImpaired({ netns: at.netns, addresses: ['10.9.0.1/24'], impair });
+    const answering = answerPings(tun);
+    const { stdout } = await at.host.exec(['ping', '-q', '-c', '10', '-i', '0.01', '-W', '1', '10.9.0.77']);
+    expect(stdout).toContain(' 5 received');
+    expect(Number(/= ([\d.]+)\//.exec(stdout)![1])).toBeGreaterThanOrEqual(50);
+    await tun.close();
+    expect(await answering).toBe(10);
+    await expect(openImpaired({ impair, between: {} })).rejects.toThrow('found impair and between');
   });
 
   it('has the index, the routes and the name that were asked for', async () => {

@@ -2,8 +2,9 @@
  * One end of a tunnel, from nothing to running and back:
  *
  *   1. outside: the peer's name becomes addresses, the MTU towards it becomes ours
- *   2. the network of three apps (TUN or TAP, tunnel, UDP port; two for `stream`) opens its descriptors, in this thread
- *      or in one of its own; from here on it is told and heard by messages
+ *   2. the network of three apps (TUN or TAP, tunnel, UDP port; two for `stream`), and of those that were asked for between
+ *      the first two, opens its descriptors, in this thread or in one of its own; from here on it is told and heard by
+ *      messages
  *   3. the interface gets addresses, MTU and routes, in one go
  *   4. what outlives descriptors: the way to the peer, forwarding, address translation
  *
@@ -11,13 +12,14 @@
  */
 import { EventEmitter } from 'node:events';
 import type { AppEvent, AppSpec } from '../../engine/app.ts';
+import { memoryWith } from '../../engine/between.ts';
 import { configError } from '../../engine/config.ts';
 import { type HostedNetwork, hostNetwork, NetworkHere } from '../../engine/live-hosted.ts';
 import { liveRuntime } from '../../engine/live-runtime.ts';
-import type { Network } from '../../engine/network.ts';
+import { type Network, USUAL_MEMORY } from '../../engine/network.ts';
 import type { NetworkReport } from '../../engine/report.ts';
 import { SECOND } from '../../engine/units.ts';
-import type { TunconnectorError } from '../../errors.ts';
+import { TunconnectorError } from '../../errors.ts';
 import { isIp } from '../../packet/address.ts';
 import { MAX_DATAGRAM } from '../options.ts';
 import { explain, portFailed, refusal } from './end-errors.ts';
@@ -67,6 +69,8 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
   #started = 0;
   /** What its network told last. */
   #figures: NetworkReport = NO_NETWORK;
+  /** Somebody wants it closed. */
+  #unwanted = false;
   #closing = false;
   /** The last report, once it has ended. */
   #ended: EndReport | undefined;
@@ -88,7 +92,7 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
 
   async open(): Promise<void> {
     try {
-      const network = this.#host();
+      const network = this.#host(await memoryWith(this.#all.between, USUAL_MEMORY));
       await Promise.all([this.#lookOutside(), this.#warmUp(network)]);
       await network.start(networkOf(this.#shape(), this.#socket()));
       await this.#machine.setUp(this.#name, this.#mtu, this.#outside.shared ? this.#remote : '');
@@ -101,8 +105,9 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
   }
 
   /** A thread takes a while to begin: it does while names are looked up. */
-  #host(): HostedNetwork {
-    const network = hostNetwork(this.#all.thread);
+  #host(memory: number): HostedNetwork {
+    if (this.#unwanted) throw new TunconnectorError('ERR_CLOSED', 'the tunnel is closed');
+    const network = hostNetwork(this.#all.thread, { memory });
     network.on('event', (app, event) => this.#heard(app, event));
     network.on('error', (error) => this.emit('error', error));
     this.#network = network;
@@ -281,6 +286,7 @@ export class TunnelEnd extends EventEmitter<EndEvents> {
   }
 
   async close(): Promise<void> {
+    this.#unwanted = true;
     if (!this.#ended) {
       const figures = await this.#lastFigures();
       this.#closing = true;

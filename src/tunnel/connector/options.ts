@@ -1,5 +1,6 @@
 /** What a tunnel is asked to be: options of both ends, checked and completed before anything on the machine changes. */
 import { z } from 'zod';
+import { betweenSchema } from '../../engine/between.ts';
 import { configError } from '../../engine/config.ts';
 import { checkOptions } from '../../engine/options.ts';
 import { TunconnectorError } from '../../errors.ts';
@@ -99,6 +100,8 @@ const schema = z.strictObject({
   mtu: z.number().int().min(68).max(65_535).optional(),
   /** Turns IP forwarding on while the tunnel is there. Implied by `nat`, `announce`, and by both ends in one. */
   forward: z.boolean().default(false),
+  /** Apps between the interface and the tunnel: `up` gets what goes into the tunnel, `down` what comes out of it. */
+  between: betweenSchema.default({}),
   /** Where packets are moved: in the thread that starts the tunnel, or in one for each end. */
   thread: z.enum(['main', 'worker']).default('main'),
   gso: z.boolean().default(true),

@@ -1,4 +1,5 @@
 /** What one end of a tunnel is, who is at its other end, and what passed: plain data. */
+import type { AppReport } from '../../engine/app.ts';
 import { type NetworkReport, totalDrops } from '../../engine/report.ts';
 
 export type Side = 'server' | 'client';
@@ -58,6 +59,16 @@ const PORT_LOSSES: Record<string, string> = {
   kernelDrops: 'kernel-queue-full',
 };
 
+/** What a port lost, wire packets by reason; nothing of other apps. */
+export function portLosses(report: AppReport): Record<string, number> {
+  const losses: Record<string, number> = {};
+  for (const [counter, reason] of Object.entries(PORT_LOSSES)) {
+    const n = report[counter];
+    if (typeof n === 'number' && n > 0) losses[reason] = n;
+  }
+  return losses;
+}
+
 /** Of an end that has no network yet. */
 export const NO_NETWORK: NetworkReport = {
   time: 0,
@@ -72,10 +83,7 @@ export const NO_NETWORK: NetworkReport = {
 export function trafficOf(report: NetworkReport): Pick<EndReport, 'sent' | 'received' | 'drops' | 'network'> {
   const drops = totalDrops(report);
   for (const { app, report: counters } of report.apps) {
-    for (const [counter, reason] of Object.entries(PORT_LOSSES)) {
-      const n = counters[counter];
-      if (typeof n === 'number' && n > 0) drops[`${app}-${reason}`] = n;
-    }
+    for (const [reason, n] of Object.entries(portLosses(counters))) drops[`${app}-${reason}`] = n;
   }
   for (const { link, dropped } of report.links) if (dropped > 0) drops[`full: ${link}`] = dropped;
   const port = report.apps.find(({ app }) => app === 'tun')?.report ?? {};

@@ -1,5 +1,6 @@
-/** The network of one end as data: TUN or TAP, tunnel, UDP port; for `stream` the first two. */
+/** The network of one end as data: TUN or TAP, what is between, tunnel, UDP port; for `stream` without the last. */
 import type { AppSpec } from '../../engine/app.ts';
+import { linksThrough } from '../../engine/between.ts';
 import type { NetworkConfig } from '../../engine/config.ts';
 import { tun } from '../../tun/tun.ts';
 import { tunnelClient } from '../client.ts';
@@ -32,10 +33,15 @@ export function framingOf({ format, layer }: Pick<CheckedTunnelOptions, 'format'
 
 /** @param socket the UDP port; `stream` has none */
 export function networkOf(shape: Shape, socket: AppSpec | undefined): NetworkConfig {
-  const { layer, vnetHeader, [shape.side]: end } = shape.options;
+  const { layer, vnetHeader, between, [shape.side]: end } = shape.options;
   const mode = layer === 'L2' ? 'tap' : 'tun';
-  const inside = ['tun.out -> tunnel.inside', 'tunnel.inside -> tun.in'];
-  const apps = { tun: tun({ name: end!.interface, mode, offload: vnetHeader }), tunnel: tunnelOf(shape) };
+  const inside = [
+    ...linksThrough(between, 'up', 'tun.out', 'tunnel.inside'),
+    ...linksThrough(between, 'down', 'tunnel.inside', 'tun.in'),
+  ];
+  const device = tun({ name: end!.interface, mode, offload: vnetHeader });
+  const { up, down } = between;
+  const apps = { tun: device, ...(up && { up }), ...(down && { down }), tunnel: tunnelOf(shape) };
   if (!socket) return { apps, links: inside };
   const outside = ['udp.out -> tunnel.outside', 'tunnel.outside -> udp.in'];
   return { apps: { ...apps, udp: socket }, links: [...inside, ...outside] };
