@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { parseDocument } from 'yaml';
 import { TunconnectorError } from '../errors.ts';
+import { reading } from './expected.ts';
 import { OPTION_NAMES, type OptionName, parseOption, type Settings, specOf } from './options.ts';
 import { suggestion } from './suggest.ts';
 
@@ -66,6 +67,18 @@ function parseValue(name: OptionName, value: unknown, file: string): unknown {
     if (typeof value !== 'boolean') throw refuse(name, value, 'true or false');
     return value ? true : undefined;
   }
+  const inFile = <T>(work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof TunconnectorError)) throw error;
+      throw new TunconnectorError('ERR_CONFIG', error.message, { cause: error });
+    }
+  };
+  const { parseObject } = spec;
+  if (parseObject && typeof value === 'object' && value !== null) {
+    return inFile(() => reading(`${file}: ${name}`, shown(value), () => parseObject(value)));
+  }
   const values: unknown[] = Array.isArray(value) ? value : [value];
   if (Array.isArray(value) && !spec.list) throw refuse(name, value, 'one value');
   const texts = values.map((each, i) => {
@@ -76,13 +89,10 @@ function parseValue(name: OptionName, value: unknown, file: string): unknown {
       spec.list ? 'text or a list of texts' : 'text or a number',
     );
   });
-  try {
+  return inFile(() => {
     const parsed = texts.map((text, i) =>
       parseOption(name, [text], `${file}: ${Array.isArray(value) ? `${name}.${i}` : name}`),
     );
     return spec.list ? parsed.flat() : parsed[0];
-  } catch (error) {
-    if (!(error instanceof TunconnectorError)) throw error;
-    throw new TunconnectorError('ERR_CONFIG', error.message, { cause: error });
-  }
+  });
 }

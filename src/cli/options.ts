@@ -8,6 +8,8 @@ import { TunconnectorError } from '../errors.ts';
 import { formatIp, isIp, parseIp } from '../packet/address.ts';
 import { formatPrefix, parsePrefix } from '../packet/prefix.ts';
 import { interfaceAddress } from '../tunnel/connector/options.ts';
+import { Expected, reading } from './expected.ts';
+import { impairment, impairmentOf } from './impairment.ts';
 
 export type Format = 'udp' | 'raw' | 'stream';
 export type Mode = 'client' | 'server' | 'both';
@@ -31,12 +33,11 @@ export interface OptionSpec {
   formats?: readonly Format[];
   /** Means nothing in a file. */
   commandLineOnly?: true;
-  /** Throws `Expected`, or an error that says it better. */
+  /** Throws `Expected` or `Wrong`, or an error that says it better. */
   parse(text: string): unknown;
+  /** What a file may have instead of text: a list or an object, to the same end. */
+  parseObject?(value: object): unknown;
 }
-
-/** What an option wanted instead of what it found. */
-export class Expected extends Error {}
 
 const expected = (what: string) => new Expected(what);
 
@@ -224,6 +225,14 @@ export const OPTIONS = {
     formats: ['udp'],
     parse: keepalive,
   },
+  impair: {
+    value: 'SPEC',
+    help:
+      'what packets pass between interface and tunnel, each way: "delay 50ms loss 1%", or a spec in braces, ' +
+      'or @FILE (YAML, JSON)',
+    parse: impairment,
+    parseObject: impairmentOf,
+  },
   'no-gso': { help: 'one datagram per system call when sending', formats: ['udp', 'raw'], parse: on },
   'no-gro': { help: 'one datagram at a time when receiving', formats: ['udp', 'raw'], parse: on },
   'no-vnet-hdr': { help: 'no superframes and no checksum offload between kernel and interface', parse: on },
@@ -341,15 +350,6 @@ export function flagsOf(name: OptionName): string {
 export function parseOption(name: OptionName, texts: readonly string[], label: string): unknown {
   const spec = specOf(name);
   const parts = spec.list ? texts.flatMap((text) => text.split(',').map((each) => each.trim())) : texts;
-  const values = parts.map((text) => {
-    try {
-      return spec.parse(text);
-    } catch (error) {
-      if (!(error instanceof Expected)) throw error;
-      throw new TunconnectorError('ERR_USAGE', `${label}: found "${text}", expected ${error.message}`, {
-        cause: error,
-      });
-    }
-  });
+  const values = parts.map((text) => reading(label, text, () => spec.parse(text)));
   return spec.list ? values : values.at(-1);
 }

@@ -5,6 +5,7 @@ import type { PeerChange } from '../tunnel/connector/peers.ts';
 import type { EndReport, EndUp, Traffic } from '../tunnel/connector/report.ts';
 import { errorLine } from './exit.ts';
 import { formatBitRate, formatBytes, formatDuration, formatPacketRate, grouped } from './format.ts';
+import { type Directions, reportText as impairText } from './impair/report.ts';
 import type { Format } from './options.ts';
 
 /** What is more to be said of an end that is up. */
@@ -12,6 +13,8 @@ export interface UpDetails {
   format: Format;
   /** The process whose namespaces the interface is in, where these are not the caller's. */
   inside?: number;
+  /** Of the impairments, where there are some. */
+  seed?: number;
 }
 
 export interface Output {
@@ -19,9 +22,17 @@ export interface Output {
   peer(change: PeerChange): void;
   mtu(change: { interface: string; mtu: number }): void;
   stats(ends: readonly EndReport[]): void;
-  report(ends: readonly EndReport[], captures: readonly CaptureLine[], format: Format): void;
+  report(
+    ends: readonly EndReport[],
+    captures: readonly CaptureLine[],
+    format: Format,
+    impairments?: Impairments,
+  ): void;
   error(error: unknown): void;
 }
+
+/** What the impairments of each end did, as far as there are any that tell. */
+export type Impairments = readonly (Directions | undefined)[];
 
 export interface CaptureLine {
   file: string;
@@ -51,11 +62,12 @@ function listeningOn(outer: string, format: Format): string {
   return any ? `${transport} port ${any[1]}` : `${transport} ${outer}`;
 }
 
-export function upLine(up: EndUp, { format, inside }: UpDetails): string {
+export function upLine(up: EndUp, { format, inside, seed }: UpDetails): string {
   const { side, interface: name, addresses, mtu, outer } = up;
   const verb = format === 'raw' ? 'sending' : 'connected';
   const where = side === 'server' ? `listening on ${listeningOn(outer, format)}` : `${verb} to ${outer}`;
-  const line = `${name} is up: ${addresses.join(', ')}, MTU ${mtu}, ${where}`;
+  const impaired = seed === undefined ? '' : `, impaired with seed ${seed}`;
+  const line = `${name} is up: ${addresses.join(', ')}, MTU ${mtu}, ${where}${impaired}`;
   if (inside === undefined) return line;
   return `${line}; run programs in it with: nsenter --preserve-credentials -U -n -t ${inside} COMMAND`;
 }
@@ -139,8 +151,17 @@ export class TextOutput implements Output {
     this.#refreshing = true;
   }
 
-  report(ends: readonly EndReport[], captures: readonly CaptureLine[], format: Format): void {
-    for (const end of ends) this.#line(reportText(end, format));
+  report(
+    ends: readonly EndReport[],
+    captures: readonly CaptureLine[],
+    format: Format,
+    impairments: Impairments = [],
+  ): void {
+    for (const [i, end] of ends.entries()) {
+      this.#line(reportText(end, format));
+      const impaired = impairments[i];
+      if (impaired) this.#line(impairText(impaired, { left: end.interface, right: 'the tunnel' }));
+    }
     for (const { file, packets, missed, failed } of captures) {
       this.#line(
         `${file}: ${grouped(packets)} packets${missed > 0 ? `, ${grouped(missed)} missed` : ''}${failed ? ', and no more: it could not be written' : ''}`,
@@ -219,8 +240,9 @@ export class JsonOutput implements Output {
     this.#write = (text) => screen.write(text);
   }
 
-  up(up: EndUp, { format, inside }: UpDetails): void {
-    this.#event('up', { ...up, format, ...(inside === undefined ? {} : { inside }) });
+  up(up: EndUp, { format, inside, seed }: UpDetails): void {
+    // What is undefined is no part of JSON.
+    this.#event('up', { ...up, format, inside, seed });
   }
 
   peer(change: PeerChange): void {
@@ -241,8 +263,14 @@ export class JsonOutput implements Output {
     this.#event('stats', { ends: parts });
   }
 
-  report(ends: readonly EndReport[], captures: readonly CaptureLine[], format: Format): void {
-    this.#event('report', { format, ends, captures });
+  report(
+    ends: readonly EndReport[],
+    captures: readonly CaptureLine[],
+    format: Format,
+    impairments: Impairments = [],
+  ): void {
+    const all = ends.map((end, i) => ({ ...end, impair: impairments[i] }));
+    this.#event('report', { format, ends: all, captures });
   }
 
   error(error: unknown): void {

@@ -1,6 +1,7 @@
 /** From the options that were given to what the tunnel is asked to be. Whatever would have no effect is refused. */
 import { MIN_IPV6_MTU, type TunnelOptions } from '../tunnel/connector/options.ts';
 import { usageError } from './exit.ts';
+import { seededApps } from './impairment.ts';
 import { flagsOf, OPTION_NAMES, OPTIONS, type OptionName, type Settings, specOf } from './options.ts';
 
 type Side = 'server' | 'client';
@@ -27,6 +28,7 @@ export function tunnelOptions(
     layer: settings.tap ? 'L2' : 'L3',
     ...(settings.mtu === undefined ? {} : { mtu: settings.mtu }),
     forward: settings.forward ?? false,
+    ...(settings.impair && { between: seededApps(settings.impair) }),
     thread: settings.thread ?? OPTIONS.thread.default,
     gso: !settings['no-gso'],
     gro: !settings['no-gro'],

@@ -1,5 +1,6 @@
 /** `tunconnector tunnel`: sets up, says what happens, and takes everything back at the end. */
 import { TunconnectorError } from '../errors.ts';
+import { type Inspector, inspector } from '../impair/attached.ts';
 import { captureHosted, type HostedCapture } from '../tun/capture/live-attached.ts';
 import type { Outside } from '../tunnel/connector/live-outside.ts';
 import type { Side } from '../tunnel/connector/report.ts';
@@ -7,6 +8,8 @@ import { TunConnector } from '../tunnel/connector/tunconnector.ts';
 import { ControlSockets } from './control.ts';
 import { Exit, reportError } from './exit.ts';
 import { described } from './format.ts';
+import type { Directions } from './impair/report.ts';
+import { seedOf } from './impairment.ts';
 import type { OptionName, Settings } from './options.ts';
 import { JsonOutput, type Output, TextOutput } from './output.ts';
 import { type Account, becomeUser, findAccount, MtuHelper } from './privileges.ts';
@@ -32,12 +35,17 @@ export async function runTunnelCommand(
   }
 }
 
+/** How long the impairments of an end that is busy may take to say what they did, ms. */
+const INSPECT_LIMIT = 1000;
+
 class TunnelCommand {
   readonly #settings: Settings;
   readonly #tunnel: TunConnector;
   readonly #output: Output;
   readonly #captures: { file: string; capture: HostedCapture }[] = [];
   readonly #control = new ControlSockets((text) => this.#note(text));
+  /** Of the ends, where something is between interface and tunnel. */
+  #inspectors: Inspector[] = [];
   #helper: MtuHelper | undefined;
   /** What happened before everything was set up is told when it is. */
   #held: (() => void)[] | undefined = [];
@@ -97,8 +105,11 @@ class TunnelCommand {
   async #start(account: Account | undefined): Promise<void> {
     this.#note(`setting up ${this.#tunnel.ends.map(({ side }) => side).join(' and ')}`);
     await this.#tunnel.start();
+    if (this.#tunnel.options.between.up) {
+      this.#inspectors = await Promise.all(this.#tunnel.ends.map((end) => inspector(end.hosted!)));
+    }
     await this.#capture();
-    for (const end of this.#tunnel.ends) await this.#control.serve(end);
+    for (const end of this.#tunnel.ends) await this.#control.serve(end.interface, end.hosted!);
     for (const { interface: name, network } of (await this.#tunnel.report()).ends) {
       for (const { app, report } of network.apps) this.#note(`${name}: ${app}: ${described(report)}`);
     }
@@ -109,12 +120,13 @@ class TunnelCommand {
   }
 
   #listen(outside: Outside | undefined): void {
-    const { format } = this.#tunnel.options;
+    const { format, between } = this.#tunnel.options;
+    const seed = seedOf(between);
     const inside = outside ? process.pid : undefined;
     this.#tunnel.on('up', (up) =>
       this.#tell(() => {
         this.#up.add(up.side);
-        this.#output.up(up, { format, inside });
+        this.#output.up(up, { format, inside, seed });
       }),
     );
     this.#tunnel.on('peer', (change) => {
@@ -214,6 +226,7 @@ class TunnelCommand {
         return { file, packets, missed, failed: error !== undefined };
       }),
     );
+    const impairments = await Promise.all(this.#inspectors.map(inspected));
     try {
       await this.#control.close();
       await this.#tunnel.close();
@@ -221,13 +234,28 @@ class TunnelCommand {
       this.#helper?.close();
       if (this.#ran) {
         const { ends } = await this.#tunnel.report();
-        this.#output.report(ends, summaries, this.#tunnel.options.format);
+        this.#output.report(ends, summaries, this.#tunnel.options.format, impairments);
       }
     }
   }
 
   #note(text: string): void {
     if (this.#settings.verbose) process.stderr.write(`${text}\n`);
+  }
+}
+
+/** Undefined where the network's thread has ended by itself, or hangs. */
+async function inspected(each: Inspector): Promise<Directions | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), INSPECT_LIMIT);
+  });
+  try {
+    return await Promise.race([each.inspect() as Promise<Directions>, late]);
+  } catch {
+    return undefined;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -25,11 +25,15 @@ const commandLines = (page: string) =>
     .map((found) => found[1]!.replace(/\s+#.*$/, ''))
     .filter((line) => !line.startsWith('--help'));
 
+/** As a shell makes words of it. */
+const wordsOf = (line: string) =>
+  [...line.matchAll(/"([^"]*)"|\S+/g)].map(([word, quoted]) => quoted ?? word);
+
 describe('the command lines of', () => {
   it.each(['docs/cli.md'])('%s are understood', (page) => {
     const lines = commandLines(page);
     expect(lines.length).toBeGreaterThan(5);
-    for (const line of lines) expect(understood(line.split(' '))).toHaveProperty('format');
+    for (const line of lines) expect(understood(wordsOf(line))).toHaveProperty('format');
   });
 
   it('a page that is wrong are not', () => {
