@@ -81,6 +81,10 @@ _tunconnector() {
     [[ $COMP_CWORD -eq 2 ]] && ${generator('interface')} || ${generator('file')}
     return
   fi
+  if [[ \${COMP_WORDS[1]} == top && $COMP_CWORD -eq 2 && $current != -* ]]; then
+    ${generator('interface')}
+    return
+  fi
   case $previous in
 ${values.join('\n')}
   esac
@@ -98,6 +102,7 @@ complete -o filenames -F _tunconnector tunconnector
 /** What commands take beside options. */
 const ZSH_OPERANDS: Record<string, string[]> = {
   capture: ["'1:name:_net_interfaces'", "'2:file:_files'"],
+  top: ["'1::name:_net_interfaces'"],
   completion: [`'1:shell:(${SHELLS.join(' ')})'`],
 };
 
@@ -157,6 +162,7 @@ complete -c tunconnector -f
 complete -c tunconnector -n __fish_use_subcommand -a ${quoted(names.join(' '))}
 complete -c tunconnector -n '__fish_seen_subcommand_from completion' -a ${quoted(SHELLS.join(' '))}
 complete -c tunconnector -n '__fish_seen_subcommand_from capture' -F -a '(ls /sys/class/net)'
+complete -c tunconnector -n '__fish_seen_subcommand_from top' -a '(ls /sys/class/net)'
 ${lines.join('\n')}
 `;
 }

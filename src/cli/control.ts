@@ -1,13 +1,13 @@
-/** Control sockets of running ends, so that `tunconnector capture tun0` finds them, and their removal whatever happens. */
+/** Control sockets of running networks, so that `tunconnector capture tun0` finds them, and their removal whatever happens. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { statSync, unlinkSync } from 'node:fs';
 import path from 'node:path';
+import type { Attachable } from '../engine/attach.ts';
 import { TunconnectorError } from '../errors.ts';
 import { serveHosted } from '../tun/control/live-attached.ts';
 import { filesIn, SUFFIX, tryConnect } from '../tun/control/live-path.ts';
 import type { Control } from '../tun/control/live-server.ts';
 import { systemEnvironment } from '../tun/system/live-command.ts';
-import type { TunnelEnd } from '../tunnel/connector/end.ts';
 import { errorLine } from './exit.ts';
 
 /** Reads to the end of its input, which comes with the end of who started it, also by kill -9. */
@@ -41,14 +41,13 @@ export class ControlSockets {
     this.#note = note;
   }
 
-  /** Serves an end under its interface's name. A tunnel without a control socket is still a tunnel. */
-  async serve(end: TunnelEnd): Promise<void> {
-    const name = end.interface;
+  /** Serves a network under a name, a tunnel's under its interface's. One without a control socket runs all the same. */
+  async serve(name: string, network: Attachable): Promise<void> {
     try {
-      const control = await serveHosted(end.hosted!, name).catch((error: unknown) => {
+      const control = await serveHosted(network, name).catch((error: unknown) => {
         // A namespace beside this one may have an interface of the same name.
         if (!(error instanceof TunconnectorError) || error.code !== 'ERR_SOCKET') throw error;
-        return serveHosted(end.hosted!, `${name}-${process.pid}`);
+        return serveHosted(network, `${name}-${process.pid}`);
       });
       this.#controls.push(control);
       await removeDead(path.dirname(control.path));

@@ -9,6 +9,7 @@ import { doctorCommand } from './doctor.ts';
 import { Exit, reportError, usageError } from './exit.ts';
 import { impairCommand } from './impair/impair.ts';
 import { suggestion } from './suggest.ts';
+import { topCommand } from './top/top.ts';
 import { runTunnelCommand } from './tunnel.ts';
 
 const AFTER_HELP = `
@@ -16,6 +17,7 @@ Commands:
   tunnel                 the above, and what runs when no command is named
   capture NAME [FILE]    packets of a running tunnel or any interface, as pcapng
   impair LEFT RIGHT      a bad network between two interfaces
+  top [NAME]             running tunnels in the terminal, link by link
   doctor                 what this machine lacks, what that costs, what helps
   bench                  measure a tunnel between two throw-away hosts
   completion SHELL       completion for bash, zsh or fish
@@ -85,6 +87,7 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
   const all = new Map([['tunnel', quiet(tunnel)]]);
   all.set('capture', quiet(captureCommand(done)));
   all.set('impair', quiet(impairCommand(done)));
+  all.set('top', quiet(topCommand(done)));
   all.set('doctor', quiet(doctorCommand(done)));
   all.set('bench', quiet(benchCommand(done)));
   all.set('completion', quiet(completionCommand(() => all)));
