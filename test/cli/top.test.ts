@@ -289,11 +289,12 @@ describe('tunconnector top', () => {
       expect.stringMatching(/^ {2}\d more lines: arrow keys$/),
     ]);
     for (const line of output.page) expect(line.length).toBeLessThanOrEqual(30);
+    // Behind the last column it would take that with it.
+    const erasers = (before: string) => output.text.split(`${before}\x1b[K`).length - 1;
+    expect(erasers('\x1b[H') + erasers('\r\n')).toBe(erasers(''));
     input.type('\x1b[B');
     expect(output.page[1]).toMatch(/^ {2}link/);
-    input.type('\x1b[6~');
-    input.type('\x1b[6~');
-    input.type('\x1b[6~');
+    input.type('\x1b[6~\x1b[6~\x1b[6~');
     expect(output.page.at(-1)).toMatch(/odd/);
     input.type('k');
     input.type('\x03');

@@ -27,6 +27,10 @@ const REST_OF_PAGE = '\x1b[J';
 const LOOKS = { name: '\x1b[1m', head: '\x1b[7m' } as const;
 const PLAIN = '\x1b[0m';
 
+/** One key each, of those that come together: what a terminal sends for keys with no letter, and letters. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it is what terminals send
+const KEY = /\x1b[[O][\d;]*[A-Za-z~]|[\s\S]/g;
+
 /** Of a terminal that does not tell. */
 const USUAL = { columns: 80, rows: 24 };
 
@@ -88,12 +92,18 @@ export class Screen {
     const text = [first, ...shown].map(({ text, look }) => {
       return look ? `${LOOKS[look]}${look === 'head' ? text.padEnd(width) : text}${PLAIN}` : text;
     });
-    this.#display.write(`${HOME}${text.join(`${REST_OF_LINE}\r\n`)}${REST_OF_LINE}${REST_OF_PAGE}`);
+    // Before the text: behind the last column the cursor stands on it, and would erase it.
+    if (text.length < height) text.push(REST_OF_PAGE);
+    this.#display.write(`${HOME}${REST_OF_LINE}${text.join(`\r\n${REST_OF_LINE}`)}`);
   };
 
   readonly #typed = (bytes: Uint8Array): void => {
+    for (const [key] of Buffer.from(bytes).toString('latin1').matchAll(KEY)) this.#press(key);
+  };
+
+  #press(key: string): void {
     const page = Math.max(1, (this.#display.rows || USUAL.rows) - 2);
-    switch (Buffer.from(bytes).toString('latin1')) {
+    switch (key) {
       case 'q':
       case 'Q':
       case '\x03': // Ctrl-C, which the terminal makes no signal of now
@@ -105,10 +115,12 @@ export class Screen {
         break;
       case 'j':
       case '\x1b[B':
+      case '\x1bOB':
         this.#scroll(1);
         break;
       case 'k':
       case '\x1b[A':
+      case '\x1bOA':
         this.#scroll(-1);
         break;
       case '\x1b[6~':
@@ -118,7 +130,7 @@ export class Screen {
         this.#scroll(-page);
         break;
     }
-  };
+  }
 
   #scroll(lines: number): void {
     this.#above = Math.max(0, this.#above + lines);
