@@ -11,6 +11,9 @@ export type {
   StageReport,
 } from './inspect.ts';
 export { impairedLink, impairments } from './link.ts';
+export { recordVerdicts, type VerdictRecording } from './log/attached.ts';
+export { parseVerdicts, type RecordedFlow, type RecordedFlows } from './log/parse.ts';
+export type { VerdictSink } from './log/verdict-log.ts';
 export { parseSpec } from './spec/file.ts';
 export { PRESET_NAMES, type PresetName } from './spec/presets.ts';
 export { type CompiledSpec, compileSpec, type ImpairSpec } from './spec/spec.ts';

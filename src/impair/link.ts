@@ -13,6 +13,10 @@ export const impairments = ({ up, down }: CompiledSpec): Record<'up' | 'down', A
 export function impairedLink(left: AppSpec, right: AppSpec, spec: CompiledSpec): NetworkConfig {
   return {
     apps: { left, right, ...impairments(spec) },
-    links: ['left.out -> up.in', 'up.out -> right.in', 'right.out -> down.in', 'down.out -> left.in'],
+    links: [
+      ...['left.out -> up.in', 'up.out -> right.in', 'right.out -> down.in', 'down.out -> left.in'],
+      // What one direction tells senders passes the other one.
+      ...['up.back -> down.answers', 'down.back -> up.answers'],
+    ],
   };
 }

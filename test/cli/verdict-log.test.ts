@@ -34,7 +34,7 @@ it('a file has the verdicts of all packets when its log is stopped, and some of 
   const written = () => readFile(file, 'utf8');
   while (!(await written()).includes('"out"')) await sleep(20);
   a.send(udpPacket({ from: '10.0.0.1:1', to: '10.0.0.2:2' }));
-  await sleep(20);
+  while (network.network.get('up').report!().packetsOut !== 2) await sleep(1);
   await log.stop();
   const [flow] = parseVerdicts(await written()).get('up udp 10.0.0.1:1 > 10.0.0.2:2')!;
   expect(Array.from(flow.delays)).toEqual([1_000_000, 1_000_000]);

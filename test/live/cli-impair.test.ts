@@ -101,6 +101,17 @@ describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
     expect(Math.abs(loss!.drops.loss! - n * 0.01)).toBeLessThan(3.29 * Math.sqrt(n * 0.01 * 0.99));
   });
 
+  it('tells senders how long a packet may be, where its MTU answers', { timeout: 30_000 }, async () => {
+    await using world = await bridged();
+    await world.start('--mtu', '1300 answer', '--down-delay', '5ms');
+    const big = ['ping', '-n', '-c', '2', '-i', '0.2', '-W', '1', '-M', 'do', '-s', '1400', FAR];
+    const { stdout, stderr } = await world.near.exec(big);
+    expect(stdout + stderr).toMatch(/(mtu ?= ?1300|mtu=1300)/);
+    const { stdout: route } = await world.near.exec(['ip', 'route', 'get', FAR]);
+    expect(route).toContain('mtu 1300');
+    expect(await pings(world.near, 2)).toHaveLength(2);
+  });
+
   it('passes no more than the rate, and no less', { timeout: 30_000 }, async () => {
     await using world = await bridged();
     await world.start('--rate', '50mbit');

@@ -36,7 +36,7 @@ describe('a recording', () => {
       await sleep(1);
     }
     a.send(packet);
-    await sleep(2);
+    while (network.network.get('up').report!().packetsOut !== 2) await sleep(1);
     await recording.stop();
     await recording.stop();
     a.send(packet);
