@@ -8,6 +8,7 @@ import { completionCommand } from './completion.ts';
 import { doctorCommand } from './doctor.ts';
 import { Exit, reportError, usageError } from './exit.ts';
 import { impairCommand } from './impair/impair.ts';
+import { shellCommand } from './shell/shell.ts';
 import { suggestion } from './suggest.ts';
 import { topCommand } from './top/top.ts';
 import { runTunnelCommand } from './tunnel.ts';
@@ -17,6 +18,7 @@ Commands:
   tunnel                 the above, and what runs when no command is named
   capture NAME [FILE]    packets of a running tunnel or any interface, as pcapng
   impair LEFT RIGHT      a bad network between two interfaces
+  shell -- COMMAND       a command whose network is behind a bad link
   top [NAME]             running tunnels in the terminal, link by link
   doctor                 what this machine lacks, what that costs, what helps
   bench                  measure a tunnel between two throw-away hosts
@@ -85,6 +87,7 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
       done(await runTunnelCommand(settings, label));
     });
   const all = new Map([['tunnel', quiet(tunnel)]]);
+  all.set('shell', quiet(shellCommand(done)));
   all.set('capture', quiet(captureCommand(done)));
   all.set('impair', quiet(impairCommand(done)));
   all.set('top', quiet(topCommand(done)));

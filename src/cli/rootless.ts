@@ -33,7 +33,7 @@ type Answer = { id: number; result?: unknown; error?: { code: string; message: s
 
 /** Starts the command again inside and returns its exit code. @throws ERR_PERMISSION where namespaces are forbidden */
 export async function runRootless(options: TunnelOptions): Promise<number> {
-  await checkNamespaces();
+  await checkNamespaces('--rootless');
   const sockets = openSockets(options);
   const child = startInside(sockets);
   for (const { handle } of sockets) native().close(handle.fd);
@@ -54,7 +54,8 @@ export async function runRootless(options: TunnelOptions): Promise<number> {
   }
 }
 
-async function checkNamespaces(): Promise<void> {
+/** @param asked what wants one @throws ERR_PERMISSION where this user may not make one */
+export async function checkNamespaces(asked: string): Promise<void> {
   const { code, stderr } = await runCommand(['unshare', '--user', '--map-root-user', '--net', 'true']);
   if (code === 0) return;
   const why =
@@ -64,7 +65,7 @@ async function checkNamespaces(): Promise<void> {
       ?.replace(/^unshare: /, '') ?? '';
   throw new TunconnectorError(
     'ERR_PERMISSION',
-    `--rootless: this system does not allow user namespaces (${why})`,
+    `${asked}: this system does not allow user namespaces (${why})`,
     {
       remedy:
         'look at the sysctls kernel.unprivileged_userns_clone, user.max_user_namespaces and ' +

@@ -1,0 +1,137 @@
+/** The link between this host and the command's network namespace, with all that lets packets through it. */
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import type { HostedNetwork } from '../../engine/live-hosted.ts';
+import { TunconnectorError } from '../../errors.ts';
+import { impairedLink } from '../../impair/link.ts';
+import type { CompiledSpec } from '../../impair/spec/spec.ts';
+import { runCommand } from '../../tun/system/live-command.ts';
+import { configureInterface, readRoutes, routeTo } from '../../tun/system/live-ip.ts';
+import { doctorClean, SystemChanges } from '../../tun/system/live-system.ts';
+import { tun } from '../../tun/tun.ts';
+import { liveOutside } from '../../tunnel/connector/live-outside.ts';
+import { NameRelay, resolverBehind } from './names.ts';
+import { freePlaces, type Place } from './place.ts';
+
+/** Packets that may wait in an interface before they are read; a superframe is one. As a tunnel's. */
+const QUEUE_LENGTH = 2000;
+/** A documentation address (RFC 3849): nobody's, so the way there is the way out. */
+const ANYWHERE_IPV6 = '2001:db8::1';
+const RESOLV_CONF = '/etc/resolv.conf';
+
+/** As `nft -j` has it. */
+interface Chain {
+  family: string;
+  table: string;
+  name: string;
+  hook?: string;
+  policy?: string;
+}
+
+export interface LinkOptions {
+  network: HostedNetwork;
+  spec: CompiledSpec;
+  /** Path of the command's network namespace. */
+  netns: string;
+  /** This host's network leads nowhere: there is nothing to forward, and nobody who knows names. */
+  isolated: boolean;
+}
+
+export class ShellLink {
+  readonly #options: LinkOptions;
+  readonly #system = SystemChanges.open();
+  /** Keeps the namespace, and the interface in it, until all is told. */
+  readonly #pin: number;
+  #relay: NameRelay | undefined;
+  #place!: Place;
+  #families: (4 | 6)[] = [4];
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.#pin = openSync(options.netns, 'r');
+  }
+
+  get place(): Place {
+    return this.#place;
+  }
+
+  /** @throws what the interfaces, ip(8) or nft(8) have to say */
+  async open(): Promise<void> {
+    const { isolated, netns } = this.#options;
+    // What commands left here that were killed together with their janitors; `doctor` tells what cannot be undone.
+    if (!isolated) await doctorClean({ netns: '/proc/self/ns/net' }).catch(() => {});
+    const [six, mtu] = await Promise.all([this.#hasIpv6(), liveOutside.mtu()]);
+    if (six) this.#families = [4, 6];
+    this.#place = await this.#claim();
+    const { name, outer, inner, prefixes } = this.#place;
+    const common = { name, mtu, up: true, txQueueLength: QUEUE_LENGTH, addressGeneration: 'none' } as const;
+    if (isolated) await configureInterface({ name: 'lo', up: true });
+    await configureInterface({ ...common, addresses: outer.addresses });
+    await configureInterface({ name: 'lo', netns, up: true });
+    const everywhere = this.#families.map((family) => ({ prefix: family === 4 ? '0.0.0.0/0' : '::/0' }));
+    await configureInterface({ ...common, netns, addresses: inner.addresses, routes: everywhere });
+    if (isolated) return;
+    await this.#system.enableForwarding(this.#families);
+    await this.#system.masquerade(prefixes, name);
+  }
+
+  /** /etc/resolv.conf for the command; undefined where this host's serves as it is. */
+  async resolver(): Promise<string | undefined> {
+    // Without the file there is nothing to put another in the place of.
+    if (this.#options.isolated || !existsSync(RESOLV_CONF)) return undefined;
+    const gateway = this.#place.gateways[0]!;
+    const found = resolverBehind(readFileSync(RESOLV_CONF, 'utf8'), gateway, this.#families);
+    if (!found) return undefined;
+    const client = this.#place.inner.addresses[0]!.split('/')[0]!;
+    this.#relay = await NameRelay.open(gateway, client, found.relayed);
+    return found.text;
+  }
+
+  /** Tables and chains of this host's firewall that drop what is forwarded unless a rule of theirs lets it through. */
+  async obstacles(): Promise<string[]> {
+    if (this.#options.isolated) return [];
+    const { code, stdout } = await runCommand(['nft', '-j', 'list', 'chains']);
+    if (code !== 0) return [];
+    const { nftables } = JSON.parse(stdout) as { nftables: { chain?: Chain }[] };
+    return nftables.flatMap(({ chain }) =>
+      chain?.hook === 'forward' && chain.policy === 'drop'
+        ? [`${chain.family} ${chain.table} ${chain.name}`]
+        : [],
+    );
+  }
+
+  /** Everything is as before. */
+  async close(): Promise<void> {
+    this.#relay?.close();
+    try {
+      await this.#options.network.close();
+    } finally {
+      closeSync(this.#pin);
+      await this.#system.undo();
+    }
+  }
+
+  /** Makes the interfaces, with the first name that nobody has. */
+  async #claim(): Promise<Place> {
+    const { network, spec, netns } = this.#options;
+    const routes = await readRoutes({ table: 'all' });
+    for (const place of freePlaces(routes, this.#families)) {
+      const { name } = place;
+      try {
+        await network.start(impairedLink(tun({ name, netns }), tun({ name }), spec));
+        return place;
+      } catch (error) {
+        const { code, errno } = error as TunconnectorError;
+        if (code !== 'ERR_TUN_OPEN' || (errno !== 'EBUSY' && errno !== 'EEXIST')) throw error;
+      }
+    }
+    throw new TunconnectorError('ERR_INTERFACE', 'there is no place left for another link', {
+      remedy: 'end some of the shells that run',
+    });
+  }
+
+  async #hasIpv6(): Promise<boolean> {
+    if (!existsSync('/proc/net/if_inet6')) return false;
+    // Where IPv6 leads nowhere, programs would try it first.
+    return this.#options.isolated || (await routeTo(ANYWHERE_IPV6)) !== null;
+  }
+}

@@ -1,0 +1,198 @@
+/** `tunconnector shell`: runs a command whose network is behind an impaired link. */
+import { randomInt } from 'node:crypto';
+import { Command, Option, type ParseOptions } from 'commander';
+import { type HostedNetwork, hostNetwork } from '../../engine/live-hosted.ts';
+import { liveRuntime } from '../../engine/live-runtime.ts';
+import { inspector } from '../../impair/attached.ts';
+import type { CompiledSpec } from '../../impair/spec/spec.ts';
+import { runCommand } from '../../tun/system/live-command.ts';
+import { errorLine, usageError } from '../exit.ts';
+import { formatDuration } from '../format.ts';
+import { addStageFlags } from '../impair/options.ts';
+import { type Directions, reportText } from '../impair/report.ts';
+import { type Account, findAccount } from '../privileges.ts';
+import { forwardSignals, ShellChild } from './child.ts';
+import { ShellLink } from './link.ts';
+import { withMemory } from './memory.ts';
+import { hasPrivileges, isStartedAgain, startAgain, withoutMark } from './rootless.ts';
+
+interface Options {
+  report?: boolean;
+  json?: boolean;
+  user?: string;
+  rootless?: boolean;
+  verbose?: boolean;
+}
+
+/** The sides as the report calls them. */
+const NAMES = { left: 'command', right: 'outside' };
+
+/** @param done receives the exit code when the command has ended */
+export function shellCommand(
+  done: (code: number) => void = (code) => void (process.exitCode = code),
+): Command {
+  const command = new ShellCommand('tunconnector shell')
+    .description(
+      'Runs a command in a network of its own, behind a link with delay, loss, a rate and more. Without a command it is your shell.',
+    )
+    .usage('[options] [--] [COMMAND [ARGUMENT...]]')
+    .argument('[command...]', 'the program and its arguments, as they are')
+    .passThroughOptions();
+  const flags = addStageFlags(command);
+  const option = (flags: string, help: string) =>
+    command.addOption(new Option(flags, help).helpGroup('The command:'));
+  option('--report', 'at the end, say on standard error what the link did');
+  option('--json', 'the report as one JSON object');
+  option(
+    '--user <name>',
+    'run the command as this user; without it as whoever starts it, so after sudo as root',
+  );
+  option('--rootless', 'do as if there was no root: a user namespace, in which the link leads nowhere else');
+  option('--verbose', 'say on standard error where the command is');
+  command
+    .addHelpText(
+      'after',
+      `
+An option applies each way: 100ms is a round trip of 200 ms. Each has two more for one
+way: --up-delay, --down-delay and so on; up is what the command sends. --trace takes one
+file, or two, up and down. Stages are passed in the order in which they are given.
+
+The exit code is that of the command, 128 + n when signal n ended it, 127 when there is
+no such program, and 1 to 5 as for all commands when the link cannot be made.
+
+Examples:
+  tunconnector shell --delay 100ms --rate 5mbit -- curl -sO https://example.com/
+  tunconnector shell --trace up.trace down.trace --report -- iperf3 -c 10.0.0.7
+  tunconnector shell --preset lte --seed 7
+  tunconnector shell --delay 10ms -- tunconnector shell --loss 1% -- ping example.com`,
+    )
+    .action(async (words: string[], options: Options) => {
+      const { json, report, user, rootless = false } = options;
+      if (json && !report) throw usageError('--json: nothing to write', 'it belongs to --report');
+      // What is wrong with it is said before anything happens.
+      const spec = flags.spec();
+      const isolated = isStartedAgain();
+      if (user !== undefined && (isolated || rootless)) {
+        throw usageError('--user has no effect with --rootless, which has one user only');
+      }
+      if (!isolated && (rootless || !hasPrivileges())) {
+        done(await startAgain(rootless ? '--rootless' : 'without root'));
+        return;
+      }
+      done(await runShell(spec, words, options, isolated));
+    });
+  return command;
+}
+
+class ShellCommand extends Command {
+  override parseAsync(argv: readonly string[] = [], options?: ParseOptions): Promise<this> {
+    return super.parseAsync(splitTraces(argv), options);
+  }
+}
+
+/**
+ * `--trace UP DOWN` as one option each. Commander knows options with one value and with any number of them; two there are
+ * only before a `--`, behind which the command is.
+ */
+export function splitTraces(argv: readonly string[]): string[] {
+  const end = argv.indexOf('--');
+  const at = argv.indexOf('--trace');
+  const [up, down] = [argv[at + 1], argv[at + 2]];
+  if (at < 0 || at + 2 >= end || up === undefined || down === undefined || down.startsWith('-'))
+    return [...argv];
+  return [...argv.slice(0, at), '--up-trace', up, '--down-trace', down, ...argv.slice(at + 3)];
+}
+
+interface User {
+  account?: Account;
+  /** The shell of who runs the command. */
+  shell: string;
+  env: NodeJS.ProcessEnv;
+}
+
+async function userOf(name: string | undefined): Promise<User> {
+  const env = { ...withoutMark(process.env), TUNCONNECTOR_GATEWAY_PID: String(process.pid) };
+  if (name === undefined) return { shell: process.env.SHELL || '/bin/sh', env };
+  const account = await findAccount(name);
+  const { stdout } = await runCommand(['getent', 'passwd', String(account.uid)]);
+  const [login = name, , , , , home = '/', shell = ''] = stdout.trim().split(':');
+  return { account, shell: shell || '/bin/sh', env: { ...env, HOME: home, USER: login, LOGNAME: login } };
+}
+
+async function runShell(
+  asked: CompiledSpec,
+  words: readonly string[],
+  options: Options,
+  isolated: boolean,
+): Promise<number> {
+  const { account, shell, env } = await userOf(options.user);
+  const { spec, memory } = withMemory(withSeed(asked));
+  const child = new ShellChild(words.length > 0 ? words : [shell], env, account);
+  const forget = forwardSignals(child);
+  let link: ShellLink | undefined;
+  let network: HostedNetwork | undefined;
+  try {
+    if (!(await child.ready())) return await child.status;
+    network = hostNetwork('worker', { memory });
+    const onError = (error: unknown) => {
+      note(`the link has ended: ${errorLine(error)}`);
+    };
+    network.on('error', onError);
+    network.on('event', (_app, event) => {
+      if (event.type === 'port-failed') onError(`${event.subject} went down or was removed`);
+    });
+    link = new ShellLink({ network, spec, netns: child.netns, isolated });
+    await link.open();
+    const resolver = await link.resolver();
+    const look = await inspector(network);
+    if (options.verbose || process.stderr.isTTY) {
+      const { up, down } = (await look.inspect()) as Directions;
+      note(`${whereabouts(link, isolated)}; ${seedsOf(up.seed, down.seed)}`);
+      for (const chain of await link.obstacles())
+        note(`the firewall's chain ${chain} may drop what is forwarded`);
+    }
+    const started = liveRuntime().now();
+    if (!(await child.go({ gateway: link.place.gateways[0]!, resolver }))) return await child.status;
+    const status = await child.status;
+    if (options.report) {
+      const duration = liveRuntime().now() - started;
+      writeReport((await look.inspect()) as Directions, { duration, status, json: options.json ?? false });
+    }
+    return status;
+  } finally {
+    await child.abandon();
+    if (link) await link.close();
+    else await network?.close();
+    forget();
+  }
+}
+
+/** Drawn here where none was given, so that one number is enough to have both directions' draws again. */
+function withSeed({ up, down }: CompiledSpec): CompiledSpec {
+  const seed = randomInt(2 ** 32);
+  return { up: { ...up, seed: up.seed ?? seed }, down: { ...down, seed: down.seed ?? seed } };
+}
+
+/** Standard output is the command's. */
+const note = (text: string) => void process.stderr.write(`tunconnector: ${text}\n`);
+
+function whereabouts({ place }: ShellLink, isolated: boolean): string {
+  const [gateway] = place.gateways;
+  if (!isolated) return `the link is ${place.name}, its other end ${gateway}`;
+  const enter = `nsenter --user --preserve-credentials --net --target ${process.pid}`;
+  return `without root the link ends at ${gateway}, where "${enter} PROGRAM" runs programs`;
+}
+
+const seedsOf = (up: number, down: number): string =>
+  up === down ? `seed ${up}` : `seeds ${up} up and ${down} down`;
+
+function writeReport(
+  directions: Directions,
+  { duration, status, json }: { duration: number; status: number; json: boolean },
+): void {
+  const { up, down } = directions;
+  const lines = json
+    ? JSON.stringify({ time: new Date().toISOString(), event: 'report', duration, status, up, down })
+    : `${formatDuration(duration)}, ${seedsOf(up.seed, down.seed)}\n${reportText(directions, NAMES)}`;
+  process.stderr.write(`${lines}\n`);
+}
