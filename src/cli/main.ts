@@ -87,9 +87,9 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
       done(await runTunnelCommand(settings, label));
     });
   const all = new Map([['tunnel', quiet(tunnel)]]);
-  all.set('shell', quiet(shellCommand(done)));
   all.set('capture', quiet(captureCommand(done)));
   all.set('impair', quiet(impairCommand(done)));
+  all.set('shell', quiet(shellCommand(done)));
   all.set('top', quiet(topCommand(done)));
   all.set('doctor', quiet(doctorCommand(done)));
   all.set('bench', quiet(benchCommand(done)));

@@ -53,18 +53,20 @@ export function shellCommand(
     .addHelpText(
       'after',
       `
-An option applies each way: 100ms is a round trip of 200 ms. Each has two more for one
-way: --up-delay, --down-delay and so on; up is what the command sends. --trace takes one
-file, or two, up and down. Stages are passed in the order in which they are given.
+An option applies each way: 100ms is a round trip of 200 ms. Each has two more
+for one way: --up-delay, --down-delay and so on; up is what the command sends.
+--trace takes one file, or two, up and down. Stages are passed in the order in
+which they are given.
 
-The exit code is that of the command, 128 + n when signal n ended it, 127 when there is
-no such program, and 1 to 5 as for all commands when the link cannot be made.
+The exit code is that of the command, 128 + n when signal n ended it, 127 when
+there is no such program, and 1 to 5 as for all commands when the link cannot be
+made.
 
 Examples:
-  tunconnector shell --delay 100ms --rate 5mbit -- curl -sO https://example.com/
+  tunconnector shell --delay 100ms --rate 5mbit -- curl -sO https://example.com
   tunconnector shell --trace up.trace down.trace --report -- iperf3 -c 10.0.0.7
   tunconnector shell --preset lte --seed 7
-  tunconnector shell --delay 10ms -- tunconnector shell --loss 1% -- ping example.com`,
+  tunconnector shell --delay 9ms -- tunconnector shell --loss 1% -- ping a.test`,
     )
     .action(async (words: string[], options: Options) => {
       const { json, report, user, rootless = false } = options;
