@@ -1,7 +1,7 @@
 /** Tunnels and TUNs with impairments in words. Rooms of one floor do not know each other; what joins two stands above. */
 import type { Between } from './engine/between.ts';
 import { configError } from './engine/config.ts';
-import { impair as impairment } from './impair/impair.ts';
+import { ANSWERS, impairments } from './impair/link.ts';
 import { compileSpec, type ImpairSpec } from './impair/spec/spec.ts';
 import { type OpenTunOptions, openTun as openPlain, type Tun } from './tun/open-tun.ts';
 import type { TunnelOptions } from './tunnel/connector/options.ts';
@@ -25,8 +25,7 @@ export type ImpairedTunOptions = OpenTunOptions & Impaired;
 function withImpairments<T extends { between?: Between }>({ impair, ...options }: T & Impaired) {
   if (impair === undefined) return options;
   if (options.between !== undefined) throw configError('found impair and between, expected one of them');
-  const { up, down } = compileSpec(impair);
-  return { ...options, between: { up: impairment(up), down: impairment(down) } };
+  return { ...options, between: { ...impairments(compileSpec(impair)), links: ANSWERS } };
 }
 
 /** A tunnel that runs when the promise resolves. Events of the set-up are told right after that. */

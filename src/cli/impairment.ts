@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Between } from '../engine/between.ts';
 import { TunconnectorError } from '../errors.ts';
-import { impair } from '../impair/impair.ts';
+import { ANSWERS, impairments } from '../impair/link.ts';
 import { parseSpec } from '../impair/spec/file.ts';
 import { type CompiledSpec, compileSpec } from '../impair/spec/spec.ts';
 import { parseStages } from '../impair/spec/text.ts';
@@ -43,9 +43,9 @@ function orWrong(work: () => CompiledSpec): CompiledSpec {
 }
 
 /** The apps of it. Where no seed was given one is drawn for both directions, so that a run can be had again. */
-export function seededApps({ up, down }: CompiledSpec): Required<Between> {
+export function seededApps({ up, down }: CompiledSpec): Between {
   const seed = up.seed ?? randomInt(2 ** 32);
-  return { up: impair({ ...up, seed }), down: impair({ ...down, seed }) };
+  return { ...impairments({ up: { ...up, seed }, down: { ...down, seed } }), links: ANSWERS };
 }
 
 /** The seed of such apps. */

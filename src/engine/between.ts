@@ -9,19 +9,27 @@ import { type AppSpec, factoryOf, type Limits } from './app.ts';
 import { configError } from './config.ts';
 
 const DIRECTIONS = ['up', 'down'] as const;
+type Direction = (typeof DIRECTIONS)[number];
 
 /** `up` leaves for the remote side, `down` comes from it. Their names in the network are these. */
-export type Between = { [Direction in (typeof DIRECTIONS)[number]]?: AppSpec };
+export type Between = { [Way in Direction]?: AppSpec } & {
+  /** From one of them to the other: `up.back -> down.answers`. */
+  links?: readonly string[];
+};
 
 const spec = z.custom<AppSpec>(
   (value) =>
     typeof (value as AppSpec | null)?.module === 'string' && typeof (value as AppSpec).export === 'string',
   'expected an app described by data, as the functions of defineApp make it',
 );
-export const betweenSchema = z.strictObject({ up: spec.optional(), down: spec.optional() });
+export const betweenSchema = z.strictObject({
+  up: spec.optional(),
+  down: spec.optional(),
+  links: z.array(z.string()).readonly().optional(),
+});
 
 /** The links of one direction, with its app or without. @param from `tun.out` @param to `tunnel.inside` */
-export function linksThrough(between: Between, direction: keyof Between, from: string, to: string): string[] {
+export function linksThrough(between: Between, direction: Direction, from: string, to: string): string[] {
   return between[direction]
     ? [`${from} -> ${direction}.in`, `${direction}.out -> ${to}`]
     : [`${from} -> ${to}`];

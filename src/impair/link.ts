@@ -10,13 +10,15 @@ export const impairments = ({ up, down }: CompiledSpec): Record<'up' | 'down', A
   down: impair(down),
 });
 
+/** What one direction tells senders passes the other one. */
+export const ANSWERS: readonly string[] = ['up.back -> down.answers', 'down.back -> up.answers'];
+
 export function impairedLink(left: AppSpec, right: AppSpec, spec: CompiledSpec): NetworkConfig {
   return {
     apps: { left, right, ...impairments(spec) },
     links: [
       ...['left.out -> up.in', 'up.out -> right.in', 'right.out -> down.in', 'down.out -> left.in'],
-      // What one direction tells senders passes the other one.
-      ...['up.back -> down.answers', 'down.back -> up.answers'],
+      ...ANSWERS,
     ],
   };
 }

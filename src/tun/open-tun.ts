@@ -100,9 +100,11 @@ export async function openTun(options: OpenTunOptions = {}): Promise<Tun> {
   const program = new ProgramPort(mode === 'tap' ? 'L2' : 'L3', queue);
   const memory = await memoryWith(between, MEMORY);
   const network = new Network(liveRuntime(), { memory }).app('tun', device).app('program', program);
-  for (const [name, app] of Object.entries(between)) if (app) network.app(name, app);
+  if (between.up) network.app('up', between.up);
+  if (between.down) network.app('down', between.down);
   for (const link of linksThrough(between, 'up', 'tun.out', 'program.in')) network.link(link);
   for (const link of linksThrough(between, 'down', 'program.out', 'tun.in')) network.link(link);
+  for (const link of between.links ?? []) network.link(link);
   const tun = new Tun(network, device, program, netns);
   try {
     await network.start();

@@ -39,6 +39,18 @@ describe.skipIf(skip)('tunconnector tunnel --impair', () => {
     expect(client.stderr).toBe('');
   });
 
+  it('tells senders how long a packet may be, where its MTU answers', async () => {
+    await using hosts = await twoHosts();
+    await using server = tunconnector(hosts.server, '-m server -s 10.0.0.2 -i 55555');
+    await server.waitFor('is up');
+    const words = `-m client -c 10.0.0.3 -r ${SERVER}`.split(' ');
+    await using client = hosts.client.node(BIN, [...words, '--impair', 'mtu 1300 answer']);
+    await client.waitFor('is up');
+    const big = ['ping', '-n', '-c', '2', '-i', '0.2', '-W', '1', '-M', 'do', '-s', '1400', '10.0.0.2'];
+    const { stdout, stderr } = await hosts.client.exec(big);
+    expect(stdout + stderr).toMatch(/mtu ?= ?1300/);
+  });
+
   it.each(['--thread main', '--tap', '--format stream', '--format raw'])('goes with %s', async (more) => {
     await using hosts = await twoHosts();
     const shared = more.startsWith('--thread') ? '' : more;

@@ -34,6 +34,11 @@ describe('apps between interface and tunnel', () => {
     ]);
   });
 
+  it('may have links from one to the other', () => {
+    const links = ['up.back -> down.answers'];
+    expect(linksOf({ between: { up: app, down: app, links } })).toContain(links[0]);
+  });
+
   it('may be there in one direction alone, or not at all', () => {
     const [up, out, down] = linksOf({ between: { up: app } });
     expect([up, out, down]).toEqual([

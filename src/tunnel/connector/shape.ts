@@ -38,6 +38,7 @@ export function networkOf(shape: Shape, socket: AppSpec | undefined): NetworkCon
   const inside = [
     ...linksThrough(between, 'up', 'tun.out', 'tunnel.inside'),
     ...linksThrough(between, 'down', 'tunnel.inside', 'tun.in'),
+    ...(between.links ?? []),
   ];
   const device = tun({ name: end!.interface, mode, offload: vnetHeader });
   const { up, down } = between;
