@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { logVerdicts } from '../../src/cli/verdict-log.ts';
+import { logVerdicts } from '../../src/cli/impair/verdict-log.ts';
 import { NetworkHere } from '../../src/engine/live-hosted.ts';
 import { impair } from '../../src/impair/impair.ts';
 import { parseVerdicts } from '../../src/impair/log/parse.ts';

@@ -119,7 +119,29 @@ describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
     // Of 1514 bytes of a frame 1448 are TCP's payload.
     const payload = (50e6 * 1448) / 1514;
     expect(bitsPerSecond).toBeLessThan(payload * 1.02);
-    expect(bitsPerSecond).toBeGreaterThan(payload * 0.95);
+    // What a busy machine makes TCP miss is not the link's: how exact a rate is, test/impair asks in virtual time.
+    expect(bitsPerSecond).toBeGreaterThan(payload * 0.8);
+  });
+
+  it('does to packets what a log of an earlier run says', { timeout: 30_000 }, async () => {
+    // Pings alone: how often a neighbour is asked for is not the same each time.
+    const spec = `rules: [{ label: pings, match: '*:icmp', up: loss 30% }]`;
+    const lost = async (...words: string[]) => {
+      await using world = await bridged();
+      const log = path.join(world.directory, 'log.jsonl');
+      if (words[0] === '--replay') await writeFile(log, words.pop()!);
+      if (words[0] === '--spec') await writeFile((words[1] = path.join(world.directory, 'spec.yaml')), spec);
+      const command = await world.start(...words, log, '--json');
+      // One flow, whose name is its identifier.
+      await world.near.exec(['ping', '-n', '-e', '77', '-c', '60', '-i', '0.01', '-W', '1', FAR], {
+        timeout: 60_000,
+      });
+      const { up } = await reportOf(command);
+      return { text: await readFile(log, 'utf8'), drops: up.packets - up.packetsOut };
+    };
+    const first = await lost('--spec', '', '--seed', '7', '--log');
+    expect(first.drops).toBeGreaterThan(5);
+    expect((await lost('--replay', first.text)).drops).toBe(first.drops);
   });
 
   it('captures what passes, and what is dropped with its reason', { timeout: 30_000 }, async () => {

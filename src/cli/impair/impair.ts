@@ -13,11 +13,13 @@ import { described, formatDuration } from '../format.ts';
 import { type LinkEnd, linkEnd } from './ends.ts';
 import { addStageFlags, type StageFlags } from './options.ts';
 import { type Directions, reportText, statsLine } from './report.ts';
+import { logVerdicts, type VerdictLogFile } from './verdict-log.ts';
 
 interface Options {
   stats?: string;
   json?: boolean;
   pcap?: string;
+  log?: string;
   thread: Thread;
   check?: boolean;
   verbose?: boolean;
@@ -47,6 +49,11 @@ export function impairCommand(
     )
     .addOption(
       new Option('--pcap <file>', 'write what passes into a pcapng file, drops with their reasons').helpGroup(
+        'The command:',
+      ),
+    )
+    .addOption(
+      new Option('--log <file>', 'write what became of every packet, as JSON lines').helpGroup(
         'The command:',
       ),
     )
@@ -115,23 +122,26 @@ class ImpairRun {
     const end = this.#untilEnd();
     let timer: NodeJS.Timeout | undefined;
     let capture: HostedCapture | undefined;
+    let log: VerdictLogFile | undefined;
     const started = liveRuntime().now();
     try {
       await this.#network.start(impairedLink(this.#left.port, this.#right.port, this.#spec));
       await this.#left.up();
       await this.#right.up();
       this.#inspector = await inspector(this.#network);
-      const { pcap } = this.#options;
+      const { pcap, log: logFile } = this.#options;
       if (pcap !== undefined) {
         const onEnd = ({ error }: { error: TunconnectorError | undefined }) => error && reportError(error);
         capture = await captureHosted(this.#network, 'up,down', pcap, { drops: true, onEnd });
       }
+      if (logFile !== undefined) log = await logVerdicts(this.#network, logFile);
       await this.#describe();
       this.#say('up', { seed: await this.#seeds() });
       process.on('SIGHUP', this.#reload);
       if (every !== undefined) timer = setInterval(() => void this.#stats().catch(end.fail), every * 1000);
       await end.promise;
       await capture?.stop();
+      await log?.stop();
       await this.#report(liveRuntime().now() - started);
       return Exit.ok;
     } finally {

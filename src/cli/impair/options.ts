@@ -65,6 +65,18 @@ export function addStageFlags(command: Command): StageFlags {
     command.addOption(heading ? option.helpGroup(heading) : option.hideHelp());
   }
   command.addOption(
+    new Option('--replay <file>', 'what a log of an earlier run says became of each packet')
+      .helpGroup('Both directions:')
+      .argParser((file: string) => {
+        given.push({
+          side: 'both',
+          flag: '--replay',
+          stage: { kind: 'replay', text: readText('--replay', file) },
+        });
+        return file;
+      }),
+  );
+  command.addOption(
     new Option('--preset <name>', `a link of a kind: ${PRESET_NAMES.join(', ')}`).helpGroup('The link:'),
   );
   command.addOption(
