@@ -42,10 +42,15 @@ function orWrong(work: () => CompiledSpec): CompiledSpec {
   }
 }
 
-/** The apps of it. Where no seed was given one is drawn for both directions, so that a run can be had again. */
-export function seededApps({ up, down }: CompiledSpec): Between {
-  const seed = up.seed ?? randomInt(2 ** 32);
-  return { ...impairments({ up: { ...up, seed }, down: { ...down, seed } }), links: ANSWERS };
+/** Drawn here where none was given, so that one number is enough to have both directions' draws again. */
+export function withSeed({ up, down }: CompiledSpec): CompiledSpec {
+  const seed = randomInt(2 ** 32);
+  return { up: { ...up, seed: up.seed ?? seed }, down: { ...down, seed: down.seed ?? seed } };
+}
+
+/** The apps of it, with a seed. */
+export function seededApps(spec: CompiledSpec): Between {
+  return { ...impairments(withSeed(spec)), links: ANSWERS };
 }
 
 /** The seed of such apps. */

@@ -8,8 +8,10 @@ import { inspector } from '../../impair/attached.ts';
 import { impairedLink, impairments } from '../../impair/link.ts';
 import type { CompiledSpec } from '../../impair/spec/spec.ts';
 import { captureHosted, type HostedCapture } from '../../tun/capture/live-attached.ts';
+import { ControlSockets } from '../control.ts';
 import { Exit, errorLine, reportError, usageError } from '../exit.ts';
 import { described, formatDuration } from '../format.ts';
+import { withSeed } from '../impairment.ts';
 import { type LinkEnd, linkEnd } from './ends.ts';
 import { addStageFlags, type StageFlags } from './options.ts';
 import { type Directions, reportText, statsLine } from './report.ts';
@@ -106,13 +108,14 @@ class ImpairRun {
   readonly #flags: StageFlags;
   readonly #network: HostedNetwork;
   #inspector: Inspector | undefined;
+  readonly #control = new ControlSockets((text) => this.#note(text));
   #before: Directions | undefined;
   #looked = 0;
 
   constructor([left, right]: [LinkEnd, LinkEnd], spec: CompiledSpec, options: Options, flags: StageFlags) {
     this.#left = left;
     this.#right = right;
-    this.#spec = spec;
+    this.#spec = withSeed(spec);
     this.#options = options;
     this.#flags = flags;
     this.#network = hostNetwork(options.thread);
@@ -135,6 +138,7 @@ class ImpairRun {
         capture = await captureHosted(this.#network, 'up,down', pcap, { drops: true, onEnd });
       }
       if (logFile !== undefined) log = await logVerdicts(this.#network, logFile);
+      await this.#control.serve(`${this.#left.name}-${this.#right.name}`, this.#network);
       await this.#describe();
       this.#say('up', { seed: await this.#seeds() });
       process.on('SIGHUP', this.#reload);
@@ -148,6 +152,7 @@ class ImpairRun {
       clearInterval(timer);
       process.off('SIGHUP', this.#reload);
       end.forget();
+      await this.#control.close();
       await this.#network.close();
     }
   }
@@ -155,7 +160,11 @@ class ImpairRun {
   async #describe(): Promise<void> {
     if (!this.#options.verbose) return;
     for (const { app, report } of (await this.#network.report()).apps)
-      process.stderr.write(`${app}: ${described(report)}\n`);
+      this.#note(`${app}: ${described(report)}`);
+  }
+
+  #note(text: string): void {
+    if (this.#options.verbose) process.stderr.write(`${text}\n`);
   }
 
   /** The draws of a run can be had again: each direction's seed, drawn where none was given. */

@@ -1,5 +1,5 @@
 /** `tunconnector shell`: runs a command whose network is behind an impaired link. */
-import { randomInt } from 'node:crypto';
+
 import { Command, Option, type ParseOptions } from 'commander';
 import { type HostedNetwork, hostNetwork } from '../../engine/live-hosted.ts';
 import { liveRuntime } from '../../engine/live-runtime.ts';
@@ -10,6 +10,7 @@ import { errorLine, usageError } from '../exit.ts';
 import { formatDuration } from '../format.ts';
 import { addStageFlags } from '../impair/options.ts';
 import { type Directions, reportText } from '../impair/report.ts';
+import { withSeed } from '../impairment.ts';
 import { type Account, findAccount } from '../privileges.ts';
 import { forwardSignals, ShellChild } from './child.ts';
 import { ShellLink } from './link.ts';
@@ -167,12 +168,6 @@ async function runShell(
     else await network?.close();
     forget();
   }
-}
-
-/** Drawn here where none was given, so that one number is enough to have both directions' draws again. */
-function withSeed({ up, down }: CompiledSpec): CompiledSpec {
-  const seed = randomInt(2 ** 32);
-  return { up: { ...up, seed: up.seed ?? seed }, down: { ...down, seed: down.seed ?? seed } };
 }
 
 /** Standard output is the command's. */
