@@ -24,6 +24,14 @@ const schema = z.strictObject({
 
 /** @param file named in errors @throws ERR_CONFIG with file, place, what was found and what was expected */
 export function parseConfig(text: string, file = 'configuration'): NetworkConfig {
+  return readYaml(text, file, (value) => {
+    const config = checkOptions(schema, value);
+    return { apps: config.apps, links: config.links.map((link) => formatLink(parseLink(link))) };
+  });
+}
+
+/** What `check` makes of a text in YAML; its errors, and those of the text, name the file. @throws ERR_CONFIG */
+export function readYaml<T>(text: string, file: string, check: (value: unknown) => T): T {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const [problem] = document.errors;
@@ -32,8 +40,7 @@ export function parseConfig(text: string, file = 'configuration'): NetworkConfig
     throw configError(`${file}:${line}:${col}: ${problem.message.split('\n')[0]}`);
   }
   try {
-    const config = checkOptions(schema, document.toJS());
-    return { apps: config.apps, links: config.links.map((link) => formatLink(parseLink(link))) };
+    return check(document.toJS());
   } catch (error) {
     if (error instanceof TunconnectorError) throw configError(`${file}: ${error.message}`);
     throw error;

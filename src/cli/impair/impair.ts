@@ -144,16 +144,20 @@ class ImpairRun {
       process.on('SIGHUP', this.#reload);
       if (every !== undefined) timer = setInterval(() => void this.#stats().catch(end.fail), every * 1000);
       await end.promise;
-      await capture?.stop();
-      await log?.stop();
       await this.#report(liveRuntime().now() - started);
       return Exit.ok;
     } finally {
       clearInterval(timer);
       process.off('SIGHUP', this.#reload);
       end.forget();
-      await this.#control.close();
-      await this.#network.close();
+      try {
+        // Files are whole also when the link failed.
+        await capture?.stop();
+        await log?.stop();
+      } finally {
+        await this.#control.close();
+        await this.#network.close();
+      }
     }
   }
 
