@@ -108,7 +108,8 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     await using hosts = await twoHosts();
     const caught =
       'trap "echo caught; exit 9" INT; tty >/dev/null || exit 1; echo waiting; while :; do sleep 0.1; done';
-    const line = shell('--delay 1ms', 'sh', '-c', `'${caught}'`).join(' ');
+    // script runs the line in $SHELL, and not every shell would become the command instead of dying of the Ctrl-C itself.
+    const line = `exec ${shell('--delay 1ms', 'sh', '-c', `'${caught}'`).join(' ')}`;
     const process = hosts.client.spawn(['script', '-qec', line, '/dev/null']);
     await process.waitFor('waiting');
     process.child.stdin!.write('\x03');
