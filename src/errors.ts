@@ -23,8 +23,22 @@ export type ErrorCode =
   | 'ERR_RESOLVE' // a host name does not resolve
   | 'ERR_REFUSED' // the peer refused: its address is taken, or it is full
   | 'ERR_COMMAND' // a system program (ip, nft) is missing or failed
+  | 'ERR_TOKEN' // a request without the token, or with a wrong one
+  | 'ERR_HOST' // a request for a host that this is not
+  | 'ERR_ORIGIN' // a request that another site's page made
+  | 'ERR_NOT_FOUND' // there is nothing of that name
+  | 'ERR_REVISION' // what was to be changed has changed meanwhile
+  | 'ERR_BUSY' // as many as there may be are served already
   | 'ERR_CLOSED' // used after close()
   | 'ERR_ABORTED'; // an AbortSignal fired
+
+/** What does not fit in a configuration, apart from the message that says the same. */
+export interface Place {
+  /** Keys and indices with dots between, e.g. `rules.3.up.0.time`; empty for the whole. */
+  path: string;
+  found?: string;
+  expected?: string;
+}
 
 export interface ErrorDetails {
   /** What a person can do about it: an imperative clause, no full stop. Appended to the message after "; ". */
@@ -34,6 +48,8 @@ export interface ErrorDetails {
   syscall?: string;
   /** Name of the system's error, e.g. `EPERM`. */
   errno?: string;
+  /** Of ERR_CONFIG, where it can be told. */
+  place?: Place;
 }
 
 export class TunconnectorError extends Error {
@@ -42,6 +58,7 @@ export class TunconnectorError extends Error {
   readonly syscall: string | undefined;
   readonly errno: string | undefined;
   readonly remedy: string | undefined;
+  readonly place: Place | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(details.remedy ? `${message}; ${details.remedy}` : message, { cause: details.cause });
@@ -49,5 +66,6 @@ export class TunconnectorError extends Error {
     this.syscall = details.syscall;
     this.errno = details.errno;
     this.remedy = details.remedy;
+    this.place = details.place;
   }
 }

@@ -39,11 +39,18 @@ export function readYaml<T>(text: string, file: string, check: (value: unknown) 
     const { line, col } = lines.linePos(problem.pos[0]);
     throw configError(`${file}:${line}:${col}: ${problem.message.split('\n')[0]}`);
   }
+  let value: unknown;
   try {
-    return check(document.toJS());
+    value = document.toJS();
   } catch (error) {
-    if (error instanceof TunconnectorError) throw configError(`${file}: ${error.message}`);
-    throw error;
+    // Aliases of aliases that would stand for more than memory holds.
+    throw configError(`${file}: ${(error as Error).message.split('\n')[0]}`);
+  }
+  try {
+    return check(value);
+  } catch (error) {
+    if (!(error instanceof TunconnectorError)) throw error;
+    throw new TunconnectorError('ERR_CONFIG', `${file}: ${error.message}`, { place: error.place });
   }
 }
 

@@ -6,7 +6,7 @@ import { EventEmitter } from 'node:events';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
-import { type ErrorCode, TunconnectorError } from '../errors.ts';
+import { type ErrorCode, type Place, TunconnectorError } from '../errors.ts';
 import { type AppEvent, type AppSpec, isSpec } from './app.ts';
 import type { Attachable, AttachSpec } from './attach.ts';
 import { configError, type NetworkConfig } from './config.ts';
@@ -47,6 +47,7 @@ export interface PlainError {
   syscall?: string;
   errno?: string;
   remedy?: string;
+  place?: Place;
   stack?: string;
 }
 
@@ -268,15 +269,15 @@ export function fromError(error: unknown): PlainError {
   if (!(error instanceof Error)) return { message: String(error) };
   const { message, stack } = error;
   if (!(error instanceof TunconnectorError)) return { message, stack };
-  const { code, syscall, errno, remedy } = error;
-  return { message, stack, code, syscall, errno, remedy };
+  const { code, syscall, errno, remedy, place } = error;
+  return { message, stack, code, syscall, errno, remedy, place };
 }
 
-export function toError({ message, code, syscall, errno, remedy, stack }: PlainError): Error {
+export function toError({ message, code, syscall, errno, remedy, place, stack }: PlainError): Error {
   // The remedy is part of the message already, and the class would add it again.
   const plain = remedy && message.endsWith(`; ${remedy}`) ? message.slice(0, -remedy.length - 2) : message;
   const error = code
-    ? new TunconnectorError(code as ErrorCode, plain, { syscall, errno, remedy })
+    ? new TunconnectorError(code as ErrorCode, plain, { syscall, errno, remedy, place })
     : new Error(message);
   if (stack) error.stack = stack;
   return error;

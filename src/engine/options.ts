@@ -1,6 +1,6 @@
 /** Options from people: checked against a schema, and wrong ones named by path, with what was found and expected. */
 import type { z } from 'zod';
-import { configError } from './config.ts';
+import { type Place, TunconnectorError } from '../errors.ts';
 
 export function checkOptions<T>(schema: z.ZodType<T>, options: unknown): T {
   const result = schema.safeParse(options ?? {});
@@ -9,10 +9,13 @@ export function checkOptions<T>(schema: z.ZodType<T>, options: unknown): T {
   const path = issue.path.join('.');
   if (issue.code === 'unrecognized_keys') {
     const known = keysAt(schema, issue.path);
-    const where = path ? `${path}: ` : '';
-    throw configError(
-      `${where}found the unknown key "${issue.keys[0]}"${known.length > 0 ? `, expected one of ${known.join(', ')}` : ''}`,
-    );
+    const found = `the unknown key "${issue.keys[0]}"`;
+    const expected = known.length > 0 ? `one of ${known.join(', ')}` : undefined;
+    throw misfit(`${path ? `${path}: ` : ''}found ${found}${expected ? `, expected ${expected}` : ''}`, {
+      path,
+      found,
+      ...(expected && { expected }),
+    });
   }
   let found: unknown = options;
   // What was written in fewer words than it stands for is shown as it was written.
@@ -20,8 +23,16 @@ export function checkOptions<T>(schema: z.ZodType<T>, options: unknown): T {
     if (typeof found !== 'object' || found === null) break;
     found = (found as Record<PropertyKey, unknown>)[key];
   }
-  throw configError(`${path || 'options'}: found ${JSON.stringify(found)}, ${issue.message.toLowerCase()}`);
+  const shown = JSON.stringify(found);
+  const expected = issue.message.toLowerCase();
+  throw misfit(`${path || 'options'}: found ${shown}, ${expected}`, {
+    path,
+    found: shown,
+    expected: expected.replace(/^expected /, ''),
+  });
 }
+
+const misfit = (message: string, place: Place) => new TunconnectorError('ERR_CONFIG', message, { place });
 
 /** The keys that the schema knows at a path, or none when that is no object. */
 function keysAt(schema: unknown, path: readonly PropertyKey[]): string[] {

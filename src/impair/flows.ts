@@ -9,9 +9,20 @@ export const OTHER = 0;
 
 export const NONE = -1;
 /** Where a key of packets with one DSCP has it, plus 1: above version and protocol. */
-const DSCP_SHIFT = 16;
+export const DSCP_SHIFT = 16;
 /** Tells the two directions of a flow apart. */
-const BACKWARD = 0x5bd1e995;
+export const BACKWARD = 0x5bd1e995;
+
+/** Flows in columns: keys of KEY_CELLS each, and what `Flows` has by the same names. */
+export interface FlowColumns {
+  keys: Int32Array;
+  hashes: Int32Array;
+  backward: Uint8Array;
+  pipeline: Int32Array;
+  packets: Float64Array;
+  bytes: Float64Array;
+  last: Float64Array;
+}
 
 export class Flows {
   /** Most flows at a time, the one of everything else included. */
@@ -122,6 +133,19 @@ export class Flows {
   /** The flows there are, the most recent first, without OTHER. For reports. */
   *[Symbol.iterator](): Iterator<number> {
     for (let flow = this.#newest; flow !== NONE; flow = this.#older[flow]) yield flow;
+  }
+
+  /** Copies of what is known of the flows from the place `from` up to `to`, to be looked at elsewhere. */
+  columns(from: number, to: number): FlowColumns {
+    return {
+      keys: this.keys.slice(from * KEY_CELLS, to * KEY_CELLS),
+      hashes: this.hashes.slice(from, to),
+      backward: this.#backward.slice(from, to),
+      pipeline: this.pipeline.slice(from, to),
+      packets: this.packets.slice(from, to),
+      bytes: this.bytes.slice(from, to),
+      last: this.last.slice(from, to),
+    };
   }
 
   /** Nobody has looked which pipeline is whose: rules have changed. */

@@ -23,8 +23,9 @@ import {
 import { sameJson } from '../engine/config.ts';
 import { checkOptions } from '../engine/options.ts';
 import type { Pool } from '../engine/pool.ts';
-import { Flows, OTHER } from './flows.ts';
-import { type ImpairInspection, inspectPipeline, topFlows } from './inspect.ts';
+import { DropWatch, type WatchedDrops } from './drop-watch.ts';
+import { type FlowColumns, Flows, OTHER } from './flows.ts';
+import { busiest, type ImpairInspection, inspectPipeline, topFlows } from './inspect.ts';
 import { VerdictLog, type VerdictSink } from './log/verdict-log.ts';
 import { Marks, row } from './marks.ts';
 import { type Arrangement, arrangementAt, type ImpairOptions, impairSchema, STAGES } from './options.ts';
@@ -71,8 +72,9 @@ export class Impair implements App {
   #anyLeaving = false;
   /** When the next change of the timeline is due. */
   readonly #nextChange = new Float64Array(1).fill(NEVER);
-  /** Of pipelines that have ended: wire packets and bytes that came, and that left. */
-  readonly #former = new Float64Array(4);
+  /** Of pipelines that have ended, what they counted. */
+  readonly #former = new Float64Array(5);
+  #droppedBefore = 0;
   readonly #leaving = new Train();
   readonly #answers = new Train();
 
@@ -153,11 +155,14 @@ export class Impair implements App {
     };
   }
 
-  /** What each rule and stage did, and the flows with the most bytes. Plain data. @param top most flows to list */
-  inspect(top = 20): ImpairInspection {
-    const [packets, bytes, packetsOut, bytesOut] = this.#totals();
+  /**
+   * What each rule and stage did, and the flows with the most bytes. Plain data.
+   * @param top most flows to list @param rules most of them, without the default: those with the most bytes
+   */
+  inspect(top = 20, rules = Number.POSITIVE_INFINITY): ImpairInspection {
+    const [packets, bytes, packetsOut, bytesOut, delay] = this.#totals();
     const pipelines = this.#pipelines.filter((pipeline) => pipeline !== undefined);
-    const labels = this.#pipelines.map((pipeline) => pipeline?.label ?? '');
+    const labels = this.pipelineLabels();
     return {
       seed: this.#seed,
       direction: this.#options.direction,
@@ -166,7 +171,10 @@ export class Impair implements App {
       packetsOut,
       bytesOut,
       held: this.held(),
-      pipelines: pipelines.map(inspectPipeline),
+      delay,
+      dropped: pipelines.reduce((sum, pipeline) => sum + pipeline.dropped(), this.#droppedBefore),
+      pipelineCount: pipelines.length,
+      pipelines: busiest(pipelines, rules).map(inspectPipeline),
       flows: {
         known: this.#flows.count - 1,
         limit: this.#flows.limit - 1,
@@ -190,6 +198,28 @@ export class Impair implements App {
   /** Lines that are there go to the sink now. */
   flushRecord(): void {
     this.#marks.log?.flush();
+  }
+
+  /** Drops since the look before, at most `limit` of them; the first look begins to watch. Not before the app runs. */
+  watchDrops(limit: number): WatchedDrops {
+    this.#marks.watch ??= new DropWatch(this.#pool, this.#marks, this.#flows, limit);
+    return this.#marks.watch.take();
+  }
+
+  /** Nobody watches any more. */
+  unwatchDrops(): void {
+    this.#marks.watch = null;
+  }
+
+  /** Labels of its pipelines, by their places in a flow's `pipeline`. */
+  pipelineLabels(): string[] {
+    return Array.from(this.#pipelines, (pipeline) => pipeline?.label ?? '');
+  }
+
+  /** At most `count` flows from the place `from` on, and how many places there are. */
+  flowColumns(from: number, count: number): FlowColumns & { places: number } {
+    const places = this.#flows.count;
+    return { ...this.#flows.columns(from, Math.min(from + count, places)), places };
   }
 
   close(): void {
@@ -355,6 +385,7 @@ export class Impair implements App {
       }
       pipeline.close();
       for (let i = 0; i < this.#former.length; i++) this.#former[i] += pipeline.counts[i];
+      this.#droppedBefore += pipeline.dropped();
       this.#pipelines[place] = undefined;
       this.#dues[place] = NEVER;
       this.#flows.release(place);

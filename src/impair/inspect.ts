@@ -14,6 +14,8 @@ export interface PassedReport {
   bytes: number;
   packetsOut: number;
   bytesOut: number;
+  /** Wire packets that were dropped. */
+  dropped: number;
   /** Handles it holds now. */
   held: number;
 }
@@ -45,6 +47,8 @@ export interface PipelineReport extends PassedReport {
   /** The rule's, or `default`. */
   label: string;
   leaving: boolean;
+  /** What all packets that left took, in all: ns. Its growth by that of `packetsOut` is the mean delay in between. */
+  delay: number;
   stages: StageReport[];
 }
 
@@ -62,16 +66,20 @@ export interface FlowReport extends FlowView {
 export interface ImpairInspection extends PassedReport {
   seed: number;
   direction: Direction;
+  /** As of a pipeline. */
+  delay: number;
+  /** Pipelines there are. */
+  pipelineCount: number;
   /** That of all other packets first. */
   pipelines: PipelineReport[];
   flows: { known: number; limit: number; evicted: number; top: FlowReport[] };
 }
 
 export function inspectPipeline(pipeline: Pipeline): PipelineReport {
-  const [packets, bytes, packetsOut, bytesOut] = pipeline.counts;
+  const [packets, bytes, packetsOut, bytesOut, delay] = pipeline.counts;
   const { label, leaving, steps } = pipeline;
-  const passed = { packets, bytes, packetsOut, bytesOut, held: pipeline.held() };
-  return { label, leaving, ...passed, stages: steps.map(inspectStep) };
+  const passed = { packets, bytes, packetsOut, bytesOut, dropped: pipeline.dropped(), held: pipeline.held() };
+  return { label, leaving, ...passed, delay, stages: steps.map(inspectStep) };
 }
 
 function inspectStep({ name, options, stage, leaving, counts }: Step): StageReport {
@@ -85,6 +93,7 @@ function inspectStep({ name, options, stage, leaving, counts }: Step): StageRepo
     bytes,
     packetsOut,
     bytesOut,
+    dropped: stage.dropped(),
     held: stage.held(),
     drops: Object.fromEntries([...stage.drops].map(([reason, cell]) => [reasonName(reason), cell[0]])),
     lateness: inspectLateness(stage.lateness),
@@ -98,6 +107,13 @@ function inspectLateness(histogram: Histogram): LatenessReport {
   return { count, mean, p50, p90, p99, maximum };
 }
 
+/** Those with the most bytes, at most `limit`, behind the first, which always is among them. */
+export function busiest(pipelines: readonly Pipeline[], limit: number): readonly Pipeline[] {
+  if (pipelines.length <= limit + 1) return pipelines;
+  const [first, ...others] = pipelines;
+  return [first, ...others.sort((a, b) => b.counts[1] - a.counts[1]).slice(0, limit)];
+}
+
 /**
  * The flows with the most bytes, at most `limit`.
  * @param labels of pipelines by place
@@ -109,6 +125,7 @@ export function topFlows(
   limit: number,
 ): FlowReport[] {
   const top: number[] = [];
+  if (limit === 0) return [];
   for (const flow of flows) {
     // One that is divided has no packets of its own.
     if (flows.packets[flow] === 0) continue;

@@ -4,11 +4,14 @@
  */
 import type { Pool } from '../engine/pool.ts';
 import { DESCRIPTOR_CELLS } from '../native/binding.ts';
+import type { DropWatch } from './drop-watch.ts';
 import type { VerdictLog } from './log/verdict-log.ts';
 
 export class Marks {
   /** When it came to the stage where it is, by the link's own time: what stages before it took is in it exactly. ns. */
   readonly at: Float64Array;
+  /** When it came to its pipeline: ns. */
+  readonly entered: Float64Array;
   /** Its flow's place in the flow table. */
   readonly flow: Int32Array;
   /** Its flow's name for draws, which outlives its place in the table. */
@@ -23,10 +26,13 @@ export class Marks {
   readonly twin: Int32Array;
   /** Hears what becomes of each wire packet, while somebody wants to know. */
   log: VerdictLog | null = null;
+  /** Hears of each drop, while somebody watches. */
+  watch: DropWatch | null = null;
 
   constructor(pool: Pool) {
     const rows = pool.descriptors.length / DESCRIPTOR_CELLS;
     this.at = new Float64Array(rows);
+    this.entered = new Float64Array(rows);
     this.flow = new Int32Array(rows);
     this.hash = new Int32Array(rows);
     this.number = new Int32Array(rows);
@@ -40,6 +46,7 @@ export class Marks {
     const a = row(from);
     const b = row(to);
     this.at[b] = this.at[a];
+    this.entered[b] = this.entered[a];
     this.flow[b] = this.flow[a];
     this.hash[b] = this.hash[a];
     this.number[b] = this.number[a] + skipped;

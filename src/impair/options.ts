@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { MICROSECOND } from '../engine/units.ts';
 import { TunconnectorError } from '../errors.ts';
 import { DIRECTIONS, matchSchema } from './match.ts';
+import { withNames } from './names.ts';
 import { time } from './quantities.ts';
 import { parseStages } from './spec/text.ts';
 import { type StageOptions, stageSchema } from './stages.ts';
@@ -48,16 +49,6 @@ export const stagesSchema = z
     context.addIssue({ code: 'custom', path: [twice, 'name'], message: 'expected a name that no other has' });
     return z.NEVER;
   });
-
-/** A stage without a name is called after its kind: `delay`, the next `delay-2`. */
-function withNames(stages: readonly StageOptions[]): NamedStage[] {
-  const seen = new Map<string, number>();
-  return stages.map((stage) => {
-    const nth = (seen.get(stage.kind) ?? 0) + 1;
-    seen.set(stage.kind, nth);
-    return { ...stage, name: stage.name ?? (nth === 1 ? stage.kind : `${stage.kind}-${nth}`) };
-  });
-}
 
 /** `default` is what all packets pass that no rule is for. */
 export const label = z

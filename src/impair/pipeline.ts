@@ -49,8 +49,8 @@ export class Pipeline {
   readonly due = new Float64Array(1).fill(Number.POSITIVE_INFINITY);
   /** Wire packets that have come so far; wraps at 2^32. */
   readonly order = new Int32Array(1);
-  /** Wire packets and bytes that came, wire packets and bytes that left. */
-  readonly counts = new Float64Array(4);
+  /** Wire packets and bytes that came, wire packets and bytes that left, and how long those took in all: ns. */
+  readonly counts = new Float64Array(5);
   /** Its rule has ended, but packets are left. */
   leaving = false;
   readonly #pool: Pool;
@@ -62,6 +62,8 @@ export class Pipeline {
   #taken = 0;
   #used = 0;
   #anyLeaving = false;
+  /** Wire packets that stages which are gone have dropped. */
+  #droppedBefore = 0;
 
   /** @param slots for the state of stages */
   constructor(label: string, pool: Pool, marks: Marks, slots: number) {
@@ -98,7 +100,14 @@ export class Pipeline {
     this.#add(this.counts, 2);
     const { log } = this.#marks;
     if (log !== null) for (let i = 0; i < from.count; i++) log.out(from.packets[i]);
-    for (let i = 0; i < from.count; i++) to.add(from.packets[i]);
+    const { at, entered } = this.#marks;
+    const { segments } = this.#pool;
+    for (let i = 0; i < from.count; i++) {
+      const packet = from.packets[i];
+      const mark = row(packet);
+      this.counts[4] += segments[packet] * (at[mark] - entered[mark]);
+      to.add(packet);
+    }
     from.count = 0;
     this.due[0] = due;
     if (this.#anyLeaving) this.#endDrained();
@@ -125,6 +134,13 @@ export class Pipeline {
     let held = 0;
     for (const { stage } of this.steps) held += stage.held();
     return held;
+  }
+
+  /** Wire packets that its stages have dropped. */
+  dropped(): number {
+    let dropped = this.#droppedBefore;
+    for (const { stage } of this.steps) dropped += stage.dropped();
+    return dropped;
   }
 
   close(): void {
@@ -175,6 +191,7 @@ export class Pipeline {
     for (const step of this.steps) {
       if (left.includes(step)) continue;
       if (step.slot >= 0) this.#taken &= ~(1 << step.slot);
+      this.#droppedBefore += step.stage.dropped();
       step.stage.close();
     }
     this.steps = left;

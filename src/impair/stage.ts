@@ -54,6 +54,13 @@ export abstract class Stage {
   /** Takes everything in `from`, and adds to `to` what leaves by `now`. */
   abstract run(from: Train, to: Train, now: number): void;
 
+  /** Wire packets it has dropped. */
+  dropped(): number {
+    let dropped = 0;
+    for (const cell of this.drops.values()) dropped += cell[0];
+    return dropped;
+  }
+
   /** Packets (handles) it holds. */
   held(): number {
     return 0;
@@ -73,8 +80,10 @@ export abstract class Stage {
 
   /** Ends a packet, and counts why. */
   protected drop(packet: number, reason: number): void {
-    this.marks.log?.drop(packet, 0, this.pool.segments[packet], this.name, reason);
-    this.#dropped(reason, this.pool.segments[packet]);
+    const count = this.pool.segments[packet];
+    this.marks.log?.drop(packet, 0, count, this.name, reason);
+    this.marks.watch?.drop(packet, 0, count, this.name, reason);
+    this.#dropped(reason, count);
     this.pool.drop(packet, reason);
   }
 
@@ -82,6 +91,7 @@ export abstract class Stage {
   protected dropPart(packet: number, first: number, count: number, reason: number): void {
     if (this.pool.witness === null) {
       this.marks.log?.drop(packet, first, count, this.name, reason);
+      this.marks.watch?.drop(packet, first, count, this.name, reason);
       this.#dropped(reason, count);
       this.pool.countDrops(reason, count);
       return;
@@ -102,6 +112,7 @@ export abstract class Stage {
     const part = slice(this.pool, packet, first, count);
     if (part < 0) {
       this.marks.log?.drop(packet, first, count, this.name, Reason.NoMemory);
+      this.marks.watch?.drop(packet, first, count, this.name, Reason.NoMemory);
       this.#dropped(Reason.NoMemory, count);
       this.pool.countDrops(Reason.NoMemory, count);
     } else {

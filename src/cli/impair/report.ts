@@ -25,16 +25,11 @@ export function statsLine(
     .map((direction) => {
       const [to, from] = [now[direction], before?.[direction]];
       const bits = ((to.bytesOut - (from?.bytesOut ?? 0)) * 8) / seconds;
-      const dropped = dropsOf(to) - (from ? dropsOf(from) : 0);
+      const dropped = to.dropped - (from?.dropped ?? 0);
       return `${arrow(names, direction)} ${formatBitRate(bits).padStart(12)}  held ${grouped(to.held)}  dropped ${grouped(dropped)}`;
     })
     .join(' | ');
 }
-
-export const dropsOf = ({ pipelines }: ImpairInspection): number =>
-  pipelines.reduce((sum, { stages }) => sum + stages.reduce((all, stage) => all + dropsIn(stage), 0), 0);
-
-const dropsIn = ({ drops }: StageReport) => Object.values(drops).reduce((a, b) => a + b, 0);
 
 /** A table for each direction: its rules, and what each of their stages did. */
 export function reportText(directions: Directions, names: LinkNames): string {

@@ -1,20 +1,25 @@
 /** A flow in one direction as text, the same in every run: `udp 10.0.0.1:1000 > 10.0.0.2:53`. */
 import { formatIp } from '../../packet/address.ts';
-import { flowFromKey, hasPorts, KeyCell } from '../../packet/flow-key.ts';
+import { flowFromKey, hasPorts, KEY_CELLS, KeyCell } from '../../packet/flow-key.ts';
 import { formatEndpoint } from '../../packet/prefix.ts';
 import { protocolName } from '../../packet/protocol.ts';
-import { type Flows, OTHER } from '../flows.ts';
+import { DSCP_SHIFT, type Flows, OTHER } from '../flows.ts';
 
 /** `other` is everything that is no IP packet. */
 export function flowName(flows: Flows, flow: number): string {
   if (flow === OTHER) return 'other';
   const at = flows.keyAt(flow);
-  const key = flows.keys.slice(at, at + KeyCell.hash);
-  // Above the version may stand a DSCP.
-  key[KeyCell.protocol] &= 0xffff;
+  return keyName(flows.keys.subarray(at, at + KEY_CELLS), flows.backward(flow));
+}
+
+/** @param backward whether its packets go from the key's higher endpoint to the lower */
+export function keyName(cells: Int32Array, backward: boolean): string {
+  const key = cells.slice(0, KeyCell.hash);
+  const dscpPlusOne = key[KeyCell.protocol] >> DSCP_SHIFT;
+  key[KeyCell.protocol] &= (1 << DSCP_SHIFT) - 1;
   const { protocol, a, b } = flowFromKey(key);
-  const [from, to] = flows.backward(flow) ? [b, a] : [a, b];
-  const dscp = flows.dscp(flow) < 0 ? '' : ` dscp ${flows.dscp(flow)}`;
+  const [from, to] = backward ? [b, a] : [a, b];
+  const dscp = dscpPlusOne === 0 ? '' : ` dscp ${dscpPlusOne - 1}`;
   const name = protocolName(protocol);
   if (hasPorts(protocol) && (from.port !== 0 || to.port !== 0))
     return `${name} ${formatEndpoint(from)} > ${formatEndpoint(to)}${dscp}`;

@@ -18,6 +18,12 @@ interface Preset {
   down: string;
 }
 
+const WEB_PAGE_TEST =
+  'WebPageTest, www/settings/connectivity.ini.sample, https://github.com/WPO-Foundation/webpagetest (a7cf6a7)';
+const STR0M = 'str0m-netem 0.2.0, https://docs.rs/str0m-netem';
+const APNIC = 'APNIC, https://blog.apnic.net/2022/05/02 and https://blog.apnic.net/2022/11/28';
+const OOKLA = 'Ookla, second quarter of 2021, https://rcrwireless.com/20210804';
+
 const link = (up: string, down: string, delay: string): Preset => ({
   up: `rate ${up} delay ${delay}`,
   down: `rate ${down} delay ${delay}`,
@@ -25,28 +31,36 @@ const link = (up: string, down: string, delay: string): Preset => ({
 
 const same = (text: string): Preset => ({ up: text, down: text });
 
-const PRESETS = {
-  // WebPageTest.
-  dial: link('30kbit', '49kbit', '60ms'),
-  edge: link('200kbit', '240kbit', '420ms'),
-  '2g': link('256kbit', '280kbit', '400ms'),
-  '3g': link('768kbit', '1.6mbit', '150ms'),
-  '3g-fast': link('768kbit', '1.6mbit', '75ms'),
-  '3g-slow': link('400kbit', '400kbit', '200ms'),
-  '4g': link('9mbit', '9mbit', '85ms'),
-  lte: link('12mbit', '12mbit', '35ms'),
-  dsl: link('384kbit', '1.5mbit', '25ms'),
-  cable: link('1mbit', '5mbit', '14ms'),
-  // str0m-netem.
-  wifi: same('loss gemodel 0.5% 50% rate 100mbit delay 5ms 2ms distribution normal'),
-  'wifi-lossy': same('loss gemodel 2.5% 50% rate 50mbit delay 15ms 10ms distribution normal'),
-  // APNIC.
-  'satellite-geo': link('10mbit', '100mbit', '300ms'),
-  // Ookla.
-  'satellite-leo': link('13.89mbit', '97.23mbit', '22.5ms'),
-} as const satisfies Record<string, Preset>;
+const BY_SOURCE = {
+  [WEB_PAGE_TEST]: {
+    dial: link('30kbit', '49kbit', '60ms'),
+    edge: link('200kbit', '240kbit', '420ms'),
+    '2g': link('256kbit', '280kbit', '400ms'),
+    '3g': link('768kbit', '1.6mbit', '150ms'),
+    '3g-fast': link('768kbit', '1.6mbit', '75ms'),
+    '3g-slow': link('400kbit', '400kbit', '200ms'),
+    '4g': link('9mbit', '9mbit', '85ms'),
+    lte: link('12mbit', '12mbit', '35ms'),
+    dsl: link('384kbit', '1.5mbit', '25ms'),
+    cable: link('1mbit', '5mbit', '14ms'),
+  },
+  [STR0M]: {
+    wifi: same('loss gemodel 0.5% 50% rate 100mbit delay 5ms 2ms distribution normal'),
+    'wifi-lossy': same('loss gemodel 2.5% 50% rate 50mbit delay 15ms 10ms distribution normal'),
+  },
+  [APNIC]: { 'satellite-geo': link('10mbit', '100mbit', '300ms') },
+  [OOKLA]: { 'satellite-leo': link('13.89mbit', '97.23mbit', '22.5ms') },
+} as const satisfies Record<string, Record<string, Preset>>;
 
-export type PresetName = keyof typeof PRESETS;
+type BySource = typeof BY_SOURCE;
+export type PresetName = { [Source in keyof BySource]: keyof BySource[Source] }[keyof BySource];
+
+/** Who says so, and where; the stages of each direction, as text. */
+export const PRESETS = Object.fromEntries(
+  Object.entries(BY_SOURCE).flatMap(([source, presets]) =>
+    Object.entries<Preset>(presets).map(([name, preset]) => [name, { source, ...preset }]),
+  ),
+) as Record<PresetName, Preset & { source: string }>;
 export const PRESET_NAMES = Object.keys(PRESETS) as [PresetName, ...PresetName[]];
 
 /** The stages of a direction, as text. */

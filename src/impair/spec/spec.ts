@@ -14,6 +14,7 @@
 import { z } from 'zod';
 import { configError } from '../../engine/config.ts';
 import { checkOptions } from '../../engine/options.ts';
+import { TunconnectorError } from '../../errors.ts';
 import type { Direction } from '../match.ts';
 import { type ImpairOptions, impairSchema, label } from '../options.ts';
 import { isDeployment, specOfDeployment } from './deployment.ts';
@@ -53,10 +54,20 @@ const specSchema = z.strictObject({
   superframes: z.number().optional(),
 });
 
+type CheckedSpec = z.infer<typeof specSchema>;
 type Sides = { [Key in keyof typeof sides]?: z.infer<(typeof sides)[Key]> };
 
 /** A spec as its author writes it: text is what packets pass each way. */
 export type ImpairSpec = string | z.input<typeof specSchema>;
+
+/** A spec in the form that this page describes, whatever its author wrote: plain data, and what `compileSpec` takes. */
+export type WrittenSpec = Exclude<ImpairSpec, string>;
+
+/** @throws ERR_CONFIG for a deployment's spec that is none */
+export function writtenSpec(spec: unknown): WrittenSpec {
+  if (isDeployment(spec)) return specOfDeployment(spec) as WrittenSpec;
+  return (typeof spec === 'string' ? { both: spec } : (spec ?? {})) as WrittenSpec;
+}
 
 /** Options for `impair`, one for each direction. */
 export type CompiledSpec = Record<Direction, z.input<typeof impairSchema>>;
@@ -66,12 +77,11 @@ export type CompiledSpec = Record<Direction, z.input<typeof impairSchema>>;
  * @throws ERR_CONFIG with the path, what was found and what was expected
  */
 export function compileSpec(spec: unknown): CompiledSpec {
-  const own = isDeployment(spec) ? specOfDeployment(spec) : typeof spec === 'string' ? { both: spec } : spec;
-  const checked = checkOptions(specSchema, own);
+  const checked = checkOptions<CheckedSpec>(specSchema, writtenSpec(spec));
   return { up: oneWay(checked, 'up'), down: oneWay(checked, 'down') };
 }
 
-function oneWay(spec: z.infer<typeof specSchema>, direction: Direction): z.input<typeof impairSchema> {
+function oneWay(spec: CheckedSpec, direction: Direction): z.input<typeof impairSchema> {
   const { seed, flows, quantum, packets, superframes } = spec;
   const rules = spec.rules.flatMap((rule) => {
     const stages = sideOf(rule, direction);
@@ -103,9 +113,43 @@ function oneWay(spec: z.infer<typeof specSchema>, direction: Direction): z.input
   try {
     checkOptions<ImpairOptions>(impairSchema, compiled);
   } catch (error) {
-    throw configError(`${direction}: ${(error as Error).message}`);
+    const { message, place } = error as TunconnectorError;
+    throw new TunconnectorError('ERR_CONFIG', `${direction}: ${message}`, {
+      place: place && { ...place, path: writtenPath(place.path, spec, compiled, direction) },
+    });
   }
   return compiled as z.input<typeof impairSchema>;
+}
+
+/** A path in the options of a direction, as a path in the spec. Rules that say nothing of the direction are not in its options. */
+function writtenPath(path: string, spec: CheckedSpec, compiled: WithRules, direction: Direction): string {
+  const keys = path.split('.');
+  const trail: string[] = [];
+  let written: WithRules & Sides = spec;
+  let options = compiled;
+  while (keys[0] === 'rules' || keys[0] === 'timeline') {
+    const [list, index] = keys.splice(0, 2) as ['rules' | 'timeline', string];
+    const option = options[list]?.[Number(index)];
+    if (option === undefined) return [...trail, list].join('.');
+    const place =
+      list === 'timeline'
+        ? Number(index)
+        : written.rules!.findLastIndex((rule) => rule.label === option.label);
+    trail.push(list, String(place));
+    written = written[list]![place] as Sides;
+    options = option;
+  }
+  if (keys[0] === 'stages') {
+    const side = [direction, 'both', 'preset'] as const;
+    keys[0] = side.find((key) => written[key] !== undefined) ?? direction;
+  }
+  return [...trail, ...keys].join('.');
+}
+
+interface WithRules {
+  label?: string;
+  rules?: readonly WithRules[];
+  timeline?: readonly WithRules[];
 }
 
 /** What a direction's packets pass, in the form of its app's options; undefined when nothing is said of it. */
