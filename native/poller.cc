@@ -97,6 +97,49 @@ Poller* needPoller(napi_env env, Environment* self, int32_t id) {
 
 void Poller::readClock() { times[0] = monotonicNow() - epoch; }
 
+namespace {
+
+// A thread that slept this long is idle: nothing streams through it.
+constexpr double kIdle = 1e6;
+// How long it then looks for an answer to what it has just sent, before it sleeps again: a packet that comes while a
+// thread falls asleep waits for it to wake up, which takes as long as the rest of the way (docs/decisions/010). It
+// learns whether answers come: it looks for twice as long after one that came too late, and for half as long, down to
+// not at all, after each that did not come.
+constexpr double kLeastLook = 12.5e3;
+constexpr double kMostLook = 400e3;
+
+double nextLook(double look, bool answered, double waited) {
+  if (!answered || waited > kMostLook) return look > kLeastLook ? look / 2 : 0;
+  return waited <= look ? look : std::min(std::max(look * 2, kLeastLook), kMostLook);
+}
+
+// epoll_wait until `deadline` (ns of CLOCK_MONOTONIC; 0: does not wait; infinity: for ever).
+int waitUntil(Poller* poller, epoll_event* events, int capacity, double deadline) {
+  timespec zero{};
+  double began = deadline > 0 ? monotonicNow() : 0;
+  if (!(deadline > began)) return waitFor(poller->epoll, events, capacity, &zero);
+  double now = began;
+  bool looks = poller->wasIdle;
+  poller->wasIdle = false;
+  if (looks) {
+    double end = std::min(began + poller->look, deadline);
+    for (; now < end; now = monotonicNow()) {
+      int n = waitFor(poller->epoll, events, capacity, &zero);
+      if (n != 0) return n;
+    }
+  }
+  bool bounded = isFinite(deadline);
+  timespec timeout = toTimespec(bounded && deadline > now ? deadline - now : 0);
+  sharpenTimers();
+  int n = waitFor(poller->epoll, events, capacity, bounded ? &timeout : nullptr);
+  double waited = monotonicNow() - began;
+  if (looks) poller->look = nextLook(poller->look, n > 0, waited);
+  poller->wasIdle = waited >= kIdle;
+  return n;
+}
+
+}  // namespace
+
 Harvest harvest(Poller* poller, double deadline) {
   epoll_event events[kMaxEvents];
   // No more than fit: an edge that was taken out and not told would never come again.
@@ -104,11 +147,7 @@ Harvest harvest(Poller* poller, double deadline) {
   Harvest found{0, false};
   int n;
   do {
-    double left = deadline > 0 && isFinite(deadline) ? deadline - monotonicNow() : 0;
-    timespec timeout = toTimespec(left > 0 ? left : 0);
-    bool bounded = isFinite(deadline);
-    if (left > 0 || !bounded) sharpenTimers();
-    n = waitFor(poller->epoll, events, capacity, bounded ? &timeout : nullptr);
+    n = waitUntil(poller, events, capacity, deadline);
   } while (n < 0 && errno == EINTR);
   if (n < 0) found.pairs = -errno;
   for (int i = 0; i < n; i++) {

@@ -27,6 +27,8 @@ struct Poller {
   // When the timer fires, ns of CLOCK_MONOTONIC.
   double armed = std::numeric_limits<double>::infinity();
   bool referenced = true;
+  bool wasIdle = false;  // the last wait was a long one
+  double look = 0;       // how long to look for an answer then, ns
   Watch* watch = nullptr;
 
   double deadline() const { return times[1] + epoch; }

@@ -60,6 +60,31 @@ describe('waiting', () => {
     }
   });
 
+  /** What a thread does that sleeps between packets, and is answered at once or not: its processor time, ms. */
+  function idleRounds({ answered }: { answered: boolean }): number {
+    const { id } = poller();
+    const { b, send, drain } = pair();
+    native().pollerAdd(id, b.fd, 1, PollEvent.read);
+    const before = process.cpuUsage();
+    for (let i = 0; i < 200; i++) {
+      native().pollerWait(id, native().now() + 2 * MS);
+      if (answered) send();
+      const deadline = native().now() + 2 * MS;
+      const found = native().pollerWait(id, deadline);
+      expect(found).toBe(answered ? 1 : 0);
+      if (!answered) expect(native().now()).toBeGreaterThanOrEqual(deadline);
+      drain();
+    }
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1000;
+  }
+
+  test('looks for an answer before it sleeps only where answers come', () => {
+    // Looking for an answer that never comes would take 80 ms more.
+    const answered = idleRounds({ answered: true });
+    expect(idleRounds({ answered: false })).toBeLessThan(answered + 60);
+  });
+
   test('with deadline 0, or one in the past, does not wait', () => {
     const { id } = poller();
     const start = native().now();
