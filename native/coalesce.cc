@@ -34,6 +34,42 @@ uint64_t mix(uint64_t hash, uint64_t word) {
   return hash ^ hash >> 32;
 }
 
+// What stands there is not what the framing says.
+constexpr uint32_t kNoPrefix = UINT32_MAX;
+
+// NSH with what carries it in front of an IP packet: of no other version, no probe (O bit), and of the inner protocol
+// that its next protocol says.
+uint32_t nshPrefix(const uint8_t* bytes, uint32_t length, uint32_t outer) {
+  if (length < outer + 8) return kNoPrefix;
+  const uint8_t* nsh = bytes + outer;
+  uint32_t words = nsh[1] & 0x3fu;
+  uint32_t prefix = outer + words * 4;
+  if ((nsh[0] & 0xe0) != 0 || words < 2 || length <= prefix) return kNoPrefix;
+  uint32_t version = nsh[3] == 1 ? 4 : nsh[3] == 2 ? 6 : 0;
+  return version == bytes[prefix] >> 4 ? prefix : kNoPrefix;
+}
+
+// Bytes in front of the packet.
+uint32_t prefixOf(Framing framing, const uint8_t* bytes, uint32_t length) {
+  switch (framing) {
+    case Framing::kEtherIp:
+      return length > 2 && bytes[0] == 0x30 && bytes[1] == 0 ? 2 : kNoPrefix;
+    case Framing::kGpe:
+      // The instance and next protocol bits, and NSH.
+      return length > 8 && bytes[0] == 0x0c && bytes[3] == 4 ? nshPrefix(bytes, length, 8) : kNoPrefix;
+    case Framing::kGeneve:
+      // Version 0, no control packet, EtherType 0x894f.
+      if (length <= 8 || bytes[0] >> 6 != 0 || (bytes[1] & 0x80) != 0 || read16(bytes + 2) != 0x894f) return kNoPrefix;
+      return nshPrefix(bytes, length, 8 + (bytes[0] & 0x3fu) * 4);
+    default:
+      return length > 0 ? 0 : kNoPrefix;
+  }
+}
+
+bool samePrefix(const Train& train, const uint8_t* bytes, uint32_t prefix) {
+  return train.prefix == prefix && memcmp(train.bytes - prefix, bytes, prefix) == 0;
+}
+
 // Sums what all packets of the train have in common.
 void sumCommon(Train* train) {
   const uint8_t* ip = train->bytes + train->l3;
@@ -148,7 +184,7 @@ void Coalescer::read(const uint8_t* frame, uint32_t length) {
   found.length = length;
   found.l3 = 0;
   found.keyed = found.fragment = found.mergeable = false;
-  if (framing_ != Framing::kIp) {
+  if (framing_ == Framing::kEtherIp || framing_ == Framing::kEthernet) {
     found.l3 = ethernetHeaderLength(frame, length);
     if (found.l3 == 0) return;
     uint32_t type = read16(frame + found.l3 - 2);
@@ -218,20 +254,22 @@ Train* Coalescer::find(const uint8_t* frame) {
 }
 
 bool Coalescer::join(const uint8_t* bytes, uint32_t length, int32_t sender, uint8_t trafficClass) {
-  uint32_t prefix = prefixOf(framing_);
+  uint32_t prefix = prefixOf(framing_, bytes, length);
   candidate_.mergeable = false;
-  if (length <= prefix || (prefix > 0 && (bytes[0] != 0x30 || bytes[1] != 0))) return false;
+  if (prefix == kNoPrefix) return false;
+  candidate_.prefix = prefix;
   const uint8_t* frame = bytes + prefix;
   length -= prefix;
   // Nearly always the packet continues the train that the one before it did.
   if (last_ != nullptr && last_->open && last_->sender == sender && last_->trafficClass == trafficClass &&
-      continues(*last_, frame, length) && append(last_, frame, length)) {
+      samePrefix(*last_, bytes, prefix) && continues(*last_, frame, length) && append(last_, frame, length)) {
     return true;
   }
   candidate_.trafficClass = trafficClass;
   Train* train = look(frame, length, sender);
   if (train == nullptr) return false;
-  if (train->trafficClass == trafficClass && continues(*train, frame, length) && append(train, frame, length)) {
+  if (train->trafficClass == trafficClass && samePrefix(*train, bytes, prefix) && continues(*train, frame, length) &&
+      append(train, frame, length)) {
     return true;
   }
   close(train);
@@ -256,9 +294,10 @@ Train* Coalescer::look(const uint8_t* frame, uint32_t length, int32_t sender) {
 void Coalescer::start(uint8_t* bytes, uint32_t room, int32_t tag) {
   const Candidate& packet = candidate_;
   if (!packet.mergeable) return;
-  uint32_t prefix = prefixOf(framing_);
+  uint32_t prefix = packet.prefix;
   const uint8_t* ip = bytes + prefix + packet.l3;
   Train& train = trains_[found_];
+  train.prefix = prefix;
   train.bytes = bytes + prefix;
   train.room = room - prefix;
   train.tag = tag;

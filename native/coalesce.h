@@ -7,6 +7,7 @@
 //   - its IP and transport checksums are right (those of a packet with a wrong one are nobody's business here);
 //   - everything in its headers that segmentation does not write is the superframe's: link layer, DS field, TTL, DF,
 //     flow label, TCP acknowledgement, window, options, and no flags but ACK and PSH;
+//   - what is in front of all that is, byte by byte, the superframe's: its prefix, which every segment gets again;
 //   - it comes next: its sequence number (TCP) and its IPv4 identification are what segmentation would give it;
 //   - it is as long as the first one, or shorter, which makes it the last. PSH makes it the last too.
 // A packet that does not join ends its flow's superframe, and may begin the next one: a flow's packets never change
@@ -16,12 +17,14 @@
 
 #include <cstdint>
 
-// What stands in front of the IP header of the bytes that are offered.
-enum class Framing : uint8_t { kNone, kIp, kEtherIp, kEthernet };
+// What stands in front of the IP header of the bytes that are offered: nothing; an EtherIP header (RFC 3378) and an
+// Ethernet header; an Ethernet header; NSH (RFC 8300) in VXLAN-GPE or in Geneve (RFC 8926).
+enum class Framing : uint8_t { kNone, kIp, kEtherIp, kEthernet, kGpe, kGeneve };
 
 // A superframe while it grows; of one packet until another joins.
 struct Train {
-  uint8_t* bytes;  // the first packet, behind any EtherIP header, and then the payload of the others
+  uint8_t* bytes;  // the first packet, behind its prefix, and then the payload of the others
+  uint32_t prefix;  // bytes in front of them: EtherIP, or NSH and what carries it
   uint32_t room;   // bytes that fit there
   int32_t tag;     // its owner's name for it
   uint32_t length;
@@ -57,9 +60,6 @@ struct TrainOwner {
 
 class Coalescer {
  public:
-  // Bytes of the EtherIP header in front of each packet.
-  static constexpr uint32_t prefixOf(Framing framing) { return framing == Framing::kEtherIp ? 2 : 0; }
-
   explicit Coalescer(TrainOwner* owner) : owner_(owner) {}
 
   // Forgets all trains; `finish` must have been called.
@@ -69,7 +69,7 @@ class Coalescer {
   bool join(const uint8_t* bytes, uint32_t length, int32_t sender, uint8_t trafficClass);
   // The tag of the train that the last packet joined.
   int32_t joined() const { return last_->tag; }
-  // A frame (behind any EtherIP header) that is handed on as it is, though it may look like one that could join.
+  // A frame (behind any prefix) that is handed on as it is, though it may look like one that could join.
   void pass(const uint8_t* frame, uint32_t length, int32_t sender);
   // The packet that `join` has just refused now lies at `bytes`: it may be the first of a train.
   void start(uint8_t* bytes, uint32_t room, int32_t tag);
@@ -79,6 +79,7 @@ class Coalescer {
  private:
   // The packet offered last, as far as its headers were looked at.
   struct Candidate {
+    uint32_t prefix;
     uint32_t length;
     uint32_t l3;
     uint32_t l4;

@@ -21,7 +21,7 @@ void Merger::start(int32_t handle) { coalescer_.start(pool_->bytes(handle), room
 
 // From a small slot into a large one, of the same account.
 bool Merger::grow(Train* train, uint32_t needed) {
-  uint32_t prefix = Coalescer::prefixOf(framing_);
+  uint32_t prefix = train->prefix;
   int32_t handle = train->tag;
   int32_t small = pool_->slot[handle];
   int32_t account = pool_->owner[small];
@@ -45,7 +45,7 @@ bool Merger::grow(Train* train, uint32_t needed) {
 
 void Merger::closed(const Train& train) {
   int32_t handle = train.tag;
-  uint32_t prefix = Coalescer::prefixOf(framing_);
+  uint32_t prefix = train.prefix;
   pool_->offset[handle] += static_cast<int32_t>(prefix);
   pool_->prefixLength[handle] = static_cast<uint16_t>(prefix);
   pool_->length[handle] = static_cast<int32_t>(train.length);
@@ -116,7 +116,7 @@ napi_value coalesce(napi_env env, napi_callback_info info) {
 }  // namespace
 
 bool framingOf(int32_t number, Framing* framing) {
-  if (number < 0 || number > static_cast<int32_t>(Framing::kEthernet)) return false;
+  if (number < 0 || number > static_cast<int32_t>(Framing::kGeneve)) return false;
   *framing = static_cast<Framing>(number);
   return true;
 }

@@ -14,7 +14,6 @@ class Merger final : public TrainOwner {
   // Packets that came from one receive call, or belong to one batch.
   void begin(Pool* pool, Framing framing) {
     pool_ = pool;
-    framing_ = framing;
     superframes = 0;
     coalescer_.begin(framing);
   }
@@ -33,6 +32,5 @@ class Merger final : public TrainOwner {
   void closed(const Train& train) override;
 
   Pool* pool_ = nullptr;
-  Framing framing_ = Framing::kNone;
   Coalescer coalescer_;
 };

@@ -131,7 +131,7 @@ napi_value udpOpen(napi_env env, napi_callback_info info) {
 // The `coalesce` of UdpPortOptions; without one nothing is merged.
 bool readFraming(napi_env env, napi_value options, Framing* framing) {
   int64_t number = 0;
-  if (fieldPresent(env, options, "coalesce") && !fieldInteger(env, options, "coalesce", 0, 3, &number)) return false;
+  if (fieldPresent(env, options, "coalesce") && !fieldInteger(env, options, "coalesce", 0, 5, &number)) return false;
   return framingOf(static_cast<int32_t>(number), framing);
 }
 

@@ -27,20 +27,17 @@ struct Item {
 };
 
 struct Owner final : TrainOwner {
-  Framing framing = Framing::kNone;
   bool mayGrow = true;
   std::vector<Item> items;
-
-  uint32_t prefix() const { return Coalescer::prefixOf(framing); }
 
   bool grow(Train* train, uint32_t needed) override {
     if (!mayGrow) return false;
     Item& item = items[static_cast<size_t>(train->tag)];
     uint32_t room = needed + needed % 4 * 700;  // none to spare, or for some more packets
-    std::unique_ptr<uint8_t[]> larger(new uint8_t[prefix() + room]);
-    memcpy(larger.get(), item.memory.get(), prefix() + train->length);
+    std::unique_ptr<uint8_t[]> larger(new uint8_t[train->prefix + room]);
+    memcpy(larger.get(), item.memory.get(), train->prefix + train->length);
     item.memory = std::move(larger);
-    train->bytes = item.memory.get() + prefix();
+    train->bytes = item.memory.get() + train->prefix;
     train->room = room;
     return true;
   }
@@ -54,9 +51,9 @@ struct Owner final : TrainOwner {
             "its headers say what it is");
     const Segmenter segmenter(frame);
     for (uint32_t i = 0; i < frame.segments; i++) {
-      Packet out(prefix() + frame.segmentLength(i), '\0');
-      memcpy(&out[0], train.bytes - prefix(), prefix());
-      segmenter.write(i, reinterpret_cast<uint8_t*>(&out[prefix()]));
+      Packet out(train.prefix + frame.segmentLength(i), '\0');
+      memcpy(&out[0], train.bytes - train.prefix, train.prefix);
+      segmenter.write(i, reinterpret_cast<uint8_t*>(&out[train.prefix]));
       item.cut.push_back(out);
     }
     merged += frame.segments;
@@ -68,6 +65,26 @@ struct Offered {
   int32_t sender;
 };
 
+// Bytes in front of a packet that may be merged; -1 for one that may not.
+int64_t prefixIn(const Packet& packet, Framing framing) {
+  const uint8_t* bytes = reinterpret_cast<const uint8_t*>(packet.data());
+  size_t outer = 0;
+  if (framing == Framing::kEtherIp) return packet.size() > 2 && packet.compare(0, 2, Packet("\x30\0", 2)) == 0 ? 2 : -1;
+  if (framing != Framing::kGpe && framing != Framing::kGeneve) return 0;
+  if (packet.size() < 16) return -1;
+  if (framing == Framing::kGpe) {
+    outer = 8;
+    if (bytes[0] != 0x0c || bytes[3] != 4) return -1;
+  } else {
+    outer = 8 + bytes[0] % 64 * 4u;
+    if (bytes[0] >= 64 || bytes[1] >= 128 || bytes[2] != 0x89 || bytes[3] != 0x4f || packet.size() < outer + 8) return -1;
+  }
+  size_t prefix = outer + bytes[outer + 1] % 64 * 4u;
+  if (bytes[outer] >= 32 || prefix < outer + 8 || packet.size() <= prefix) return -1;
+  int version = bytes[outer + 3] == 1 ? 4 : bytes[outer + 3] == 2 ? 6 : -1;
+  return bytes[prefix] / 16 == version ? static_cast<int64_t>(prefix) : -1;
+}
+
 // By flow (of everything else, by nothing) the packets in order, without what may change in them: identifications that
 // mean nothing, and the other form of a sum that is 0 (RFC 1071).
 std::map<std::string, std::vector<Packet>> byFlow(const std::vector<Offered>& packets, Framing framing) {
@@ -75,13 +92,15 @@ std::map<std::string, std::vector<Packet>> byFlow(const std::vector<Offered>& pa
   for (const Offered& offered : packets) {
     Packet packet = offered.bytes;
     std::string key = "other";
-    uint32_t prefix = Coalescer::prefixOf(framing);
-    if (packet.size() > prefix && memcmp(packet.data(), "\x30\x00", prefix) == 0) {
+    int64_t inFront = prefixIn(packet, framing);
+    if (inFront >= 0 && packet.size() > static_cast<size_t>(inFront)) {
+      uint32_t prefix = static_cast<uint32_t>(inFront);
+      bool ethernet = framing == Framing::kEtherIp || framing == Framing::kEthernet;
       uint8_t* frame = reinterpret_cast<uint8_t*>(&packet[prefix]);
       uint32_t length = static_cast<uint32_t>(packet.size()) - prefix;
-      uint32_t l3 = framing == Framing::kIp ? 0 : ethernetHeaderLength(frame, length);
+      uint32_t l3 = ethernet ? ethernetHeaderLength(frame, length) : 0;
       Transport found;
-      bool ip = framing == Framing::kIp;
+      bool ip = !ethernet;
       if (l3 > 0) ip = memcmp(frame + l3 - 2, length > l3 && frame[l3] >> 4 == 4 ? "\x08\x00" : "\x86\xdd", 2) == 0;
       if (ip && found.find(frame, length, l3) &&
           (found.protocol == 6 || found.protocol == 17) && length - found.offset >= (found.protocol == 6 ? 20 : 8)) {
@@ -109,10 +128,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
   static Owner owner;
   static Coalescer coalescer(&owner);
-  owner.framing = static_cast<Framing>(1 + data[0] % 3);
+  Framing framing = static_cast<Framing>(1 + data[0] % 5);
   owner.mayGrow = (data[1] & 1) != 0;
   owner.items.clear();
-  coalescer.begin(owner.framing);
+  coalescer.begin(framing);
   std::vector<Offered> offered;
   for (size_t at = 2; at + 3 <= size;) {
     size_t length = data[at] | static_cast<size_t>(data[at + 1]) << 8;
@@ -140,7 +159,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!item.cut.empty()) continue;
     found.push_back({Packet(reinterpret_cast<const char*>(item.memory.get()), item.length), item.sender});
   }
-  require(byFlow(found, owner.framing) == byFlow(offered, owner.framing), "each flow's packets come out as they went in");
+  require(byFlow(found, framing) == byFlow(offered, framing), "each flow's packets come out as they went in");
   return 0;
 }
 
@@ -148,10 +167,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 namespace {
 
+// NSH with one path of `hop`, in VXLAN-GPE or Geneve with an option; returns its length.
+uint32_t putNsh(uint8_t* at, bool geneve, bool six, uint8_t hop) {
+  static const uint8_t gpe[] = {0x0c, 0, 0, 4, 0, 0, 42, 0};
+  static const uint8_t withOption[] = {1, 0, 0x89, 0x4f, 0, 0, 42, 0, 1, 2, 3, 0};
+  uint32_t outer = geneve ? sizeof withOption : sizeof gpe;
+  memcpy(at, geneve ? withOption : gpe, outer);
+  const uint8_t nsh[] = {0x0f, 0xc4, 2, static_cast<uint8_t>(six ? 2 : 1), 0, 0, 7, 255, 0xff, 0xf6, 2, 4, 0, 0, 0, hop};
+  memcpy(at + outer, nsh, sizeof nsh);
+  return outer + sizeof nsh;
+}
+
 // A train of good packets of one flow, cut from a superframe, each behind its length and sender.
 size_t addTrain(uint8_t* out, uint32_t framing, uint8_t flow) {
   static uint8_t whole[9000];
-  bool ethernet = framing != 0;
+  bool ethernet = framing == 1 || framing == 2;
   bool six = next() & 1;
   bool tcp = next() & 1;
   memset(whole, 0, 200);
@@ -178,7 +208,8 @@ size_t addTrain(uint8_t* out, uint32_t framing, uint8_t flow) {
   uint8_t type = tcp ? (six ? kGsoTcp6 : kGsoTcp4) : kGsoUdp;
   if (!frame.parse(whole, static_cast<int64_t>(at - whole) + payload, l3, type, next() % 400 + 20)) abort();
   size_t used = 0;
-  uint32_t prefix = framing == 1 ? 2 : 0;
+  uint8_t inFront[64] = {0x30, 0};
+  uint32_t prefix = framing == 1 ? 2 : framing >= 3 ? putNsh(inFront, framing == 4, six, flow) : 0;
   const Segmenter segmenter(frame);
   for (uint32_t i = 0; i < frame.segments; i++) {
     uint32_t length = frame.segmentLength(i) + prefix;
@@ -186,8 +217,9 @@ size_t addTrain(uint8_t* out, uint32_t framing, uint8_t flow) {
     packet[0] = static_cast<uint8_t>(length);
     packet[1] = static_cast<uint8_t>(length >> 8);
     packet[2] = flow & 1;
-    packet[3] = 0x30;
-    packet[4] = 0;
+    memcpy(packet + 3, inFront, prefix);
+    // The path changes at times.
+    if (framing >= 3 && next() % 16 == 0) packet[2 + prefix] ^= 1;
     segmenter.write(i, packet + 3 + prefix);
     used += 3 + length;
     // Some packet of the middle is lost, or comes later.
@@ -198,7 +230,7 @@ size_t addTrain(uint8_t* out, uint32_t framing, uint8_t flow) {
 
 void one() {
   static uint8_t input[200000];
-  uint32_t framing = next() % 3;
+  uint32_t framing = next() % 5;
   input[0] = static_cast<uint8_t>(framing);
   input[1] = next() % 4 == 0 ? 0 : 1;
   size_t size = 2;

@@ -142,9 +142,10 @@ export const PortCounter = {
 export const PORT_COUNTERS = 24;
 /**
  * What lies in front of the IP packets that are merged into superframes. Of a superframe in datagrams (layer 0)
- * `offset` is where its IP header or Ethernet frame starts; an EtherIP header lies directly before it and is its prefix.
+ * `offset` is where its IP header or Ethernet frame starts; an EtherIP header, or NSH in VXLAN-GPE or Geneve, lies directly
+ * before it and is its prefix, the same in front of each of its segments.
  */
-export const Coalesce = { none: 0, ip: 1, etherip: 2, ethernet: 3 } as const;
+export const Coalesce = { none: 0, ip: 1, etherip: 2, ethernet: 3, gpe: 4, geneve: 5 } as const;
 /**
  * A cell behind the counters: 1 when the last `receive` emptied the descriptor. A pending socket error may hide
  * packets from it: believe it only when the poller has told of none.

@@ -24,9 +24,9 @@ const schema = z.strictObject({
   gro: z.boolean().default(true),
   /**
    * Makes superframes of the TCP and UDP packets inside the datagrams that one receive call brings: datagrams that are IP
-   * packets, Ethernet frames behind an EtherIP header, or bare Ethernet frames. Everything else comes as it is.
+   * packets, Ethernet frames behind an EtherIP header, bare Ethernet frames, or IP packets behind NSH in VXLAN-GPE or Geneve. Everything else comes as it is.
    */
-  coalesce: z.enum(['none', 'ip', 'etherip', 'ethernet']).default('none'),
+  coalesce: z.enum(['none', 'ip', 'etherip', 'ethernet', 'gpe', 'geneve']).default('none'),
   buffer: z
     .number()
     .int()

@@ -90,6 +90,8 @@ export function withSums(packet: Uint8Array, l3: number): Uint8Array {
 /** What was offered to be merged. */
 export interface Offered {
   bytes: Uint8Array;
+  /** Which of the prefixes stands in front of it. */
+  prefix?: number;
   peer: number;
   trafficClass: number;
 }
@@ -201,6 +203,7 @@ function joins(group: Group, packet: Offered, l3: number, layout: Layout): numbe
   const last = group.members.at(-1)!;
   const begin = layoutOf(first, l3);
   if (!begin || begin.headers !== headers || packet.trafficClass !== last.trafficClass) return;
+  if (packet.prefix !== last.prefix) return;
   const size = first.length - headers;
   const payload = packet.bytes.subarray(headers);
   if (size <= 0 || payload.length === 0 || payload.length > size) return;

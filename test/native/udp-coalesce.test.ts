@@ -145,6 +145,35 @@ describe('a UDP port that merges', () => {
     expectSame(cutAll(handles), [...frames, arp]);
   });
 
+  test.each([
+    { name: 'VXLAN-GPE', framing: Coalesce.gpe, outer: [0x0c, 0, 0, 4, 0, 0, 42, 0] },
+    { name: 'Geneve', framing: Coalesce.geneve, outer: [0, 0, 0x89, 0x4f, 0, 0, 42, 0] },
+  ])(
+    'packets behind equal NSH headers in $name are one superframe that is sent on with them',
+    ({ framing, outer }) => {
+      const { a, b } = loopback(framing);
+      const behind = (packets: readonly Uint8Array[], index: number) =>
+        packets.map((bytes) => Uint8Array.from([...outer, 0x0f, 0xc2, 2, 1, 0, 0, 7, index, ...bytes]));
+      const first = behind(train(20), 255);
+      const next = behind(train(10, { from: 20 }), 254);
+      const probe = Uint8Array.from([...outer, 0x2f, 0xc2, 2, 0, 0, 0, 7, 255]);
+      put(a, [...first, ...next, probe]);
+      const handles = b.receive();
+      const m = pool.memory;
+      expect(handles.map((handle) => m.segments[handle])).toEqual([20, 10, 1]);
+      expect(handles.map((handle) => m.prefixLength[handle])).toEqual([16, 16, 0]);
+      expect(m.slab[m.offset[handles[0]!]!]).toBe(0x45);
+
+      // The next hop: the header is edited in place, and stands in front of every segment again.
+      const [superframe, ...rest] = handles as [number, ...number[]];
+      for (const each of rest) pool.free(each);
+      m.slab[m.offset[superframe]! - 1] = 253;
+      m.peer[superframe] = 0;
+      expect(b.send([superframe])).toBe(1);
+      expectSame(cutAll(a.receive()), behind(train(20), 253));
+    },
+  );
+
   test('another outer DS field, or another sender, does not join', () => {
     const { a, b } = loopback(Coalesce.ip);
     const c = new UdpEnd(pool);
