@@ -16,17 +16,19 @@ import { trusted } from './udp-self-test.ts';
 /** Bytes asked for each socket buffer. A burst of superframes has to fit while JavaScript is busy elsewhere. */
 const SOCKET_BUFFER = 8 << 20;
 
+/**
+ * Makes superframes of the TCP and UDP packets inside the datagrams that one receive call brings: datagrams that are IP
+ * packets, Ethernet frames behind an EtherIP header, bare Ethernet frames, or IP packets behind NSH in VXLAN-GPE or Geneve. Everything else comes as it is.
+ */
+export const coalescing = z.enum(['none', 'ip', 'etherip', 'ethernet', 'gpe', 'geneve']).default('none');
+
 const schema = z.strictObject({
   /** `0.0.0.0:55555`; `[::]:55555` takes IPv4 as well; port 0 for any. */
   bind: z.string().default('0.0.0.0:0'),
   /** Several datagrams in one send (UDP_SEGMENT), several in one receive (UDP_GRO), as far as the kernel has them. */
   gso: z.boolean().default(true),
   gro: z.boolean().default(true),
-  /**
-   * Makes superframes of the TCP and UDP packets inside the datagrams that one receive call brings: datagrams that are IP
-   * packets, Ethernet frames behind an EtherIP header, bare Ethernet frames, or IP packets behind NSH in VXLAN-GPE or Geneve. Everything else comes as it is.
-   */
-  coalesce: z.enum(['none', 'ip', 'etherip', 'ethernet', 'gpe', 'geneve']).default('none'),
+  coalesce: coalescing,
   buffer: z
     .number()
     .int()

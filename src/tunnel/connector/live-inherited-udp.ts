@@ -8,6 +8,7 @@ import { checkOptions } from '../../engine/options.ts';
 import { Coalesce } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import { NativePort, type PortMemory } from '../../tun/native-port.ts';
+import { coalescing } from '../../tun/udp.ts';
 
 const schema = z.strictObject({
   /** A number means the same descriptor in every thread of a process. */
@@ -18,7 +19,7 @@ const schema = z.strictObject({
   gso: z.boolean(),
   gro: z.boolean(),
   /** As of `udp()`. */
-  coalesce: z.enum(['none', 'ip', 'etherip', 'ethernet']).default('none'),
+  coalesce: coalescing,
 });
 
 export type InheritedSocket = z.input<typeof schema>;
