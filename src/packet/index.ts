@@ -62,6 +62,7 @@ export {
   KEY_CELLS,
   KeyCell,
 } from './flow-key.ts';
+export * as geneve from './geneve.ts';
 export * as icmp from './icmp.ts';
 export {
   buildErrorV4,
@@ -80,6 +81,7 @@ export * as ip from './ip.ts';
 export { CANNOT_FRAGMENT, emitFragment, fragmentCount, NEEDS_FRAGMENTATION } from './ip-fragment.ts';
 export * as ipv4 from './ipv4.ts';
 export * as ipv6 from './ipv6.ts';
+export * as nsh from './nsh.ts';
 export { PcapWriter, type PcapWriterOptions } from './pcap.ts';
 export { PcapngWriter, type PcapngWriterOptions } from './pcapng.ts';
 export {
@@ -119,4 +121,5 @@ export { checksumField, fillTransport, pseudoSum, Verdict, verifyTransport } fro
 export { decrementTtl } from './ttl.ts';
 export * as udp from './udp.ts';
 export { isFragment, isLaterFragment, packUpper, upperDistance, upperProtocol } from './upper.ts';
+export * as vxlanGpe from './vxlan-gpe.ts';
 export { copyBytes, get16, get32, getInt32, put16, put32 } from './word.ts';

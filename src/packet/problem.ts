@@ -5,7 +5,7 @@ export const Problem = {
   Truncated: 1,
   /** The version nibble is not the one of this protocol. */
   Version: 2,
-  /** The header claims to be shorter than its fixed part. */
+  /** The header claims to be shorter than its fixed part, or not as long as its kind is. */
   HeaderLength: 3,
   /** The length field and the bytes that are there do not agree. */
   Length: 4,
@@ -13,6 +13,8 @@ export const Problem = {
   Options: 5,
   /** Not the protocol that was asked for. */
   Protocol: 6,
+  /** A kind of metadata that is reserved or unknown. */
+  MetadataType: 7,
 } as const;
 export type Problem = (typeof Problem)[keyof typeof Problem];
 
@@ -20,10 +22,11 @@ const TEXTS = [
   'no problem',
   'truncated header',
   'wrong version',
-  'header length below the minimum',
+  'impossible header length',
   'length field does not fit the packet',
   'malformed option or extension header',
   'wrong protocol',
+  'unknown metadata type',
 ];
 
 /** For logs and drop reasons. */
