@@ -247,6 +247,7 @@ export class Impair implements App {
     const pipeline = this.#pipelines[place]!;
     const segments = pool.segments[packet];
     this.#marks.at[mark] = now;
+    this.#marks.entered[mark] = now;
     this.#marks.flow[mark] = flow;
     this.#marks.hash[mark] = flows.hashes[flow];
     this.#marks.number[mark] = flows.numbers[flow];

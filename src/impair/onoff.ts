@@ -88,6 +88,11 @@ export class Onoff extends Server {
   protected override arrive(packet: number, count: number, header: number, size: number): void {
     this.#switch(this.queue.clock[0]);
     if (this.#on) {
+      // New options may have let it on earlier than what waits was going to leave: that goes first.
+      if (this.queue.packets > 0) {
+        this.#times[1] = this.queue.clock[0];
+        this.advance();
+      }
       this.pass(packet);
     } else if (this.#options.whileOff === 'drop') {
       this.discard(packet, 0, count, ImpairDrop.Off);

@@ -36,6 +36,27 @@ describe('a link that is on and off in turns', () => {
     expect(drive.close()).toBe(0);
   });
 
+  it('lets what waits go first when new options let it on earlier', () => {
+    const options = {
+      kind: 'onoff',
+      on: 20 * MS,
+      off: 100 * MS,
+      periods: 'fixed',
+      whileOff: 'hold',
+    } as const;
+    const drive = new Drive(options);
+    drive.send(30 * MS, drive.packet());
+    const stage = drive.stage() as unknown as { reconfigure(options: object): void };
+    stage.reconfigure({ ...options, off: 15 * MS, queue: { discipline: 'droptail', limit: 10 } });
+    drive.send(40 * MS, drive.packet());
+    drive.advance(1e9);
+    expect(drive.left.map(({ number, at }) => [number, at / MS])).toEqual([
+      [0, 40],
+      [1, 40],
+    ]);
+    expect(drive.close()).toBe(0);
+  });
+
   it('with drawn periods is on at first and has exponential periods of both means', () => {
     const drive = new Drive({ kind: 'onoff', on: '20ms', off: '10ms' });
     const n = 200_000;

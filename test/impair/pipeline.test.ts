@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { impair } from '../../src/impair/impair.ts';
 import { udpPacket } from '../../src/packet/build.ts';
+import { impairedPair } from '../../src/testing/impaired-pair.ts';
 import { testNetwork } from '../../src/testing/network.ts';
 
 const packet = (port: number) =>
@@ -19,6 +20,16 @@ describe('a pipeline', () => {
     expect(world.b.received).toHaveLength(0);
     world.runtime.advance('1ns');
     expect(world.b.received.map(({ time }) => time)).toEqual([100_000_000]);
+  });
+
+  it('counts how long packets took by when they came, not by when the link began', async () => {
+    await using world = await impairedPair({ up: 'delay 20ms', seed: 1 });
+    world.runtime.advance('1h');
+    for (const port of [1, 2, 3]) world.a.send(packet(port));
+    world.runtime.advance('1s');
+    const { delay, pipelines } = world.inspect().up;
+    expect(delay).toBe(3 * 20_000_000);
+    expect(pipelines[0].delay).toBe(delay);
   });
 
   it('loses the share it was asked for', async () => {
