@@ -2,12 +2,12 @@
  * The flows that pass in one direction: how many wire packets each has had, and what stages remember of each. At most so
  * many at a time; then the one that has been silent longest is forgotten and counted, and starts anew if it comes back.
  */
-import { equalKeys, flowKey, hashKey, KEY_CELLS, KeyCell } from '../packet/flow-key.ts';
+import { flowKey, hashKey, KEY_CELLS, KeyCell } from '../packet/flow-key.ts';
+import { KeyTable, NONE } from './key-table.ts';
 
 /** The flow of everything that is no IP packet, and of what is too broken to tell. It is never forgotten. */
 export const OTHER = 0;
 
-export const NONE = -1;
 /** Where a key of packets with one DSCP has it, plus 1: above version and protocol. */
 export const DSCP_SHIFT = 16;
 /** Tells the two directions of a flow apart. */
@@ -22,6 +22,12 @@ export interface FlowColumns {
   packets: Float64Array;
   bytes: Float64Array;
   last: Float64Array;
+}
+
+/** Flows that have another name on the wire than the one they go by here. */
+export interface Aliases {
+  /** Puts the key of the flow in the place of the key of its alias. Returns the direction, which without an alias stays. */
+  resolve(key: Int32Array, direction: 0 | 1): 0 | 1;
 }
 
 export class Flows {
@@ -43,31 +49,23 @@ export class Flows {
   readonly looked: Uint8Array;
   /** What stages remember, `cells` for each flow. Zeros for a new one. */
   readonly state: Int32Array;
-  /** KEY_CELLS for each. */
-  readonly keys: Int32Array;
-  evicted = 0;
-  count = 1;
-
-  readonly #backward: Uint8Array;
-  readonly #buckets: Int32Array;
-  readonly #chain: Int32Array;
-  readonly #newer: Int32Array;
-  readonly #older: Int32Array;
-  #newest = NONE;
-  #oldest = NONE;
+  readonly #table: KeyTable;
   readonly #key = new Int32Array(KEY_CELLS);
   #direction = 0;
-
   readonly #secret: number;
+  readonly #aliases: Aliases | undefined;
 
   /**
    * @param limit flows, at least 2
    * @param cells of state for each
    * @param secret which nobody who sends can know: that of the buckets' hash
+   * @param aliases hashed with the same secret
    */
-  constructor(limit: number, cells: number, secret: number) {
+  constructor(limit: number, cells: number, secret: number, aliases?: Aliases) {
     this.limit = limit;
     this.#secret = secret;
+    this.#aliases = aliases;
+    this.#table = new KeyTable(limit, OTHER + 1);
     this.cells = cells;
     this.numbers = new Int32Array(limit);
     this.packets = new Float64Array(limit);
@@ -77,20 +75,29 @@ export class Flows {
     this.pipeline = new Int32Array(limit).fill(NONE);
     this.looked = new Uint8Array(limit);
     this.state = new Int32Array(limit * cells);
-    this.keys = new Int32Array(limit * KEY_CELLS);
-    this.#backward = new Uint8Array(limit);
-    this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(limit))).fill(NONE);
-    this.#chain = new Int32Array(limit).fill(NONE);
-    this.#newer = new Int32Array(limit).fill(NONE);
-    this.#older = new Int32Array(limit).fill(NONE);
+  }
+
+  /** Flows that there are, OTHER among them. */
+  get count(): number {
+    return this.#table.count;
+  }
+
+  /** Flows that were forgotten for others. */
+  get evicted(): number {
+    return this.#table.evicted;
+  }
+
+  /** KEY_CELLS for each. */
+  get keys(): Int32Array {
+    return this.#table.keys;
   }
 
   /** The flow of the IP packet at `bytes[at..end)`: a known one, a new one, or OTHER. */
   find(bytes: Uint8Array, at: number, end: number): number {
     const key = this.#key;
     const direction = flowKey(bytes, at, end, key, this.#secret);
-    if (direction < 0) return OTHER;
-    this.#direction = direction;
+    if (direction === -1) return OTHER;
+    this.#direction = this.#aliases === undefined ? direction : this.#aliases.resolve(key, direction);
     return this.#known();
   }
 
@@ -113,26 +120,20 @@ export class Flows {
   }
 
   #known(): number {
-    const key = this.#key;
-    const direction = this.#direction;
-    const bucket = key[KeyCell.hash] & (this.#buckets.length - 1);
-    for (let flow = this.#buckets[bucket]; flow !== NONE; flow = this.#chain[flow]) {
-      if (this.#backward[flow] === direction && equalKeys(this.keys, flow * KEY_CELLS, key, 0)) {
-        this.#touch(flow);
-        return flow;
-      }
-    }
-    return this.#insert(bucket, direction);
+    const flow = this.#table.find(this.#key, this.#direction);
+    if (flow === NONE) return this.#insert();
+    this.#table.touch(flow);
+    return flow;
   }
 
   /** Whether its packets go from the key's higher endpoint to the lower. */
   backward(flow: number): boolean {
-    return this.#backward[flow] === 1;
+    return this.#table.tags[flow] === 1;
   }
 
   /** The flows there are, the most recent first, without OTHER. For reports. */
-  *[Symbol.iterator](): Iterator<number> {
-    for (let flow = this.#newest; flow !== NONE; flow = this.#older[flow]) yield flow;
+  [Symbol.iterator](): Iterator<number> {
+    return this.#table[Symbol.iterator]();
   }
 
   /** Copies of what is known of the flows from the place `from` up to `to`, to be looked at elsewhere. */
@@ -179,60 +180,15 @@ export class Flows {
     }
   }
 
-  #insert(bucket: number, direction: number): number {
-    let flow = this.count;
-    if (flow < this.limit) this.count++;
-    else flow = this.#evict();
-    this.keys.set(this.#key, flow * KEY_CELLS);
-    this.#backward[flow] = direction;
-    this.hashes[flow] = hashKey(this.#key) ^ (direction === 1 ? BACKWARD : 0);
+  #insert(): number {
+    const flow = this.#table.insert(this.#key, this.#direction);
+    this.hashes[flow] = hashKey(this.#key) ^ (this.#direction === 1 ? BACKWARD : 0);
     this.numbers[flow] = 0;
     this.packets[flow] = 0;
     this.bytes[flow] = 0;
     this.pipeline[flow] = NONE;
     this.looked[flow] = 0;
     this.state.fill(0, flow * this.cells, (flow + 1) * this.cells);
-    this.#chain[flow] = this.#buckets[bucket];
-    this.#buckets[bucket] = flow;
-    this.#push(flow);
     return flow;
-  }
-
-  #evict(): number {
-    const flow = this.#oldest;
-    this.evicted++;
-    this.#unlink(flow);
-    const bucket = this.keys[flow * KEY_CELLS + KeyCell.hash] & (this.#buckets.length - 1);
-    if (this.#buckets[bucket] === flow) {
-      this.#buckets[bucket] = this.#chain[flow];
-    } else {
-      let before = this.#buckets[bucket];
-      while (this.#chain[before] !== flow) before = this.#chain[before];
-      this.#chain[before] = this.#chain[flow];
-    }
-    return flow;
-  }
-
-  #touch(flow: number): void {
-    if (flow === this.#newest) return;
-    this.#unlink(flow);
-    this.#push(flow);
-  }
-
-  #push(flow: number): void {
-    this.#older[flow] = this.#newest;
-    this.#newer[flow] = NONE;
-    if (this.#newest !== NONE) this.#newer[this.#newest] = flow;
-    else this.#oldest = flow;
-    this.#newest = flow;
-  }
-
-  #unlink(flow: number): void {
-    const older = this.#older[flow];
-    const newer = this.#newer[flow];
-    if (older !== NONE) this.#newer[older] = newer;
-    else this.#oldest = newer;
-    if (newer !== NONE) this.#older[newer] = older;
-    else this.#newest = older;
   }
 }

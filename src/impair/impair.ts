@@ -30,6 +30,7 @@ import { VerdictLog, type VerdictSink } from './log/verdict-log.ts';
 import { Marks, row } from './marks.ts';
 import { type Arrangement, arrangementAt, type ImpairOptions, impairSchema, STAGES } from './options.ts';
 import { type MakeStage, Pipeline } from './pipeline.ts';
+import { type Mappings, mappingsOf } from './rebind/mappings.ts';
 import { DIVIDED, Rules } from './rules.ts';
 import { STAGE_CELLS } from './scope.ts';
 import { makeStage } from './stages.ts';
@@ -56,6 +57,7 @@ export class Impair implements App {
   #wake!: () => void;
   #marks!: Marks;
   #flows!: Flows;
+  #mappings!: Mappings;
   #arranged: Arrangement = { stages: [], rules: [] };
   #rules!: Rules;
   /** By place; one that has ended leaves a gap. */
@@ -86,11 +88,15 @@ export class Impair implements App {
   open(context: AppContext): void {
     const { pool, runtime } = context;
     const [secret, drawn] = new Uint32Array(runtime.secret(8).buffer);
+    const { direction, flows, link } = this.#options;
+    this.#mappings = mappingsOf(pool, link, flows, secret);
     this.#seed = this.#options.seed ?? drawn;
     this.#pool = pool;
     this.#wake = context.wake;
     this.#marks = new Marks(pool);
-    this.#flows = new Flows(this.#options.flows, STAGES * STAGE_CELLS, secret);
+    // What comes from the remote side comes to the names that flows have there.
+    const aliases = direction === 'down' ? this.#mappings : undefined;
+    this.#flows = new Flows(flows, STAGES * STAGE_CELLS, this.#mappings.secret, aliases);
     this.#pipelines.push(this.#pipeline('default'));
     this.#rules = new Rules([], this.#options.direction);
     this.#arrange(runtime.now());
@@ -99,8 +105,8 @@ export class Impair implements App {
 
   /** What would need other memory, or other draws, cannot change in place. */
   canReconfigure(options: ImpairOptions): boolean {
-    const { direction, flows, quantum, packets, superframes } = this.#options;
-    const same = { direction, flows, quantum, packets, superframes };
+    const { direction, link, flows, quantum, packets, superframes } = this.#options;
+    const same = { direction, link, flows, quantum, packets, superframes };
     return (
       (options.seed === undefined || options.seed === this.#seed) &&
       sameJson({ ...options, ...same }, options)
@@ -363,12 +369,13 @@ export class Impair implements App {
   #tell(place: number, stages: Arrangement['stages']): void {
     const pipeline = this.#pipelines[place]!;
     const make: MakeStage = (options, slot, used) => {
-      const name = `${this.#options.direction}/${pipeline.label}/${options.name}`;
+      const { direction, quantum } = this.#options;
+      const name = `${direction}/${pipeline.label}/${options.name}`;
       const cell = slot * STAGE_CELLS;
       if (used) this.#flows.clear(place, cell, STAGE_CELLS);
-      const { quantum } = this.#options;
-      const shared = { pool: this.#pool, marks: this.#marks, flows: this.#flows, seed: this.#seed };
-      return makeStage(name, { ...shared, quantum, cell, answers: this.#answers }, options);
+      const shared = { pool: this.#pool, marks: this.#marks, flows: this.#flows, mappings: this.#mappings };
+      const own = { direction, quantum, seed: this.#seed, cell, answers: this.#answers };
+      return makeStage(name, { ...shared, ...own }, options);
     };
     pipeline.arrange(stages, make);
     // A stage that heard something may want to run at another time than it said.

@@ -117,7 +117,8 @@ const parsed = <T>(read: (text: string) => T | undefined, expected: string) =>
   });
 
 const prefix = parsed(parseRemote, 'an address or a prefix such as 10.0.0.0/8');
-const ports = parsed(parsePorts, 'a port or a range such as 80-90');
+/** A port, or two and those between. */
+export const ports = parsed(parsePorts, 'a port or a range such as 80-90');
 
 const matchObject = z
   .strictObject({

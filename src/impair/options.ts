@@ -41,6 +41,10 @@ export const stagesSchema = z
     return stages;
   })
   .pipe(z.array(stageSchema).max(STAGES))
+  .refine(
+    (stages) => stages.filter(({ kind }) => kind === 'rebind').length < 2,
+    'expected one rebind at most',
+  )
   .transform((stages, context) => {
     const named = withNames(stages);
     const names = named.map(({ name }) => name);
@@ -85,6 +89,8 @@ export const impairSchema = z
     seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
     /** `up` leaves for the remote side, `down` comes from it: for rules, and as a part of the draws' names. */
     direction: z.enum(DIRECTIONS).default('up'),
+    /** Of the two directions of one link the same, of other links in the network another. */
+    link: z.string().default('link'),
     stages: stagesSchema.default([]),
     /** The first that matches a flow has it. */
     rules: z.array(ruleSchema).max(RULES).default([]),

@@ -18,6 +18,10 @@ export const ImpairDrop = {
   Blackhole: reason('blackhole'),
   /** Longer than the link carries. */
   Mtu: reason('mtu'),
+  /** It came to an address and port that its flow has no longer. */
+  Rebound: reason('rebound'),
+  /** There was no port left to give its flow. */
+  NoPort: reason('no-port'),
   /** It was dropped when the log was made that is replayed. */
   Replayed: reason('replayed'),
 } as const;

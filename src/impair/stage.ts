@@ -14,6 +14,8 @@ import { Draws } from './draw.ts';
 import type { Flows } from './flows.ts';
 import { Histogram } from './histogram.ts';
 import { type Marks, row } from './marks.ts';
+import type { Direction } from './match.ts';
+import type { Mappings } from './rebind/mappings.ts';
 import type { Train } from './train.ts';
 
 /** What a stage works with; all stages of an app share it. */
@@ -25,6 +27,10 @@ export interface StageContext {
   readonly seed: number;
   /** Wire packets of one superframe whose times lie within so many ns may leave together, at the last one's time. */
   readonly quantum: number;
+  /** Of the packets that pass. */
+  readonly direction: Direction;
+  /** How flows are called outside, which both directions of the link know. */
+  readonly mappings: Mappings;
   /** The first of its own cells in a flow's state. */
   readonly cell: number;
   /** What goes back to senders: errors about packets that cannot pass. Nothing does where there is none. */

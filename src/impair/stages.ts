@@ -10,6 +10,7 @@ import { Mtu, mtuSchema, mtuWords } from './mtu.ts';
 import { Onoff, onoffSchema, onoffWords } from './onoff.ts';
 import { Police, policeSchema, policeWords } from './police.ts';
 import { Rate, rateSchema, rateWords } from './rate.ts';
+import { Rebind, rebindSchema, rebindWords } from './rebind/rebind.ts';
 import { Replay, replaySchema } from './replay.ts';
 import { Slot, slotSchema, slotWords } from './slot.ts';
 import type { ReadWords } from './spec/words.ts';
@@ -26,6 +27,7 @@ export const stageSchema = z.discriminatedUnion('kind', [
   onoffSchema,
   policeSchema,
   rateSchema,
+  rebindSchema,
   replaySchema,
   slotSchema,
   traceSchema,
@@ -58,6 +60,7 @@ const MAKERS: {
   onoff: Onoff,
   police: Police,
   rate: Rate,
+  rebind: Rebind,
   replay: Replay,
   slot: Slot,
 };
@@ -76,6 +79,7 @@ export const STAGE_WORDS: { [Kind in Exclude<StageOptions['kind'], 'trace' | 're
   onoff: onoffWords,
   police: policeWords,
   rate: rateWords,
+  rebind: rebindWords,
   slot: slotWords,
 };
 

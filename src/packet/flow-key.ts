@@ -135,6 +135,40 @@ function fill(
   return direction;
 }
 
+/**
+ * The key of the same flow with another address and port at one end: that which is the lower one, or the higher.
+ *
+ * @param words holds the address at `wordsAt`, as a key does
+ * @param seed of the hash
+ * @returns whether that end is the lower one now
+ */
+export function replaceEndpoint(
+  key: Int32Array,
+  lower: boolean,
+  words: Int32Array,
+  wordsAt: number,
+  port: number,
+  seed = 0,
+): boolean {
+  const remains = lower ? KeyCell.higher : KeyCell.lower;
+  const remaining = lower ? key[KeyCell.ports] & 0xffff : key[KeyCell.ports] >>> 16;
+  const cells = key[KeyCell.protocol] >> 8 === 4 ? 1 : 4;
+  let order = 0;
+  for (let i = 0; i < cells && order === 0; i++) {
+    const a = words[wordsAt + i];
+    const b = key[remains + i];
+    if (a !== b) order = (a ^ 0x80000000) < (b ^ 0x80000000) ? -1 : 1;
+  }
+  const below = order < 0 || (order === 0 && port <= remaining);
+  const stays = below ? KeyCell.higher : KeyCell.lower;
+  const comes = below ? KeyCell.lower : KeyCell.higher;
+  if (stays !== remains) for (let i = 0; i < 4; i++) key[stays + i] = key[remains + i];
+  for (let i = 0; i < cells; i++) key[comes + i] = words[wordsAt + i];
+  key[KeyCell.ports] = below ? (port << 16) | remaining : (remaining << 16) | port;
+  key[KeyCell.hash] = hashKey(key, seed);
+  return below;
+}
+
 /** MurmurHash3 (32 bits) of the cells before the hash. Signed, as it stands in the key. */
 export function hashKey(key: Int32Array, seed = 0): number {
   let hash = seed | 0;

@@ -5,16 +5,17 @@
  * A proxy stands in front of a server. Each client that talks to it gets a socket of its own towards the server, as behind a
  * NAT. Between the two a datagram is an IPv4 packet, so that rates, rules and flows see what they would see on a wire: from
  * 10.0.0.1, where the first client has port 1, the next 2, to 10.0.0.2 port 1. So the same seed has the same draws
- * whatever ports the system gave out. Datagrams that the link corrupted have wrong checksums and end here, as a kernel
- * would end them.
+ * whatever ports the system gave out. A `rebind` on the link shows: what leaves it by another address or port goes to the server
+ * from another socket, whose address is that of the packet where it is one of 127.0.0.0/8. Datagrams that the link corrupted have wrong checksums and end here, as a kernel
+ * would end them. Times in a spec count from when the link is opened.
  */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { liveRuntime } from '../engine/live-runtime.ts';
+import { LiveRuntime } from '../engine/live-runtime.ts';
 import { Network } from '../engine/network.ts';
 import { type Impair, impair } from '../impair/impair.ts';
 import { compileSpec, type ImpairSpec } from '../impair/spec/spec.ts';
-import { formatIpAt } from '../packet/address.ts';
+import { formatIpAt, isLoopback, parseIp } from '../packet/address.ts';
 import { udpPacket } from '../packet/build.ts';
 import * as ipv4 from '../packet/ipv4.ts';
 import { parseEndpoint } from '../packet/prefix.ts';
@@ -27,6 +28,8 @@ import type { BothWays } from './impaired-pair.ts';
 const LOOPBACK = '127.0.0.1';
 /** Clients at a time; datagrams of more are dropped and counted. */
 const CLIENTS = 1024;
+/** Sockets towards the server; beyond that the one that is there longest is closed. */
+const SOCKETS = 2048;
 
 const SERVER = { address: '10.0.0.2', port: 1 };
 
@@ -38,8 +41,6 @@ export interface UdpAddress {
 interface Client extends UdpAddress {
   /** What the link knows it by. */
   inside: UdpAddress;
-  /** Towards the server. */
-  socket: Socket;
 }
 
 export interface ImpairedUdp extends AsyncDisposable {
@@ -64,12 +65,14 @@ class UdpProxy implements ImpairedUdp {
   refused = 0;
   readonly #server: UdpAddress;
   readonly #front = createSocket('udp4');
-  readonly #clients = new Map<string, Promise<Client>>();
-  readonly #net = new Network(liveRuntime(), { memory: 256 << 20 });
+  readonly #clients = new Map<string, Client>();
+  readonly #net = new Network(new LiveRuntime(), { memory: 256 << 20 });
   readonly #inside = new MemoryPort({ onPacket: (bytes) => this.#toClient(bytes) });
   readonly #outside = new MemoryPort({ onPacket: (bytes) => this.#toServer(bytes) });
   /** By port on the inside. */
   readonly #open = new Map<number, Client>();
+  /** Towards the server, by what the link calls their end of it. */
+  readonly #sockets = new Map<string, Socket>();
   #closed = false;
 
   constructor(server: UdpAddress) {
@@ -88,19 +91,27 @@ class UdpProxy implements ImpairedUdp {
       await this.close();
       throw error;
     }
-    this.#front.on('message', (payload, from) => void this.#fromClient(payload, from));
+    this.#front.on('message', (payload, from) => this.#fromClient(payload, from));
     return this;
   }
 
-  /** The way of a client to the server; the server reaches the client at its socket's port. */
-  client({ address, port }: UdpAddress): Promise<Client> {
+  /** A client that may not have sent anything yet. */
+  client({ address, port }: UdpAddress): Client {
     const name = `${address}:${port}`;
     let client = this.#clients.get(name);
     if (!client) {
-      client = this.#newClient({ address, port }, this.#clients.size + 1);
+      client = { address, port, inside: { address: '10.0.0.1', port: this.#clients.size + 1 } };
       this.#clients.set(name, client);
+      this.#open.set(client.inside.port, client);
     }
     return client;
+  }
+
+  /** The port at which the server reaches a client before any rebinding. */
+  async portOf({ inside }: Client): Promise<number> {
+    const socket = this.#socketOf(inside);
+    await once(socket, 'listening');
+    return socket.address().port;
   }
 
   async change(spec: ImpairSpec): Promise<void> {
@@ -119,7 +130,7 @@ class UdpProxy implements ImpairedUdp {
     if (this.#closed) return;
     this.#closed = true;
     await closed(this.#front);
-    for (const client of this.#clients.values()) await client.then(({ socket }) => closed(socket));
+    await Promise.all([...this.#sockets.values()].map(closed));
     await this.#net.close();
   }
 
@@ -127,31 +138,40 @@ class UdpProxy implements ImpairedUdp {
     return this.close();
   }
 
-  async #newClient(address: UdpAddress, nth: number): Promise<Client> {
-    const socket = createSocket('udp4');
-    await bound(socket);
-    const client = { ...address, socket, inside: { address: '10.0.0.1', port: nth } };
-    this.#open.set(nth, client);
-    socket.on('message', (payload, { address, port }) => {
-      // Whoever else finds the port is not the server.
-      if (port === this.#server.port && address === this.#server.address)
-        this.#outside.send(packet(SERVER, client.inside, payload));
-    });
-    return client;
-  }
-
-  async #fromClient(payload: Buffer, from: RemoteInfo): Promise<void> {
+  #fromClient(payload: Buffer, from: RemoteInfo): void {
     if (this.#clients.size >= CLIENTS && !this.#clients.has(`${from.address}:${from.port}`)) {
       this.refused++;
       return;
     }
-    const client = await this.client(from);
+    const client = this.client(from);
     if (!this.#closed) this.#inside.send(packet(client.inside, SERVER, payload));
   }
 
   #toServer(bytes: Uint8Array): void {
-    const client = this.#whole(bytes) ? this.#open.get(portAt(bytes, udp.SOURCE_PORT)) : undefined;
-    if (!this.#closed) client?.socket.send(payloadOf(bytes), this.#server.port, this.#server.address);
+    if (!this.#whole(bytes) || this.#closed) return;
+    const outside = { address: formatIpAt(bytes, ipv4.SOURCE, 4), port: portAt(bytes, udp.SOURCE_PORT) };
+    this.#socketOf(outside).send(payloadOf(bytes), this.#server.port, this.#server.address);
+  }
+
+  /** The socket of an end of the link, bound or about to be. */
+  #socketOf(outside: UdpAddress): Socket {
+    const name = `${outside.address}:${outside.port}`;
+    const known = this.#sockets.get(name);
+    if (known) return known;
+    const socket = createSocket('udp4');
+    void bound(socket, isLoopback(parseIp(outside.address)) ? outside.address : LOOPBACK);
+    socket.on('message', (payload, { address, port }) => {
+      // Whoever else finds the port is not the server.
+      if (port === this.#server.port && address === this.#server.address)
+        this.#outside.send(packet(SERVER, outside, payload));
+    });
+    this.#sockets.set(name, socket);
+    const [oldest] = this.#sockets;
+    if (oldest && this.#sockets.size > SOCKETS) {
+      this.#sockets.delete(oldest[0]);
+      oldest[1].close();
+    }
+    return socket;
   }
 
   #toClient(bytes: Uint8Array): void {
@@ -183,8 +203,8 @@ function portAt(bytes: Uint8Array, field: number): number {
 const payloadOf = (bytes: Uint8Array): Uint8Array =>
   bytes.subarray(ipv4.headerLength(bytes, 0) + udp.HEADER, ipv4.totalLength(bytes, 0));
 
-async function bound(socket: Socket): Promise<number> {
-  socket.bind(0, LOOPBACK);
+async function bound(socket: Socket, address = LOOPBACK): Promise<number> {
+  socket.bind(0, address);
   await once(socket, 'listening');
   // Of datagrams that nobody takes any more a sender hears nothing either.
   socket.on('error', () => {});
@@ -235,7 +255,7 @@ export async function impairedSockets(spec: ImpairSpec): Promise<ImpairedSockets
   };
   try {
     const proxy = await new UdpProxy(there).open(spec);
-    const { socket } = await proxy.client(here);
+    const toA = { address: LOOPBACK, port: await proxy.portOf(proxy.client(here)) };
     const end = async (): Promise<void> => {
       await proxy.close();
       await close();
@@ -243,7 +263,7 @@ export async function impairedSockets(spec: ImpairSpec): Promise<ImpairedSockets
     return {
       a,
       b,
-      toA: { address: LOOPBACK, port: socket.address().port },
+      toA,
       toB: { address: proxy.address, port: proxy.port },
       change: (next) => proxy.change(next),
       inspect: () => proxy.inspect(),

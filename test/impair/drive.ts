@@ -8,12 +8,16 @@ import { Flows } from '../../src/impair/flows.ts';
 import { Marks, row } from '../../src/impair/marks.ts';
 import { STAGES, stagesSchema } from '../../src/impair/options.ts';
 import { Pipeline } from '../../src/impair/pipeline.ts';
+import { Mappings } from '../../src/impair/rebind/mappings.ts';
 import { STAGE_CELLS } from '../../src/impair/scope.ts';
 import type { Stage } from '../../src/impair/stage.ts';
 import { makeStage, type stageSchema } from '../../src/impair/stages.ts';
 import { Train } from '../../src/impair/train.ts';
 import { tcpPacket, udpPacket } from '../../src/packet/build.ts';
+import { Protocol } from '../../src/packet/protocol.ts';
 import { Gso } from '../../src/packet/segment.ts';
+import { pseudoSum } from '../../src/packet/transport.ts';
+import { put16 } from '../../src/packet/word.ts';
 
 export type StageInput = z.input<typeof stageSchema>;
 
@@ -69,7 +73,16 @@ export class Drive {
     this.flows = new Flows(options.flows ?? 1024, 16 * STAGE_CELLS, 1);
     const all = Array.isArray(stages) ? stages : [stages];
     const { pool, marks, flows, answers } = this;
-    const context = { pool, marks, flows, seed, quantum, answers };
+    const context = {
+      pool,
+      marks,
+      flows,
+      seed,
+      quantum,
+      answers,
+      direction: 'up' as const,
+      mappings: new Mappings(64, 1),
+    };
     this.pipeline.arrange(stagesSchema.parse(all), (options, slot) =>
       makeStage(`up/test/${options.name}`, { ...context, cell: slot * STAGE_CELLS }, options),
     );
@@ -103,6 +116,11 @@ export class Drive {
     pool.gsoType[packet] = udp ? Gso.Udp : v6 ? Gso.TcpV6 : Gso.TcpV4;
     pool.checksumStart[packet] = v6 ? 40 : 20;
     pool.checksumOffset[packet] = udp ? 6 : 16;
+    const at = pool.offset[packet];
+    const transport = at + pool.checksumStart[packet];
+    const end = at + pool.length[packet];
+    const pseudo = pseudoSum(pool.slab, at, end, udp ? Protocol.Udp : Protocol.Tcp, end - transport);
+    put16(pool.slab, transport + pool.checksumOffset[packet], pseudo);
     return packet;
   }
 

@@ -202,3 +202,30 @@ describe('an impaired way to a server', () => {
       ]);
   });
 });
+
+describe('a rebinding between real sockets', () => {
+  /** Sends until the other end has heard something, for a datagram may be lost on the way. */
+  const heard = async (link: Awaited<ReturnType<typeof impairedSockets>>, text: string) => {
+    const message = once(link.b, 'message');
+    link.a.send(text, link.toB.port, link.toB.address);
+    const [payload, from] = await message;
+    expect(`${payload}`).toBe(text);
+    return from as { address: string; port: number };
+  };
+
+  it('is another address and port that the server sees, and at which it answers', async () => {
+    await using link = await impairedSockets('rebind 150ms address 127.0.9.0/24');
+    const before = await heard(link, 'before');
+    expect(before).toMatchObject(link.toA);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const after = await heard(link, 'after');
+    expect(after.address).toMatch(/^127\.0\.9\./);
+    expect(after.port).not.toBe(before.port);
+    const answer = once(link.a, 'message');
+    link.b.send('to the former port', before.port, before.address);
+    link.b.send('to the new port', after.port, after.address);
+    expect(`${(await answer)[0]}`).toBe('to the new port');
+    const [rebind] = link.inspect().down.pipelines[0].stages;
+    expect(rebind.drops).toEqual({ rebound: 1 });
+  });
+});

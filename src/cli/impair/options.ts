@@ -24,8 +24,12 @@ const STAGES: Record<string, string> = {
   slot: 'MIN [MAX]: packets leave together, in slots of time',
   onoff: 'ON OFF: a link that comes and goes',
   mtu: 'BYTES: larger packets are dropped',
+  rebind: 'TIME [every TIME]: a NAT that gives flows other ports',
   blackhole: 'from TIME [until TIME]: nothing passes',
 };
+
+/** Those that are nothing in one direction alone. */
+const BOTH_WAYS = new Set(['rebind']);
 
 /** One stage that was given, as text or as an object of its spec. */
 interface Given {
@@ -48,6 +52,7 @@ export function addStageFlags(command: Command): StageFlags {
     const prefix = side === 'both' ? '' : `${side}-`;
     const heading = side === 'both' ? 'Both directions:' : undefined;
     for (const [kind, help] of Object.entries(STAGES)) {
+      if (side !== 'both' && BOTH_WAYS.has(kind)) continue;
       const flag = `--${prefix}${kind}`;
       const option = new Option(`${flag} <words>`, help).argParser((text: string) => {
         given.push({ side, flag, stage: `${kind} ${text}` });

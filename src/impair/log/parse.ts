@@ -119,6 +119,7 @@ class Reader {
         break;
       case 'mark':
       case 'corrupt':
+      case 'rebind':
       case 'copy':
       case 'lost':
         break;

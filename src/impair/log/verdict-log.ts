@@ -2,7 +2,7 @@
  * What became of each wire packet, as lines of JSON (docs/impair/log.md says which):
  *
  *   1. a packet comes: its flow is named when it has no name yet, then each of its wire packets has a line `in`;
- *   2. stages tell what they do to it: `drop`, `mark`, `corrupt`, `copy`;
+ *   2. stages tell what they do to it: `drop`, `mark`, `corrupt`, `rebind`, `copy`;
  *   3. what leaves its pipeline has a line `out` for each wire packet.
  *
  * All times are the link's own, so that two runs over the same arrivals have the same lines, if not in the same order. Lines
@@ -101,6 +101,11 @@ export class VerdictLog {
   corrupt(packet: number, stage: string, bits: Int32Array, count: number, offset: number): void {
     const flipped = Array.from(bits.subarray(0, count), (bit) => bit + offset).sort((a, b) => a - b);
     this.#tell(row(packet), 0, 'corrupt', `${by(stage)},"bits":[${flipped.join()}]`);
+  }
+
+  /** Its flow has another address and port outside, from it on. */
+  rebind(packet: number, stage: string, name: string): void {
+    this.#tell(row(packet), 0, 'rebind', `${by(stage)},"to":${JSON.stringify(name)}`);
   }
 
   duplicate(packet: number, copy: number, stage: string): void {

@@ -19,6 +19,7 @@ import type { Direction } from '../match.ts';
 import { type ImpairOptions, impairSchema, label } from '../options.ts';
 import { isDeployment, specOfDeployment } from './deployment.ts';
 import { PRESET_NAMES, type PresetName, presetStages } from './presets.ts';
+import { checkRebinds } from './rebinds.ts';
 
 const preset = z.enum(PRESET_NAMES, { error: `expected one of ${PRESET_NAMES.join(', ')}` });
 /** Text, a list of stages, or a preset. What is inside is checked as part of the direction's options. */
@@ -78,10 +79,17 @@ export type CompiledSpec = Record<Direction, z.input<typeof impairSchema>>;
  */
 export function compileSpec(spec: unknown): CompiledSpec {
   const checked = checkOptions<CheckedSpec>(specSchema, writtenSpec(spec));
-  return { up: oneWay(checked, 'up'), down: oneWay(checked, 'down') };
+  const up = oneWay(checked, 'up');
+  const down = oneWay(checked, 'down');
+  checkRebinds(up.checked, down.checked);
+  return { up: up.compiled, down: down.compiled };
 }
 
-function oneWay(spec: CheckedSpec, direction: Direction): z.input<typeof impairSchema> {
+/** The options of a direction as they were given, and as they were understood. */
+function oneWay(
+  spec: CheckedSpec,
+  direction: Direction,
+): { compiled: z.input<typeof impairSchema>; checked: ImpairOptions } {
   const { seed, flows, quantum, packets, superframes } = spec;
   const rules = spec.rules.flatMap((rule) => {
     const stages = sideOf(rule, direction);
@@ -111,14 +119,14 @@ function oneWay(spec: CheckedSpec, direction: Direction): z.input<typeof impairS
   const options = { seed, direction, stages: sideOf(spec, direction) ?? [], rules, timeline };
   const compiled = withoutGaps({ ...options, flows, quantum, packets, superframes });
   try {
-    checkOptions<ImpairOptions>(impairSchema, compiled);
+    const checked = checkOptions<ImpairOptions>(impairSchema, compiled);
+    return { compiled: compiled as z.input<typeof impairSchema>, checked };
   } catch (error) {
     const { message, place } = error as TunconnectorError;
     throw new TunconnectorError('ERR_CONFIG', `${direction}: ${message}`, {
       place: place && { ...place, path: writtenPath(place.path, spec, compiled, direction) },
     });
   }
-  return compiled as z.input<typeof impairSchema>;
 }
 
 /** A path in the options of a direction, as a path in the spec. Rules that say nothing of the direction are not in its options. */
