@@ -141,7 +141,7 @@ export class Flows {
     return {
       keys: this.keys.slice(from * KEY_CELLS, to * KEY_CELLS),
       hashes: this.hashes.slice(from, to),
-      backward: this.#backward.slice(from, to),
+      backward: this.#table.tags.slice(from, to),
       pipeline: this.pipeline.slice(from, to),
       packets: this.packets.slice(from, to),
       bytes: this.bytes.slice(from, to),
