@@ -152,6 +152,11 @@ class LiveDriver implements Driver {
     return watch;
   }
 
+  readClock(): void {
+    this.#native.pollerClock(this.#poller);
+    this.#clock[0] = this.#times[0];
+  }
+
   /** Takes in what is ready, lets the network breathe for a while, and says whether it wants to go on at once. */
   #turn(ready: number): boolean {
     if (this.#stopped) return false;

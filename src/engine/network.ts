@@ -63,7 +63,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     super();
     this.runtime = runtime;
     this.pool = new Pool(poolFor(options.memory ?? USUAL_MEMORY));
-    this.#scheduler = new Scheduler(this.pool, runtime.clock);
+    this.#scheduler = new Scheduler(this.pool, runtime.clock, () => this.#driver?.readClock?.());
     // Actor 0 and account 0 belong to nobody in particular.
     for (let i = MAX_ACTORS - 1; i > 0; i--) this.#freeActors.push(i);
     for (let i = MAX_ACCOUNTS - 1; i > COMMON_ACCOUNT; i--) this.#freeAccounts.push(i);

@@ -21,6 +21,8 @@ export interface Driver {
   wake(): void;
   /** Starts to tell when a descriptor is ready. Live only; a virtual runtime throws ERR_PLATFORM. */
   watch(fd: number, onReady: () => void, onClose: () => void): Watch;
+  /** Brings the clock up to date within a breath. Live only; in virtual time nothing passes meanwhile. */
+  readClock?(): void;
   stop(): void;
 }
 
@@ -41,7 +43,7 @@ export interface Runtime extends Outside {
   /** Integer nanoseconds since the runtime was made. */
   now(): number;
   /**
-   * One cell: the time of the breath that runs, or of the last one. A cell, because JavaScript makes an object of
+   * One cell: the time of the breath that runs, read anew when packets came in, or of the last one. A cell, because JavaScript makes an object of
    * nearly every double that is passed or returned, and breaths are to make none.
    */
   readonly clock: Float64Array;

@@ -1,10 +1,11 @@
 /**
  * One breath of a network:
  *
- *   1. the runtime has read the clock, once;
+ *   1. the runtime has read the clock;
  *   2. every app that is due becomes ready;
  *   3. every source that may have packets pulls some in, never more than fit downstream;
- *   4. ready apps push, in the order of the network, until nothing is ready or the round limit is reached.
+ *   4. if there were any, the clock is read again: none came later than what the apps take for now;
+ *   5. ready apps push, in the order of the network, until nothing is ready or the round limit is reached.
  *
  * An app is ready when something waits on an input, when its deadline has passed, or when it was woken. An app that
  * moved nothing although something waits (its downstream is full, its descriptor has no room) is set aside until that
@@ -23,6 +24,7 @@ const ROUNDS = 4;
 export class Scheduler {
   readonly #pool: Pool;
   readonly #clock: Float64Array;
+  readonly #readClock: () => void;
   #nodes: AppNode[] = [];
   #sources: AppNode[] = [];
   /** A bit for each app by its place in the order. */
@@ -37,9 +39,11 @@ export class Scheduler {
   /** Since the start. */
   breaths = 0;
 
-  constructor(pool: Pool, clock: Float64Array) {
+  /** @param readClock brings `clock` up to date where time passes by itself */
+  constructor(pool: Pool, clock: Float64Array, readClock: () => void) {
     this.#pool = pool;
     this.#clock = clock;
+    this.#readClock = readClock;
   }
 
   /** Takes over a new order. What was ready, due or blocked is found out anew. */
@@ -82,6 +86,7 @@ export class Scheduler {
     if (this.#deadlines.earliest[0] <= this.#clock[0]) this.#wakeDue();
     this.#progress = false;
     this.#pull();
+    if (this.#progress) this.#readClock();
     for (let round = 0; round < ROUNDS; round++) if (!this.#push()) return this.#progress && this.#canPull();
     return true;
   }
