@@ -1,72 +1,12 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CaptureReader } from '../../src/packet/capture-reader.ts';
-import { createWorld, type Host, type HostProcess } from '../../src/testing/index.ts';
 import { needs } from '../needs.ts';
-import { BIN, runToEnd, until } from './cli-world.ts';
-
-const FAR = '10.9.0.2';
-
-interface Bridged extends AsyncDisposable {
-  near: Host;
-  middle: Host;
-  far: Host;
-  directory: string;
-  start(...words: string[]): Promise<HostProcess>;
-}
-
-/** A near and a far host, and one between them that joins the two by the command. */
-async function bridged(): Promise<Bridged> {
-  const directory = await mkdtemp(path.join(tmpdir(), 'tunconnector-impair-'));
-  const world = await createWorld({ name: 'impair' });
-  const [near, middle, far] = await Promise.all(['near', 'middle', 'far'].map((name) => world.host(name)));
-  await world.wire(near!, middle!, { a: '10.9.0.1/24', names: { b: 'left' } });
-  await world.wire(far!, middle!, { a: `${FAR}/24`, names: { b: 'right' } });
-  return {
-    ...{ near: near!, middle: middle!, far: far!, directory },
-    async start(...words) {
-      const command = middle!.node(BIN, ['impair', 'left', 'right', ...words]);
-      await command.waitFor(/are joined|"event":"up"/, 8000);
-      return command;
-    },
-    async [Symbol.asyncDispose]() {
-      await world.close();
-      await rm(directory, { recursive: true });
-    },
-  };
-}
-
-/** Round-trip times in ms of the pings that were answered. */
-async function pings(host: Host, count: number, interval = 0.02): Promise<number[]> {
-  const argv = ['ping', '-n', '-c', `${count}`, '-i', `${interval}`, '-W', '1', FAR];
-  const { stdout } = await host.exec(argv, { timeout: 60_000 });
-  return [...stdout.matchAll(/ time=([\d.]+) ms/g)].map((found) => Number(found[1]));
-}
-
-async function iperf(from: Host, to: Host, ...words: string[]): Promise<{ bitsPerSecond: number }> {
-  const server = to.spawn(['iperf3', '-s', '-1', '--forceflush']);
-  await server.waitFor(/listening/);
-  const { stdout } = await from.exec(['iperf3', '-c', FAR, '-J', ...words], { timeout: 30_000 });
-  return { bitsPerSecond: JSON.parse(stdout).end.sum_received.bits_per_second };
-}
+import { runToEnd, until } from './cli-world.ts';
+import { bridged, FAR, iperf, pings, reportOf } from './impair-world.ts';
 
 const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
-
-interface Way {
-  packets: number;
-  packetsOut: number;
-  pipelines: { stages: { name: string; packets: number; drops: Record<string, number> }[] }[];
-}
-
-/** Ends it as Ctrl-C does, and gives its report. */
-async function reportOf(command: HostProcess): Promise<{ up: Way; down: Way }> {
-  const { code } = await command.stop('SIGINT', 5000);
-  expect(code, command.stderr).toBe(0);
-  const line = command.stdout.split('\n').findLast((each) => each.includes('"event":"report"'));
-  return JSON.parse(line!);
-}
 
 describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
   it('delays each way: no ping is early, and the median is on time', { timeout: 30_000 }, async () => {
