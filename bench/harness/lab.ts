@@ -102,11 +102,13 @@ async function withWorld<T>({ signal }: VisitContext, work: (world: World) => Pr
   }
 }
 
-/** Waits until `address` answers pings: a tunnel is up when packets pass. */
-export async function reachable(lab: Lab, host: Host, address: string): Promise<void> {
+/** Waits until `address` answers pings: a tunnel is up when packets pass. @param patience seconds that an answer may take */
+export async function reachable(lab: Lab, host: Host, address: string, patience = 0.3): Promise<void> {
   const end = performance.now() + READY_LIMIT_MS;
   for (;;) {
-    const { code } = await host.exec(['ping', '-n', '-c', '1', '-W', '0.3', address], { signal: lab.signal });
+    const { code } = await host.exec(['ping', '-n', '-c', '1', '-W', `${patience}`, address], {
+      signal: lab.signal,
+    });
     if (code === 0) return;
     if (performance.now() > end)
       throw new Error(`${address} does not answer within ${READY_LIMIT_MS / 1000} s`);

@@ -17,6 +17,10 @@ export const QUANTITIES = {
   /** How much later than it should something left. */
   lateMedian: 'ns',
   lateP99: 'ns',
+  early: 'packets',
+  /** How far the bits of any stretch of 100 ms or 1 s stray from what the rate makes of it. */
+  rateError100ms: 'part',
+  rateError1s: 'part',
   missed: 'packets',
   collections: 'collections',
 } as const;

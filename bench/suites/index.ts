@@ -5,9 +5,10 @@ import { captureExperiments } from './capture.ts';
 import { engineExperiments } from './engine.ts';
 import { flowsExperiments } from './flows.ts';
 import { gcExperiments } from './gc.ts';
-import { impairExperiments } from './impair.ts';
+import { impairExperiments } from './impair/index.ts';
 import { nativeExperiments } from './native.ts';
 import { rttExperiments } from './rtt.ts';
+import { slicingExperiments } from './slicing.ts';
 import { tunnelExperiments } from './tunnel.ts';
 
 export const SUITES: Record<string, { help: string; experiments(seconds: number): Experiment[] }> = {
@@ -17,6 +18,10 @@ export const SUITES: Record<string, { help: string; experiments(seconds: number)
   engine: { help: 'packets between apps, in one process', experiments: engineExperiments },
   native: { help: 'segmentation and checksums of the addon', experiments: nativeExperiments },
   impair: { help: 'what impairments cost, and how they keep time', experiments: impairExperiments },
+  slicing: {
+    help: 'two ways to decide for each wire packet of a superframe',
+    experiments: slicingExperiments,
+  },
   capture: { help: 'what a capture costs', experiments: captureExperiments },
   flows: { help: 'many TCP connections, many clients', experiments: flowsExperiments },
   gc: { help: 'garbage collections at full rate', experiments: gcExperiments },
