@@ -325,7 +325,7 @@ export class Impair implements App {
     const before = this.#arranged;
     this.#arranged = { stages, rules };
     this.#nextChange[0] = this.#options.timeline.find(({ at }) => at > time)?.at ?? NEVER;
-    this.#tell(DEFAULT_PLACE, stages);
+    this.#tell(DEFAULT_PLACE, stages, time);
 
     for (const [place, pipeline] of this.#pipelines.entries()) {
       if (pipeline && place !== DEFAULT_PLACE) pipeline.leaving = true;
@@ -334,7 +334,7 @@ export class Impair implements App {
     this.#places = rules.map(({ label }) => known.get(label) ?? this.#place(label));
     for (const [i, rule] of rules.entries()) {
       this.#pipelines[this.#places[i]]!.leaving = false;
-      this.#tell(this.#places[i], rule.stages);
+      this.#tell(this.#places[i], rule.stages, time);
     }
     this.#anyLeaving = this.#pipelines.some((pipeline) => pipeline?.leaving);
     this.#endDrained();
@@ -366,7 +366,7 @@ export class Impair implements App {
     return new Pipeline(label, this.#pool, this.#marks, STAGES);
   }
 
-  #tell(place: number, stages: Arrangement['stages']): void {
+  #tell(place: number, stages: Arrangement['stages'], time: number): void {
     const pipeline = this.#pipelines[place]!;
     const make: MakeStage = (options, slot, used) => {
       const { direction, quantum } = this.#options;
@@ -377,7 +377,7 @@ export class Impair implements App {
       const own = { direction, quantum, seed: this.#seed, cell, answers: this.#answers };
       return makeStage(name, { ...shared, ...own }, options);
     };
-    pipeline.arrange(stages, make);
+    pipeline.arrange(stages, make, time);
     // A stage that heard something may want to run at another time than it said.
     this.#dues[place] = 0;
     this.#earliest[0] = 0;

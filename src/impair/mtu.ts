@@ -115,9 +115,8 @@ export class Mtu extends Stage {
       this.drop(packet, ImpairDrop.Mtu);
     } else {
       const last = this.cut(packet, count - 1, 1);
-      const rest = this.cut(packet, 0, count - 1);
+      this.dropPart(packet, 0, count - 1, ImpairDrop.Mtu);
       this.pool.free(packet);
-      if (rest >= 0) this.drop(rest, ImpairDrop.Mtu);
       if (last >= 0) to.add(last);
     }
   }

@@ -116,8 +116,10 @@ export class Pipeline {
   /**
    * From now on packets pass these stages. One of the same name and kind stays: it is told what is new and keeps what it
    * holds, and hears nothing when nothing is.
+   *
+   * @param now ns
    */
-  arrange(wanted: readonly NamedStage[], make: MakeStage): void {
+  arrange(wanted: readonly NamedStage[], make: MakeStage, now: number): void {
     const found = wanted.map((options) =>
       this.steps.find(
         (step) => step.name === options.name && tellable(step.options, options) && step.slot >= 0,
@@ -125,7 +127,7 @@ export class Pipeline {
     );
     for (const step of this.steps) step.leaving = !found.includes(step);
     this.#endDrained();
-    const steps = wanted.map((options, i) => told(found[i], options) ?? this.#create(options, make));
+    const steps = wanted.map((options, i) => told(found[i], options, now) ?? this.#create(options, make));
     this.steps = withLeaving(this.steps, steps);
     this.#anyLeaving = this.steps.length > steps.length;
   }
@@ -217,8 +219,8 @@ export class Pipeline {
 }
 
 /** A stage that stays, and hears what is new. */
-function told(step: Step | undefined, options: NamedStage): Step | undefined {
-  if (step && !sameJson(step.options, options)) (step.stage as Stage & Tellable).reconfigure(options);
+function told(step: Step | undefined, options: NamedStage, now: number): Step | undefined {
+  if (step && !sameJson(step.options, options)) (step.stage as Stage & Tellable).reconfigure(options, now);
   if (step) step.options = options;
   return step;
 }

@@ -36,7 +36,8 @@ export type StageOptions = z.infer<typeof stageSchema>;
 
 /** A stage that can be told new options and keeps what it holds. */
 export interface Tellable {
-  reconfigure(options: StageOptions): void;
+  /** @param now when they come into force: ns */
+  reconfigure(options: StageOptions, now: number): void;
 }
 
 /** Whether a stage with the first options can be told the second: they are of one kind, and traces of one format. */

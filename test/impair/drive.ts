@@ -7,7 +7,7 @@ import { Pool } from '../../src/engine/pool.ts';
 import { Flows } from '../../src/impair/flows.ts';
 import { Marks, row } from '../../src/impair/marks.ts';
 import { STAGES, stagesSchema } from '../../src/impair/options.ts';
-import { Pipeline } from '../../src/impair/pipeline.ts';
+import { type MakeStage, Pipeline } from '../../src/impair/pipeline.ts';
 import { Mappings } from '../../src/impair/rebind/mappings.ts';
 import { STAGE_CELLS } from '../../src/impair/scope.ts';
 import type { Stage } from '../../src/impair/stage.ts';
@@ -83,9 +83,9 @@ export class Drive {
       direction: 'up' as const,
       mappings: new Mappings(64, 1),
     };
-    this.pipeline.arrange(stagesSchema.parse(all), (options, slot) =>
-      makeStage(`up/test/${options.name}`, { ...context, cell: slot * STAGE_CELLS }, options),
-    );
+    const make: MakeStage = (options, slot) =>
+      makeStage(`up/test/${options.name}`, { ...context, cell: slot * STAGE_CELLS }, options);
+    this.pipeline.arrange(stagesSchema.parse(all), make, 0);
   }
 
   stage(place = 0): Stage {

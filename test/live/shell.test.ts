@@ -31,6 +31,12 @@ async function roundTrip(host: Host, options: string, ...more: string[]): Promis
 
 const TIME = { timeout: 30_000 };
 
+/** What starts a command for which a file is /etc/resolv.conf. */
+const mountedAt = (file: string): string[] => [
+  ...['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /etc/resolv.conf && exec "$@"'],
+  file,
+];
+
 describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell', () => {
   it('adds its delay each way, and nothing that a ping would see beside it', TIME, async () => {
     await using hosts = await twoHosts();
@@ -152,20 +158,42 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     const command =
       'cat /etc/resolv.conf; getent ahostsv4 some.example; RES_OPTIONS=use-vc getent ahostsv4 tcp.example';
     const run = shell('--delay 30ms', 'sh', '-c', `${command}; "$0" -e "$1"`, process.execPath, lookup);
-    const mounted = [
-      'unshare',
-      '--mount',
-      'sh',
-      '-c',
-      'mount --bind "$0" /etc/resolv.conf && exec "$@"',
-      resolv,
-    ];
-    const { stdout, code } = await hosts.client.exec([...mounted, ...run]);
+    const { stdout, code } = await hosts.client.exec([...mountedAt(resolv), ...run]);
     expect(stdout).toMatch(/^nameserver 100\.64\.0\.1\noptions timeout:2 attempts:2\n/);
     expect(stdout.match(/192\.0\.2\.7 +STREAM/g)).toHaveLength(2);
     expect(stdout).toMatch(/\n192\.0\.2\.7\n$/);
     expect(server.stdout).toContain('asked over TCP');
     expect(code).toBe(0);
+  });
+
+  it('does not wait at its end for an answer that does not come', TIME, async () => {
+    await using hosts = await twoHosts();
+    await using scratch = await scratchDirectory();
+    const resolv = `${scratch.path}/resolv.conf`;
+    const silent = `${scratch.path}/silent.mjs`;
+    const ask = `${scratch.path}/ask.mjs`;
+    const socket = "const socket = (await import('node:dgram')).createSocket('udp4');";
+    await Promise.all([
+      writeFile(resolv, 'nameserver 127.0.0.53\n'),
+      writeFile(
+        silent,
+        `${socket} socket.on('message', () => console.log('asked')).bind(53, '127.0.0.53', () => console.log('ready'));`,
+      ),
+      writeFile(
+        ask,
+        `${socket} socket.send('?', 53, process.env.TUNCONNECTOR_GATEWAY, () => setTimeout(() => process.exit(), 500));`,
+      ),
+    ]);
+    const server = hosts.client.node(silent, []);
+    await server.waitFor('ready');
+    const begun = Date.now();
+    const run = shell('--delay 1ms', 'sh', '-c', '"$0" "$1"; date +%s%3N', process.execPath, ask);
+    const { stdout } = await hosts.client.exec([...mountedAt(resolv), ...run], { check: true });
+    const ended = Number(stdout);
+    expect(ended).toBeGreaterThan(begun);
+    expect(server.stdout).toContain('asked');
+    // A question is given up after 10 s.
+    expect(Date.now() - ended).toBeLessThan(5000);
   });
 
   it('reports at its end what the link did, with the seed', TIME, async () => {

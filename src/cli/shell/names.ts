@@ -119,7 +119,7 @@ export class NameRelay {
     if (server === undefined || this.#questions.size >= MAX_QUESTIONS) return;
     const socket = createSocket(server.includes(':') ? 'udp6' : 'udp4');
     this.#questions.add(socket);
-    const timer = setTimeout(() => end(), PATIENCE);
+    const timer = setTimeout(() => end(), PATIENCE).unref();
     const end = () => {
       clearTimeout(timer);
       if (this.#questions.delete(socket)) socket.close();

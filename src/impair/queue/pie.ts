@@ -124,8 +124,9 @@ export class Pie extends Discipline {
   #update(): void {
     const state = this.#state;
     const now = this.clock[0];
-    const { tupdate, burst } = this.#options;
+    const { tupdate } = this.#options;
     while (state[Cell.nextUpdate] <= now) {
+      const burst = state[Cell.burst];
       this.#calculate();
       state[Cell.nextUpdate] += tupdate;
       if (

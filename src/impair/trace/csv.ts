@@ -40,11 +40,15 @@ export class CsvTrace extends Server {
     this.#tell(table, options.repeat);
   }
 
-  /** The packet that is being sent leaves when it was going to. */
-  reconfigure(options: CsvOptions): void {
+  /** The packet that is being sent leaves when it was going to; one that was going to never is sent from now on. */
+  reconfigure(options: CsvOptions, now: number): void {
     const table = parseConditions(options.text);
     this.#tell(table, options.repeat);
     this.changeQueue(options.queue, fastest(table));
+    if (this.serving < 0 || this.#times[Cell.finish] < Number.POSITIVE_INFINITY) return;
+    this.#startAt(now);
+    this.#sendServed();
+    this.due[0] = this.next();
   }
 
   override held(): number {
@@ -62,8 +66,7 @@ export class CsvTrace extends Server {
   }
 
   protected begin(): void {
-    this.#times[Cell.whole] = this.queue.clock[0];
-    this.#times[Cell.fraction] = 0;
+    this.#startAt(this.queue.clock[0]);
     this.#serve();
   }
 
@@ -140,13 +143,19 @@ export class CsvTrace extends Server {
     return this.#repeat ? at - Math.floor(at / this.#period) * this.#period : at;
   }
 
+  #startAt(time: number): void {
+    this.#times[Cell.whole] = time;
+    this.#times[Cell.fraction] = 0;
+  }
+
   /** The next packet's first bit follows the last one's last. */
   #serve(): void {
+    if (this.takeNext()) this.#sendServed();
+    else this.#times[Cell.finish] = Number.POSITIVE_INFINITY;
+  }
+
+  #sendServed(): void {
     const times = this.#times;
-    if (!this.takeNext()) {
-      times[Cell.finish] = Number.POSITIVE_INFINITY;
-      return;
-    }
     this.#send(this.bytes * 8);
     times[Cell.finish] = times[Cell.whole] + (times[Cell.fraction] > 0 ? 1 : 0);
   }

@@ -29,11 +29,13 @@ export class Mahimahi extends Server {
   }
 
   /** A packet of which a part was sent stays begun. */
-  reconfigure(options: MahimahiOptions): void {
+  reconfigure(options: MahimahiOptions, now: number): void {
     this.#options = options;
     this.#times = parseOpportunities(options.text);
     this.changeQueue(options.queue, averageRate(this.#times, options.mtu));
-    if (!this.idle) this.#seek(this.until[0]);
+    if (this.idle) return;
+    this.#seek(now);
+    this.due[0] = this.next();
   }
 
   protected get idle(): boolean {

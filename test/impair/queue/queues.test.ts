@@ -125,6 +125,14 @@ describe('fq_codel', () => {
 });
 
 describe('pie', () => {
+  it('is done with a month of silence at once, also with a target and a burst that never come back', () => {
+    const d = drive({ discipline: 'pie', target: 0, tupdate: MS });
+    d.send(30 * 86_400 * 1000 * MS, d.packet(thousand()));
+    expect(d.left).toHaveLength(0);
+    d.advance(30 * 86_400 * 1000 * MS + MS);
+    expect(d.left).toHaveLength(1);
+  });
+
   it('holds the wait near its target where a plain queue would fill up', () => {
     const random = numbers(5);
     const d = drive({ discipline: 'pie' });

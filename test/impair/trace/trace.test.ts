@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { impair } from '../../../src/impair/impair.ts';
 import { ImpairDrop } from '../../../src/impair/reasons.ts';
 import { traceSchema } from '../../../src/impair/trace/trace.ts';
+import { impairedPair } from '../../../src/testing/impaired-pair.ts';
 import { testNetwork } from '../../../src/testing/network.ts';
 import { Drive, datagram } from '../drive.ts';
 import { fates, numbers } from '../served.ts';
@@ -196,5 +197,22 @@ describe('a table of rate, delay and loss', () => {
   ])('says what is wrong with %j', (text, message) => {
     const result = traceSchema.safeParse({ kind: 'trace', format: 'csv', text });
     expect(result.error?.issues[0].message).toContain(message);
+  });
+});
+
+describe('a trace that is over, with packets still waiting', () => {
+  it.each([
+    ['mahimahi', '1\n2\n', '5\n10\n', 1015],
+    ['csv', 'time,rate\n0,8mbit\n0.005,0', 'time,rate\n0,8mbit', 1011],
+  ] as const)('lets them go by a new one that takes its place (%s)', async (format, over, next, ms) => {
+    const trace = { kind: 'trace', format, repeat: false };
+    await using world = await impairedPair({ up: [{ ...trace, text: over }], seed: 1 });
+    world.runtime.advance('10ms');
+    world.a.send(datagram(1, 972));
+    world.runtime.advance('1s');
+    expect(world.b.received).toHaveLength(0);
+    await world.change({ up: [{ ...trace, text: next, repeat: true }], seed: 1 });
+    world.runtime.advance('1s');
+    expect(world.b.received.map(({ time }) => time / MS)).toEqual([ms]);
   });
 });
