@@ -134,6 +134,7 @@ async function runShell(
   const forget = forwardSignals(child);
   let link: ShellLink | undefined;
   let network: HostedNetwork | undefined;
+  let started: number | undefined;
   try {
     if (!(await child.ready())) return await child.status;
     network = hostNetwork('worker', { memory });
@@ -154,7 +155,7 @@ async function runShell(
       for (const chain of await link.obstacles())
         note(`the firewall's chain ${chain} may drop what is forwarded`);
     }
-    const started = liveRuntime().now();
+    started = liveRuntime().now();
     if (!(await child.go({ gateway: link.place.gateways[0]!, resolver }))) return await child.status;
     const status = await child.status;
     if (options.report) {
@@ -162,6 +163,13 @@ async function runShell(
       writeReport((await look.inspect()) as Directions, { duration, status, json: options.json ?? false });
     }
     return status;
+  } catch (error) {
+    if (started !== undefined) throw error;
+    // With the shell that waits goes its network: then that is no error, but a Ctrl-C.
+    await child.abandon();
+    const status = await child.status;
+    if (status > 128) return status;
+    throw error;
   } finally {
     await child.abandon();
     if (link) await link.close();
