@@ -37,10 +37,12 @@ Exit codes: 0 ended as asked, 1 failed while it ran, 2 usage or configuration,
 
 /** Runs one command line to its end. Sets the process's exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
-  // Whoever reads along may leave (`| head -1`); the tunnel goes on.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
+  // Whoever reads along may leave (`| head -1`), and a terminal may be closed (EIO); what runs goes on, or ends in good order.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
+    });
+  }
   try {
     process.exitCode = await run(argv);
   } catch (error) {

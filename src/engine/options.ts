@@ -17,6 +17,11 @@ export function checkOptions<T>(schema: z.ZodType<T>, options: unknown): T {
       ...(expected && { expected }),
     });
   }
+  // Text says itself which of its words it is about.
+  const said = /^found (.+), expected (.+)$/.exec(issue.message);
+  if (said) {
+    throw misfit(`${path || 'options'}: ${issue.message}`, { path, found: said[1], expected: said[2] });
+  }
   let found: unknown = options;
   // What was written in fewer words than it stands for is shown as it was written.
   for (const key of issue.path) {

@@ -36,6 +36,9 @@ describe('the place of a link', () => {
 
   it('is elsewhere on a host that uses the shared address space for other things', () => {
     expect(first([route('100.101.102.103/32', 'tailscale0')]).gateways).toEqual(['198.18.0.1']);
+    // Routes over several devices, and those that refuse, have none.
+    const several = { ...route('100.64.0.0/10', ''), device: undefined };
+    expect(first([several]).gateways).toEqual(['198.18.0.1']);
   });
 
   it('has a /64 of its own with IPv6', () => {

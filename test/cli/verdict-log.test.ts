@@ -27,9 +27,13 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
+const fail = (error: Error) => {
+  throw error;
+};
+
 it('a file has the verdicts of all packets when its log is stopped, and some of them before', async () => {
   const file = path.join(folder, 'log');
-  const log = await logVerdicts(network, file);
+  const log = await logVerdicts(network, file, fail);
   a.send(udpPacket({ from: '10.0.0.1:1', to: '10.0.0.2:2' }));
   const written = () => readFile(file, 'utf8');
   while (!(await written()).includes('"out"')) await sleep(20);
@@ -41,5 +45,19 @@ it('a file has the verdicts of all packets when its log is stopped, and some of 
 });
 
 it('a file that cannot be made is said to be so', async () => {
-  await expect(logVerdicts(network, path.join(folder, 'no', 'log'))).rejects.toThrow('cannot write');
+  await expect(logVerdicts(network, path.join(folder, 'no', 'log'), fail)).rejects.toThrow('cannot write');
+});
+
+it('a full disk is told of once, while the network goes on', async () => {
+  const told: Error[] = [];
+  const log = await logVerdicts(network, '/dev/full', (error) => told.push(error));
+  for (const sent of [1, 2]) {
+    a.send(udpPacket({ from: '10.0.0.1:1', to: '10.0.0.2:2' }));
+    while (network.network.get('up').report!().packetsOut !== sent) await sleep(1);
+    while (told.length === 0) await sleep(20);
+  }
+  await log.stop();
+  expect(told.map(({ message }) => message)).toEqual([
+    '--log: cannot write /dev/full (ENOSPC); make room on the disk',
+  ]);
 });

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import type { Host } from '../../src/testing/index.ts';
 import { needs } from '../needs.ts';
@@ -130,6 +130,23 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     const process = hosts.client.spawn(shell('--delay 1ms', 'sh', '-c', waiting));
     await process.waitFor('waiting');
     expect(await process.stop('SIGTERM', 5000)).toMatchObject({ code: 11 });
+  });
+
+  it('ends with the signal, and no error, while the link is being made', TIME, async () => {
+    await using hosts = await twoHosts();
+    const process = hosts.client.spawn(shell('--delay 1ms', 'sleep', '30'));
+    const { pid } = process.child;
+    const children = () => readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    const waits = async () => {
+      for (const child of (await children()).split(' ').filter(Boolean)) {
+        const words = await readFile(`/proc/${child}/cmdline`, 'utf8').catch(() => '');
+        if (words.startsWith('sh\0')) return true;
+      }
+      return false;
+    };
+    await until(waits);
+    const { code } = await process.stop('SIGTERM', 5000);
+    expect({ code, stderr: process.stderr }).toEqual({ code: 143, stderr: '' });
   });
 
   it.skipIf(needs('iperf3'))('has the rate that was asked for', TIME, async () => {

@@ -1,4 +1,5 @@
 /** `tunconnector impair IF1 IF2`: a link between two interfaces that does to packets what it is told. */
+import { constants } from 'node:os';
 import { Command, Option } from 'commander';
 import { type HostedNetwork, hostNetwork, type Thread } from '../../engine/live-hosted.ts';
 import { liveRuntime } from '../../engine/live-runtime.ts';
@@ -73,7 +74,7 @@ export function impairCommand(
       `
 Each option for both directions has two more for one: --up-delay, --down-delay.
 Packets pass the stages in the order in which they are given.
-SIGHUP reads --spec again.
+SIGHUP reads --spec again, and ends a link without one.
 
 Examples:
   tunconnector impair veth0 veth1 --delay 50ms --loss 1%
@@ -137,11 +138,11 @@ class ImpairRun {
         const onEnd = ({ error }: { error: TunconnectorError | undefined }) => error && reportError(error);
         capture = await captureHosted(this.#network, 'up,down', pcap, { drops: true, onEnd });
       }
-      if (logFile !== undefined) log = await logVerdicts(this.#network, logFile);
+      if (logFile !== undefined) log = await logVerdicts(this.#network, logFile, reportError);
       await this.#control.serve(`${this.#left.name}-${this.#right.name}`, this.#network);
       await this.#describe();
       this.#say('up', { seed: await this.#seeds() });
-      process.on('SIGHUP', this.#reload);
+      if (this.#flags.file !== undefined) process.on('SIGHUP', this.#reload);
       if (every !== undefined) timer = setInterval(() => void this.#stats().catch(end.fail), every * 1000);
       await end.promise;
       await this.#report(liveRuntime().now() - started);
@@ -188,7 +189,6 @@ class ImpairRun {
   };
 
   async #change(): Promise<void> {
-    if (this.#flags.file === undefined) throw usageError('SIGHUP: there is no --spec to read again');
     const spec = this.#flags.spec();
     // Who gave no seed keeps the one that was drawn, and with it all draws of what stays as it was.
     const seeds = await this.#seeds();
@@ -235,7 +235,7 @@ class ImpairRun {
     process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...details })}\n`);
   }
 
-  /** Settles with SIGINT or SIGTERM, rejects when the network cannot go on. */
+  /** Settles with SIGINT, SIGTERM and, where that does not have a file read again, SIGHUP; rejects when the network cannot go on. */
   #untilEnd(): { promise: Promise<void>; fail: (error: unknown) => void; forget: () => void } {
     let stop = () => {};
     let fail = (_error: unknown) => {};
@@ -246,18 +246,23 @@ class ImpairRun {
     promise.catch(() => {});
     let asked = false;
     const onSignal = (signal: NodeJS.Signals) => {
-      if (asked) process.exit(signal === 'SIGINT' ? 130 : 143);
+      if (asked) process.exit(128 + constants.signals[signal]);
       asked = true;
       stop();
     };
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal);
+    const signals = [
+      'SIGINT',
+      'SIGTERM',
+      ...(this.#flags.file === undefined ? ['SIGHUP' as const] : []),
+    ] as const;
+    for (const signal of signals) process.on(signal, onSignal);
     this.#network.on('error', (error) => fail(error));
     this.#network.on('event', (_app, event) => {
       if (event.type !== 'port-failed') return;
       fail(new TunconnectorError('ERR_INTERFACE', `${event.subject} went down or was removed`));
     });
     const forget = () => {
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal);
+      for (const signal of signals) process.off(signal, onSignal);
     };
     return { promise, fail: (error) => fail(error), forget };
   }

@@ -8,6 +8,7 @@ import { TunconnectorError } from '../../errors.ts';
 import { parseSpec } from '../../impair/spec/file.ts';
 import { PRESET_NAMES } from '../../impair/spec/presets.ts';
 import { type CompiledSpec, compileSpec } from '../../impair/spec/spec.ts';
+import { parseStages } from '../../impair/spec/text.ts';
 import { usageError } from '../exit.ts';
 
 const SIDES = ['both', 'up', 'down'] as const;
@@ -123,6 +124,8 @@ function fromFlags(
   // Each on its own, so that what is wrong is told of the option where it is.
   for (const { flag, stage } of given) {
     try {
+      // For its errors, which name the word: those of a spec show all of the text.
+      if (typeof stage === 'string') parseStages(stage);
       compileSpec({ both: [stage] });
     } catch (error) {
       if (!(error instanceof TunconnectorError)) throw error;
@@ -140,7 +143,7 @@ function fromFlags(
   if (preset !== undefined && given.length > 0) {
     throw usageError(
       `${given[0].flag} and --preset: give one of them`,
-      'a spec file can have both, see docs/impair.md',
+      'a spec file can have both, see docs/impair/README.md',
     );
   }
   return compileSpec({

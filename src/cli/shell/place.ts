@@ -42,7 +42,7 @@ export function* freePlaces(routes: readonly Route[], families: readonly (4 | 6)
   const known = routes
     .filter(({ prefix }) => !prefix.endsWith('/0'))
     .map(({ prefix, device }) => ({ prefix: parsePrefix(prefix, { hostBits: true }), device }));
-  const ours = (device: string | undefined) => device === undefined || device.startsWith(NAME);
+  const ours = (device: string | undefined) => device?.startsWith(NAME) ?? false;
   const foreign = known.some(({ prefix, device }) => !ours(device) && overlap(prefix, SHARED));
   const pool = foreign ? MEASUREMENTS : SHARED;
   for (let n = 0; n < PLACES; n++) {
