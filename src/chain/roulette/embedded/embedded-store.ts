@@ -11,7 +11,9 @@
 import type { Storage } from '../../../engine/outside.ts';
 import type { Runtime } from '../../../engine/runtime.ts';
 import { TunconnectorError } from '../../../errors.ts';
+import { History } from '../history.ts';
 import type {
+  Change,
   Compare,
   Lease,
   Op,
@@ -23,7 +25,6 @@ import type {
 } from '../store.ts';
 import { MAX_OPS } from '../store.ts';
 import { encodeFrame } from './frame.ts';
-import { History } from './history.ts';
 import { logName, type Recovered, recover, removeLogs, SNAPSHOT } from './recovery.ts';
 import { encodeSnapshot } from './snapshot.ts';
 import type { LogRecord, Table } from './table.ts';
@@ -73,7 +74,7 @@ export class EmbeddedStore implements RegistryStore {
   readonly #options: Required<EmbeddedStoreOptions>;
   readonly #table: Table;
   readonly #terms: Terms;
-  readonly #history: History;
+  readonly #history: History<Change>;
   readonly #watches = new Set<Watch>();
   #jobs: Job[] = [];
   /** What wants to see the table as it is on the disk. */

@@ -1,9 +1,7 @@
-/** The last changes of a store, bounded, for watches that start in the past. */
-import type { Change } from '../store.ts';
-
-export class History {
+/** The last changes, bounded, for who watches from a revision in the past. */
+export class History<T extends { readonly rev: number }> {
   readonly #limit: number;
-  readonly #changes: Change[] = [];
+  readonly #changes: T[] = [];
   /** Where the oldest is, for `shift()` of a long array costs its length. */
   #start = 0;
   /** All changes after this revision are here. */
@@ -15,7 +13,7 @@ export class History {
     this.floor = floor;
   }
 
-  push(change: Change): void {
+  push(change: T): void {
     this.#changes.push(change);
     if (this.#changes.length - this.#start <= this.#limit) return;
     this.floor = this.#changes[this.#start++].rev;
@@ -25,7 +23,7 @@ export class History {
   }
 
   /** The first change after a revision; undefined when there is none, or it is no longer here. */
-  after(rev: number): Change | undefined {
+  after(rev: number): T | undefined {
     if (rev < this.floor) return undefined;
     let low = this.#start;
     for (let high = this.#changes.length; low < high; ) {

@@ -1,0 +1,78 @@
+/** Leases: what a member holds while it is alive, and what its replicas hang on. The store counts the time. */
+import { z } from 'zod';
+import { checkOptions } from '../../../engine/options.ts';
+import { TunconnectorError } from '../../../errors.ts';
+import type { Commits, Done } from '../commits.ts';
+import type { Limits } from '../model/limits.ts';
+import { put, type TenantId, unchanged } from '../model/model.ts';
+import { leaseId, term } from '../model/schema.ts';
+import type { Registry } from '../registry.ts';
+import type { RegistryStore } from '../store.ts';
+import { checkLimit, tenantOf } from './request.ts';
+
+const grantSchema = z.strictObject({ term });
+const leaseSchema = z.strictObject({ lease: leaseId });
+
+const NAMES = ['lease.grant', 'lease.keep', 'lease.end'] as const;
+export type LeaseRequest = (typeof NAMES)[number];
+
+export const isLeaseRequest = (name: string): name is LeaseRequest => NAMES.includes(name as LeaseRequest);
+
+export class LeaseDesk {
+  readonly #store: RegistryStore;
+  readonly #commits: Commits;
+  readonly #registry: Registry;
+  readonly #limits: Limits;
+
+  constructor(store: RegistryStore, commits: Commits, registry: Registry, limits: Limits) {
+    this.#store = store;
+    this.#commits = commits;
+    this.#registry = registry;
+    this.#limits = limits;
+  }
+
+  /** @throws ERR_CONFIG, ERR_NOT_FOUND, ERR_LIMIT; other errors come to `done` */
+  request(tenant: TenantId, name: LeaseRequest, body: unknown, done: Done): void {
+    if (name === 'lease.grant') this.#grant(tenant, checkOptions(grantSchema, body).term, done);
+    else {
+      const { lease } = checkOptions(leaseSchema, body);
+      // A lease of another tenant is as if there were none.
+      if (!this.#registry.view(tenant).get('lease', lease)) throw ended(lease);
+      if (name === 'lease.keep') this.#keep(lease, done);
+      else this.#store.revoke(lease, (error) => (error ? done(error) : done(undefined, { lease })));
+    }
+  }
+
+  /** The lease's own key hangs on it: whose it is, is known as long as it lives. */
+  #grant(tenant: TenantId, term: number, done: Done): void {
+    const view = () => this.#registry.view(tenant);
+    tenantOf({ tenant, view: view() });
+    checkLimit(view().all('lease').size, this.#limits.leases, 'leases');
+    this.#store.grant(term, (error, granted) => {
+      if (error || !granted) {
+        done(error);
+        return;
+      }
+      const { lease, term } = granted;
+      const plan = () => ({
+        compare: [unchanged(tenant, 'lease', lease, 0)],
+        ops: [put(tenant, 'lease', lease, { term }, lease)],
+        answer: () => ({ lease, term }),
+      });
+      this.#commits.commit(tenant, plan, done);
+    });
+  }
+
+  #keep(lease: string, done: Done): void {
+    this.#store.keepAlive(lease, (error, alive) => {
+      if (error) done(error);
+      else if (alive) done(undefined, { lease });
+      else done(ended(lease));
+    });
+  }
+}
+
+const ended = (lease: string) =>
+  new TunconnectorError('ERR_NOT_FOUND', `there is no lease ${lease}: it has ended`, {
+    remedy: 'ask for a new one, and register again',
+  });
