@@ -3,7 +3,7 @@
  * many at a time; then the one that has been silent longest is forgotten and counted, and starts anew if it comes back.
  */
 import { flowKey, hashKey, KEY_CELLS, KeyCell } from '../packet/flow-key.ts';
-import { KeyTable, NONE } from './key-table.ts';
+import { KeyTable, NONE } from '../packet/key-table.ts';
 
 /** The flow of everything that is no IP packet, and of what is too broken to tell. It is never forgotten. */
 export const OTHER = 0;
@@ -17,7 +17,8 @@ export const BACKWARD = 0x5bd1e995;
 export interface FlowColumns {
   keys: Int32Array;
   hashes: Int32Array;
-  backward: Uint8Array;
+  /** 1 where packets go from the key's higher endpoint to the lower. */
+  backward: Int32Array;
   pipeline: Int32Array;
   packets: Float64Array;
   bytes: Float64Array;

@@ -14,7 +14,7 @@ import * as ipv4 from './ipv4.ts';
 import * as ipv6 from './ipv6.ts';
 import { type Endpoint, formatEndpoint } from './prefix.ts';
 import { Protocol, protocolName } from './protocol.ts';
-import { isFragment, upperDistance, upperProtocol } from './upper.ts';
+import { isFragment, isLaterFragment, upperDistance, upperProtocol } from './upper.ts';
 import { get16, getInt32, put32 } from './word.ts';
 
 /** Cells of a key, an Int32Array of KEY_CELLS. Two packets belong to one flow when the cells 0 to 9 are equal. */
@@ -55,7 +55,26 @@ const isError = (protocol: number, type: number): boolean =>
  *   (malformed, or cut off before its ports)
  */
 export function flowKey(bytes: Uint8Array, at: number, end: number, key: Int32Array, seed = 0): -1 | 0 | 1 {
-  return fill(bytes, at, end, key, seed, false);
+  return fill(bytes, at, end, key, seed, false, false) as -1 | 0 | 1;
+}
+
+/** `datagramKey`: a later fragment, whose datagram's ports are in another packet. */
+export const LATER_FRAGMENT = -2;
+
+/**
+ * The same for those who remember datagrams that come in pieces: the first fragment has the key of the whole datagram, a
+ * later one has none.
+ *
+ * @returns what `flowKey` returns, or LATER_FRAGMENT
+ */
+export function datagramKey(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  key: Int32Array,
+  seed = 0,
+): -2 | -1 | 0 | 1 {
+  return fill(bytes, at, end, key, seed, true, false);
 }
 
 function fill(
@@ -64,8 +83,9 @@ function fill(
   end: number,
   key: Int32Array,
   seed: number,
+  datagrams: boolean,
   quoted: boolean,
-): -1 | 0 | 1 {
+): -2 | -1 | 0 | 1 {
   if (end > bytes.length || end - at < ipv4.HEADER) return -1;
   const version = bytes[at] >> 4;
   let limit = end;
@@ -96,7 +116,9 @@ function fill(
   const transport = at + upperDistance(upper);
   let sourcePort = 0;
   let destinationPort = 0;
-  if (!isFragment(upper)) {
+  // RFC 1122, 3.2.2: there are no errors about later fragments.
+  if (datagrams && isLaterFragment(upper)) return quoted ? -1 : LATER_FRAGMENT;
+  if (datagrams || !isFragment(upper)) {
     if (hasPorts(protocol)) {
       if (transport + 4 > limit) return -1;
       sourcePort = get16(bytes, transport);
@@ -107,7 +129,7 @@ function fill(
       if (hasIdentifier(protocol, type)) {
         sourcePort = destinationPort = get16(bytes, transport + icmp.IDENTIFIER);
       } else if (!quoted && isError(protocol, type)) {
-        const direction = fill(bytes, transport + icmp.BODY, limit, key, seed, true);
+        const direction = fill(bytes, transport + icmp.BODY, limit, key, seed, datagrams, true);
         return direction < 0 ? -1 : direction === 0 ? 1 : 0;
       }
     }

@@ -52,6 +52,7 @@ export { applyOuterEcn, decapsulateEcn, ECN_DROP, ecnOf, encapsulateEcn, setEcn 
 // Headers, each a namespace of accessors, `check`, `parse` and `emit`.
 export * as ethernet from './ethernet.ts';
 export {
+  datagramKey,
   equalKeys,
   type Flow,
   flowFromKey,
@@ -61,6 +62,7 @@ export {
   hashKey,
   KEY_CELLS,
   KeyCell,
+  LATER_FRAGMENT,
 } from './flow-key.ts';
 export * as geneve from './geneve.ts';
 export * as icmp from './icmp.ts';
@@ -81,6 +83,7 @@ export * as ip from './ip.ts';
 export { CANNOT_FRAGMENT, emitFragment, fragmentCount, NEEDS_FRAGMENTATION } from './ip-fragment.ts';
 export * as ipv4 from './ipv4.ts';
 export * as ipv6 from './ipv6.ts';
+export { KeyTable } from './key-table.ts';
 export * as nsh from './nsh.ts';
 export { PcapWriter, type PcapWriterOptions } from './pcap.ts';
 export { PcapngWriter, type PcapngWriterOptions } from './pcapng.ts';

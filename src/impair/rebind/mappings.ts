@@ -10,8 +10,8 @@
  */
 import type { Pool } from '../../engine/pool.ts';
 import { equalKeys, KEY_CELLS, KeyCell } from '../../packet/flow-key.ts';
+import { KeyTable, NONE } from '../../packet/key-table.ts';
 import type { Aliases } from '../flows.ts';
-import { KeyTable, NONE } from '../key-table.ts';
 
 /** Names for each flow that is told apart: the one that it has, and former ones. */
 const NAMES = 2;

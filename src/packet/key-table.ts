@@ -1,8 +1,8 @@
 /**
- * A table of flow keys (packet/flow-key.ts) with a bound: each has a row, whose number the columns of its owner go by. When
- * all rows are taken, a new key gets that of the one that has been silent longest.
+ * A table of flow keys with a bound: each has a row, whose number the columns of its owner go by. When all rows are taken, a
+ * new key gets that of the one that has been silent longest. Once it is made it allocates nothing.
  */
-import { equalKeys, KEY_CELLS, KeyCell } from '../packet/flow-key.ts';
+import { equalKeys, KEY_CELLS, KeyCell } from './flow-key.ts';
 
 /** No row. */
 export const NONE = -1;
@@ -11,10 +11,12 @@ export class KeyTable {
   readonly limit: number;
   /** KEY_CELLS for each row. */
   readonly keys: Int32Array;
-  /** By row: what tells equal keys apart, such as the direction. */
-  readonly tags: Uint8Array;
+  /** By row: what tells equal keys apart, such as the direction or a tenant. */
+  readonly tags: Int32Array;
   /** Rows that were ever taken. */
   count: number;
+  /** Keys in it. */
+  size = 0;
   /** Keys that had to go for another. */
   evicted = 0;
 
@@ -22,6 +24,8 @@ export class KeyTable {
   readonly #chain: Int32Array;
   readonly #newer: Int32Array;
   readonly #older: Int32Array;
+  /** Rows whose keys were removed, linked through #chain. */
+  #free = NONE;
   #newest = NONE;
   #oldest = NONE;
 
@@ -30,7 +34,7 @@ export class KeyTable {
     this.limit = limit;
     this.count = reserved;
     this.keys = new Int32Array(limit * KEY_CELLS);
-    this.tags = new Uint8Array(limit);
+    this.tags = new Int32Array(limit);
     this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(limit))).fill(NONE);
     this.#chain = new Int32Array(limit).fill(NONE);
     this.#newer = new Int32Array(limit).fill(NONE);
@@ -39,7 +43,7 @@ export class KeyTable {
 
   /** The row of a key, or NONE. */
   find(key: Int32Array, tag = 0): number {
-    for (let row = this.#buckets[this.#bucket(key, 0)]; row !== NONE; row = this.#chain[row]) {
+    for (let row = this.#buckets[this.#bucket(key, 0, tag)]; row !== NONE; row = this.#chain[row]) {
       if (this.tags[row] === tag && equalKeys(this.keys, row * KEY_CELLS, key, 0)) return row;
     }
     return NONE;
@@ -47,16 +51,25 @@ export class KeyTable {
 
   /** A row for a key that has none. */
   insert(key: Int32Array, tag = 0): number {
-    let row = this.count;
-    if (row < this.limit) this.count++;
+    let row = this.#free;
+    if (row !== NONE) this.#free = this.#chain[row];
+    else if (this.count < this.limit) row = this.count++;
     else row = this.#evict();
     this.keys.set(key, row * KEY_CELLS);
     this.tags[row] = tag;
-    const bucket = this.#bucket(key, 0);
+    const bucket = this.#bucket(key, 0, tag);
     this.#chain[row] = this.#buckets[bucket];
     this.#buckets[bucket] = row;
     this.#push(row);
+    this.size++;
     return row;
+  }
+
+  /** Takes a key out; its row will be another's. */
+  remove(row: number): void {
+    this.#forget(row);
+    this.#chain[row] = this.#free;
+    this.#free = row;
   }
 
   /** Its key was heard of just now. */
@@ -66,20 +79,31 @@ export class KeyTable {
     this.#push(row);
   }
 
+  /** The row whose key was not heard of for longest, or NONE. */
+  get oldest(): number {
+    return this.#oldest;
+  }
+
   /** Rows with keys, the most recent first. */
   *[Symbol.iterator](): Iterator<number> {
     for (let row = this.#newest; row !== NONE; row = this.#older[row]) yield row;
   }
 
-  #bucket(key: Int32Array, at: number): number {
-    return key[at + KeyCell.hash] & (this.#buckets.length - 1);
+  #bucket(key: Int32Array, at: number, tag: number): number {
+    return (key[at + KeyCell.hash] ^ Math.imul(tag, 0x9e3779b1)) & (this.#buckets.length - 1);
   }
 
   #evict(): number {
     const row = this.#oldest;
     this.evicted++;
+    this.#forget(row);
+    return row;
+  }
+
+  #forget(row: number): void {
+    this.size--;
     this.#unlink(row);
-    const bucket = this.#bucket(this.keys, row * KEY_CELLS);
+    const bucket = this.#bucket(this.keys, row * KEY_CELLS, this.tags[row]);
     if (this.#buckets[bucket] === row) {
       this.#buckets[bucket] = this.#chain[row];
     } else {
@@ -87,7 +111,6 @@ export class KeyTable {
       while (this.#chain[before] !== row) before = this.#chain[before];
       this.#chain[before] = this.#chain[row];
     }
-    return row;
   }
 
   #push(row: number): void {
