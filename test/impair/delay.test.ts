@@ -10,10 +10,12 @@ describe('a delay', () => {
     const drive = new Drive({ kind: 'delay', time: '10ms' });
     drive.send(0, drive.packet());
     drive.send(3 * MS, drive.superframe({ segments: 40 }));
+    drive.send(3 * MS + 1, drive.packet());
     drive.advance(100 * MS);
     expect(drive.left.map(({ at, time, segments }) => [at, time, segments])).toEqual([
       [10 * MS, 10 * MS, 1],
       [13 * MS, 13 * MS, 40],
+      [13 * MS + 1, 13 * MS + 1, 1],
     ]);
   });
 
@@ -214,11 +216,11 @@ describe('jitter', () => {
 describe('a delay for a share of the packets', () => {
   it.each(['allow', 'preserve'] as const)('delays that share, with order %s', (order) => {
     const drive = new Drive({ kind: 'delay', time: '1s', share: '25%', order });
-    const times = new Float64Array(10_000);
+    const times = new Float64Array(50_000);
     drive.many(times.length, 1_000_000, undefined, times);
     const late = [...times].filter((time, n) => time === n * 1_000_000 + 1_000_000_000).length;
     // 99.9 % of a binomial distribution.
-    expect(Math.abs(late - 2500)).toBeLessThan(3.29 * Math.sqrt(10_000 * 0.25 * 0.75));
+    expect(Math.abs(late - 12_500)).toBeLessThan(3.29 * Math.sqrt(50_000 * 0.25 * 0.75));
     const early = [...times].filter((time, n) => n > 0 && time < times[n - 1]).length;
     expect(early > 0).toBe(order === 'allow');
     expect(drive.close()).toBe(0);

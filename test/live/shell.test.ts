@@ -162,6 +162,65 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     expect(share).toBeLessThan(1.02);
   });
 
+  it('loses of pings what was asked for', TIME, async () => {
+    await using hosts = await twoHosts();
+    const ping = ['ping', '-c', '400', '-i', '0.005', '-W', '1', SERVER];
+    const { stdout: pinged } = await hosts.client.exec(shell('--up-loss 20% --seed 3', ...ping), {
+      check: true,
+    });
+    const [, sent, answered] = /(\d+) packets transmitted, (\d+) received/.exec(pinged)!;
+    expect(Number(sent)).toBe(400);
+    // 99.9 % of a binomial distribution.
+    expect(Math.abs(Number(answered) - 320)).toBeLessThan(3.29 * Math.sqrt(400 * 0.2 * 0.8));
+  });
+
+  it.skipIf(needs('iperf3'))('loses of datagrams what was asked for, as iperf3 counts it', TIME, async () => {
+    await using hosts = await twoHosts();
+    const server = hosts.server.spawn(['iperf3', '-s', '-1', '--forceflush']);
+    await server.waitFor('listening');
+    const iperf = ['iperf3', '-c', SERVER, '-u', '-b', '10M', '-l', '500', '-t', '2', '-J'];
+    // iperf3's own connection must not lose its end.
+    const spec = "{ seed: 3, rules: [{ label: datagrams, match: '*:udp', up: loss 10% }] }";
+    await using scratch = await scratchDirectory();
+    await writeFile(`${scratch.path}/spec.yaml`, spec);
+    const { stdout } = await hosts.client.exec(shell(`--spec ${scratch.path}/spec.yaml`, ...iperf), {
+      check: true,
+    });
+    const { lost_packets: lost, packets } = (
+      JSON.parse(stdout) as { end: { sum: { lost_packets: number; packets: number } } }
+    ).end.sum;
+    expect(packets).toBeGreaterThan(4000);
+    expect(Math.abs(lost - packets * 0.1)).toBeLessThan(3.29 * Math.sqrt(packets * 0.09));
+  });
+
+  it.skipIf(needs('curl'))(
+    'keeps curl waiting as long as the link says, to connect and for the file',
+    TIME,
+    async () => {
+      await using hosts = await twoHosts();
+      // Half a megabyte at 8 Mbit/s: half a second and more.
+      const serve =
+        "require('http').createServer((_, r) => r.end(Buffer.alloc(5e5))).listen(8080, () => console.log('ready'))";
+      const server = hosts.server.spawn([process.execPath, '-e', serve]);
+      await server.waitFor('ready');
+      const times = '%{time_connect} %{time_starttransfer} %{time_total} %{size_download}';
+      const curl = ['curl', '-s', '-o', '/dev/null', '-w', times, `http://${SERVER}:8080/`];
+      const { stdout } = await hosts.client.exec(shell('--delay 50ms --down-rate 8mbit', ...curl), {
+        check: true,
+      });
+      const [connect, first, total, size] = stdout.split(' ').map(Number) as [number, number, number, number];
+      expect(size).toBe(500_000);
+      expect(connect).toBeGreaterThanOrEqual(0.1);
+      expect(connect).toBeLessThan(0.2);
+      expect(first - connect).toBeGreaterThanOrEqual(0.1);
+      expect(first - connect).toBeLessThan(0.3);
+      // At the rate, but for what came with the first bytes; and some round trips more until TCP sends as fast as that.
+      const bits = (size * 8 * 1500) / 1448;
+      expect(total - first).toBeGreaterThan((bits / 8e6) * 0.95);
+      expect(total - first).toBeLessThan(bits / 8e6 + 0.5);
+    },
+  );
+
   it('asks a name server that only listens on a loopback address, over UDP and TCP, through the link', {
     timeout: 40_000,
   }, async () => {
