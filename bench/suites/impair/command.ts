@@ -7,7 +7,7 @@ import type { Sample, Visit } from '../../harness/rounds.ts';
 
 export const SUITE = 'impair';
 
-const START_LIMIT_MS = 5000;
+const START_LIMIT_MS = 15_000;
 const END_LIMIT_MS = 5000;
 /** A delay of a second each way keeps the first answer for four: neighbours are asked for first. */
 const PATIENCE_SECONDS = 5;
