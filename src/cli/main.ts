@@ -1,5 +1,4 @@
 /** `tunconnector`: finds the command, runs it, and turns whatever goes wrong into one line and an exit code. */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench.ts';
 import { captureCommand } from './capture.ts';
@@ -12,6 +11,7 @@ import { shellCommand } from './shell/shell.ts';
 import { suggestion } from './suggest.ts';
 import { topCommand } from './top/top.ts';
 import { runTunnelCommand } from './tunnel.ts';
+import { packageVersion } from './version.ts';
 
 const AFTER_HELP = `
 Commands:
@@ -79,7 +79,7 @@ async function run(argv: readonly string[]): Promise<number> {
 export function allCommands(done: (code: number) => void): Map<string, Command> {
   const tunnel = addTunnelOptions(new Command('tunconnector'))
     .optionsGroup('The command:')
-    .version(version(), '--version', 'show the version')
+    .version(packageVersion(), '--version', 'show the version')
     .helpOption('-h, --help', 'show this help')
     .description('Connects TUN or TAP interfaces of two or more hosts through UDP or TCP.')
     .usage('[tunnel] [options]')
@@ -97,9 +97,4 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
   all.set('bench', quiet(benchCommand(done)));
   all.set('completion', quiet(completionCommand(() => all)));
   return all;
-}
-
-export function version(): string {
-  const file = new URL('../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

@@ -25,7 +25,7 @@ import { checkOptions } from '../engine/options.ts';
 import type { Pool } from '../engine/pool.ts';
 import { DropWatch, type WatchedDrops } from './drop-watch.ts';
 import { type FlowColumns, Flows, OTHER } from './flows.ts';
-import { busiest, type ImpairInspection, inspectPipeline, topFlows } from './inspect.ts';
+import { type ImpairInspection, inspectPipeline, topFlows } from './inspect.ts';
 import { VerdictLog, type VerdictSink } from './log/verdict-log.ts';
 import { Marks, row } from './marks.ts';
 import { type Arrangement, arrangementAt, type ImpairOptions, impairSchema, STAGES } from './options.ts';
@@ -163,9 +163,12 @@ export class Impair implements App {
 
   /**
    * What each rule and stage did, and the flows with the most bytes. Plain data.
-   * @param top most flows to list @param rules most of them, without the default: those with the most bytes
+   * @param top most flows to list @param choose which pipelines to tell of, that of the default first
    */
-  inspect(top = 20, rules = Number.POSITIVE_INFINITY): ImpairInspection {
+  inspect(
+    top = 20,
+    choose: (all: readonly Pipeline[]) => readonly Pipeline[] = (all) => all,
+  ): ImpairInspection {
     const [packets, bytes, packetsOut, bytesOut, delay] = this.#totals();
     const pipelines = this.#pipelines.filter((pipeline) => pipeline !== undefined);
     const labels = this.pipelineLabels();
@@ -180,7 +183,7 @@ export class Impair implements App {
       delay,
       dropped: pipelines.reduce((sum, pipeline) => sum + pipeline.dropped(), this.#droppedBefore),
       pipelineCount: pipelines.length,
-      pipelines: busiest(pipelines, rules).map(inspectPipeline),
+      pipelines: choose(pipelines).map(inspectPipeline),
       flows: {
         known: this.#flows.count - 1,
         limit: this.#flows.limit - 1,

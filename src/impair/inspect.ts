@@ -107,7 +107,7 @@ function inspectLateness(histogram: Histogram): LatenessReport {
   return { count, mean, p50, p90, p99, maximum };
 }
 
-/** Those with the most bytes, at most `limit`, behind the first, which always is among them. */
+/** The first, which is that of the default, and of the others those with the most bytes, at most `limit`. */
 export function busiest(pipelines: readonly Pipeline[], limit: number): readonly Pipeline[] {
   if (pipelines.length <= limit + 1) return pipelines;
   const [first, ...others] = pipelines;

@@ -102,12 +102,14 @@ export class Pipeline {
     if (log !== null) for (let i = 0; i < from.count; i++) log.out(from.packets[i]);
     const { at, entered } = this.#marks;
     const { segments } = this.#pool;
+    let delay = 0;
     for (let i = 0; i < from.count; i++) {
       const packet = from.packets[i];
       const mark = row(packet);
-      this.counts[4] += segments[packet] * (at[mark] - entered[mark]);
+      delay += segments[packet] * (at[mark] - entered[mark]);
       to.add(packet);
     }
+    this.counts[4] += delay;
     from.count = 0;
     this.due[0] = due;
     if (this.#anyLeaving) this.#endDrained();

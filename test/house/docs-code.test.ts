@@ -7,7 +7,9 @@ import { describe, expect, it } from 'vitest';
 import { read, root } from './sources.ts';
 
 const execute = promisify(execFile);
-const PAGES = ['README.md', 'docs/engine.md', 'docs/ports.md', 'docs/tunnel-apps.md'];
+const PAGES = [
+  ...['README.md', 'docs/engine.md', 'docs/ports.md', 'docs/tunnel-apps.md', 'docs/impair/serve.md'],
+];
 
 const blocksOf = (page: string, language: string) =>
   [...read(page).matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 'gs'))].map((found) => found[1]!);

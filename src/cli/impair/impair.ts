@@ -1,24 +1,28 @@
 /** `tunconnector impair IF1 IF2`: a link between two interfaces that does to packets what it is told. */
 import { constants } from 'node:os';
 import { Command, Option } from 'commander';
+import { ImpairedLink } from '../../control/impair/link.ts';
+import type { ServedLink } from '../../control/impair/serve.ts';
 import { type HostedNetwork, hostNetwork, type Thread } from '../../engine/live-hosted.ts';
 import { liveRuntime } from '../../engine/live-runtime.ts';
 import { TunconnectorError } from '../../errors.ts';
 import type { Inspector } from '../../impair/attached.ts';
 import { inspector } from '../../impair/attached.ts';
-import { impairedLink, impairments } from '../../impair/link.ts';
-import type { CompiledSpec } from '../../impair/spec/spec.ts';
+import { impairedLink } from '../../impair/link.ts';
+import { compileSpec, type WrittenSpec } from '../../impair/spec/spec.ts';
 import { captureHosted, type HostedCapture } from '../../tun/capture/live-attached.ts';
 import { ControlSockets } from '../control.ts';
 import { Exit, errorLine, reportError, usageError } from '../exit.ts';
 import { described, formatDuration } from '../format.ts';
 import { withSeed } from '../impairment.ts';
+import { packageVersion } from '../version.ts';
 import { type LinkEnd, linkEnd } from './ends.ts';
 import { addStageFlags, type StageFlags } from './options.ts';
 import { type Directions, reportText, statsLine } from './report.ts';
+import { addressToOpen, addServeFlags, type ServeFlags, type Serving, serve, servingOf } from './serve.ts';
 import { logVerdicts, type VerdictLogFile } from './verdict-log.ts';
 
-interface Options {
+interface Options extends ServeFlags {
   stats?: string;
   json?: boolean;
   pcap?: string;
@@ -38,6 +42,7 @@ export function impairCommand(
     .argument('<left>', 'an Ethernet interface, or tun:NAME or tap:NAME for one that is made')
     .argument('<right>', 'the other one; what goes from left to right goes "up"');
   const flags = addStageFlags(command);
+  addServeFlags(command);
   command
     .addOption(
       new Option('--check', 'say what the options or the file mean, and do nothing').helpGroup(
@@ -75,13 +80,16 @@ export function impairCommand(
 Each option for both directions has two more for one: --up-delay, --down-delay.
 Packets pass the stages in the order in which they are given.
 SIGHUP reads --spec again, and ends a link without one.
+With --serve, a browser, curl and programs change the link while it runs; where
+others than this machine can ask, they need a token.
 
 Examples:
   tunconnector impair veth0 veth1 --delay 50ms --loss 1%
   tunconnector impair veth0 veth1 --up-rate "1mbit queue codel" --delay 9ms
   tunconnector impair veth0 veth1 --delay "20ms 5ms distribution normal"
   tunconnector impair tun:left tun:right --preset lte --seed 7
-  tunconnector impair eth1 eth2 --spec office.yaml --stats 1`,
+  tunconnector impair eth1 eth2 --spec office.yaml --stats 1
+  tunconnector impair veth0 veth1 --preset lte --serve`,
     )
     .action(async (left: string, right: string, options: Options) => {
       done(await runImpair(left, right, options, flags));
@@ -90,35 +98,45 @@ Examples:
 }
 
 async function runImpair(left: string, right: string, options: Options, flags: StageFlags): Promise<number> {
-  const spec = flags.spec();
+  const spec = flags.written();
+  const serving = servingOf(options);
   if (options.check) {
-    process.stdout.write(`${JSON.stringify(spec, null, 2)}\n`);
+    process.stdout.write(`${JSON.stringify(compileSpec(spec), null, 2)}\n`);
     return Exit.ok;
   }
   const every = options.stats === undefined ? undefined : secondsOf(options.stats);
   if (left === right) throw usageError(`a link has two ends, and both are "${left}"`);
   const ends: [LinkEnd, LinkEnd] = [await linkEnd(left), await linkEnd(right)];
-  return new ImpairRun(ends, spec, options, flags).run(every);
+  return new ImpairRun(ends, spec, options, flags, serving).run(every);
 }
 
 class ImpairRun {
   readonly #left: LinkEnd;
   readonly #right: LinkEnd;
-  #spec: CompiledSpec;
+  readonly #spec: WrittenSpec;
   readonly #options: Options;
   readonly #flags: StageFlags;
+  readonly #serving: Serving | undefined;
   readonly #network: HostedNetwork;
+  #link: ImpairedLink | undefined;
   #inspector: Inspector | undefined;
   readonly #control = new ControlSockets((text) => this.#note(text));
   #before: Directions | undefined;
   #looked = 0;
 
-  constructor([left, right]: [LinkEnd, LinkEnd], spec: CompiledSpec, options: Options, flags: StageFlags) {
+  constructor(
+    [left, right]: [LinkEnd, LinkEnd],
+    spec: WrittenSpec,
+    options: Options,
+    flags: StageFlags,
+    serving: Serving | undefined,
+  ) {
     this.#left = left;
     this.#right = right;
-    this.#spec = withSeed(spec);
+    this.#spec = spec;
     this.#options = options;
     this.#flags = flags;
+    this.#serving = serving;
     this.#network = hostNetwork(options.thread);
   }
 
@@ -127,9 +145,11 @@ class ImpairRun {
     let timer: NodeJS.Timeout | undefined;
     let capture: HostedCapture | undefined;
     let log: VerdictLogFile | undefined;
+    let served: ServedLink | undefined;
     const started = liveRuntime().now();
+    const spec = withSeed(compileSpec(this.#spec));
     try {
-      await this.#network.start(impairedLink(this.#left.port, this.#right.port, this.#spec));
+      await this.#network.start(impairedLink(this.#left.port, this.#right.port, spec));
       await this.#left.up();
       await this.#right.up();
       this.#inspector = await inspector(this.#network);
@@ -141,7 +161,14 @@ class ImpairRun {
       if (logFile !== undefined) log = await logVerdicts(this.#network, logFile, reportError);
       await this.#control.serve(`${this.#left.name}-${this.#right.name}`, this.#network);
       await this.#describe();
+      this.#link = await ImpairedLink.over(this.#network, liveRuntime(), {
+        ...this.#names,
+        spec: this.#spec,
+        seed: spec.up.seed!,
+      });
+      if (this.#serving) served = await this.#serve(this.#link, this.#serving);
       this.#say('up', { seed: await this.#seeds() });
+      if (served) this.#sayServed(served, this.#serving!);
       if (this.#flags.file !== undefined) process.on('SIGHUP', this.#reload);
       if (every !== undefined) timer = setInterval(() => void this.#stats().catch(end.fail), every * 1000);
       await end.promise;
@@ -151,6 +178,8 @@ class ImpairRun {
       clearInterval(timer);
       process.off('SIGHUP', this.#reload);
       end.forget();
+      await served?.close();
+      this.#link?.close();
       try {
         // Files are whole also when the link failed.
         await capture?.stop();
@@ -160,6 +189,19 @@ class ImpairRun {
         await this.#network.close();
       }
     }
+  }
+
+  #serve(link: ImpairedLink, serving: Serving): Promise<ServedLink> {
+    link.on('changed', (revision) => this.#note(`revision ${revision} of the spec is in force`));
+    return serve(link, serving, packageVersion(), (error) => {
+      process.stderr.write(`tunconnector: ${errorLine(error)}\n`);
+    });
+  }
+
+  #sayServed({ address }: ServedLink, serving: Serving): void {
+    const url = addressToOpen(address, serving);
+    if (this.#options.json) this.#event('serving', { ...address, url });
+    else process.stdout.write(`served at ${url}\n`);
   }
 
   async #describe(): Promise<void> {
@@ -189,12 +231,8 @@ class ImpairRun {
   };
 
   async #change(): Promise<void> {
-    const spec = this.#flags.spec();
     // Who gave no seed keeps the one that was drawn, and with it all draws of what stays as it was.
-    const seeds = await this.#seeds();
-    const keep = (side: 'up' | 'down') => ({ ...spec[side], seed: spec[side].seed ?? seeds[side] });
-    this.#spec = { up: keep('up'), down: keep('down') };
-    await this.#network.replace(impairments(this.#spec));
+    await this.#link!.replace(this.#flags.written());
     this.#say('changed', { file: this.#flags.file });
   }
 

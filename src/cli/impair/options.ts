@@ -5,9 +5,9 @@
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { TunconnectorError } from '../../errors.ts';
-import { parseSpec } from '../../impair/spec/file.ts';
+import { parseWritten } from '../../impair/spec/file.ts';
 import { PRESET_NAMES } from '../../impair/spec/presets.ts';
-import { type CompiledSpec, compileSpec } from '../../impair/spec/spec.ts';
+import { type CompiledSpec, compileSpec, type WrittenSpec } from '../../impair/spec/spec.ts';
 import { parseStages } from '../../impair/spec/text.ts';
 import { usageError } from '../exit.ts';
 
@@ -42,6 +42,8 @@ interface Given {
 export interface StageFlags {
   /** The options that were given, as a spec. @throws ERR_CONFIG, ERR_USAGE */
   spec(): CompiledSpec;
+  /** The same as it was written. */
+  written(): WrittenSpec;
   /** The file it was read from, which may be read again. */
   readonly file: string | undefined;
 }
@@ -101,17 +103,18 @@ export function addStageFlags(command: Command): StageFlags {
       return options().spec;
     },
     spec() {
+      return compileSpec(this.written());
+    },
+    written() {
       const { spec: file, preset, seed } = options();
       const number = seed === undefined ? undefined : seedOf(seed);
-      if (file === undefined) return fromFlags(given, preset, number);
       const [first] = given;
+      if (file === undefined) return fromFlags(given, preset, number);
       if (first) throw usageError(`${first.flag} and --spec: give one of them`, 'put it into the file');
       if (preset !== undefined)
         throw usageError('--preset and --spec: give one of them', 'put it into the file');
-      const { up, down } = parseSpec(readText('--spec', file), file);
-      return number === undefined
-        ? { up, down }
-        : { up: { ...up, seed: number }, down: { ...down, seed: number } };
+      const written = parseWritten(readText('--spec', file), file);
+      return number === undefined ? written : { ...written, seed: number };
     },
   };
 }
@@ -120,7 +123,7 @@ function fromFlags(
   given: readonly Given[],
   preset: string | undefined,
   seed: number | undefined,
-): CompiledSpec {
+): WrittenSpec {
   // Each on its own, so that what is wrong is told of the option where it is.
   for (const { flag, stage } of given) {
     try {
@@ -146,12 +149,14 @@ function fromFlags(
       'a spec file can have both, see docs/impair/README.md',
     );
   }
-  return compileSpec({
+  const written = {
     ...(preset === undefined ? {} : { preset }),
     ...(seed === undefined ? {} : { seed }),
     ...side('up'),
     ...side('down'),
-  });
+  } as WrittenSpec;
+  compileSpec(written);
+  return written;
 }
 
 function traceOf(file: string): Record<string, unknown> {

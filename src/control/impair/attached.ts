@@ -6,17 +6,25 @@ import { TunconnectorError } from '../../errors.ts';
 import type { WatchedDrops } from '../../impair/drop-watch.ts';
 import type { FlowColumns } from '../../impair/flows.ts';
 import type { Impair } from '../../impair/impair.ts';
-import type { ImpairInspection, PipelineReport, StageReport } from '../../impair/inspect.ts';
+import {
+  busiest,
+  type ImpairInspection,
+  type PipelineReport,
+  type StageReport,
+} from '../../impair/inspect.ts';
 import type { Direction } from '../../impair/match.ts';
+import type { Pipeline } from '../../impair/pipeline.ts';
 import type { DirectionStats, RuleStats, StageStats } from './contract.ts';
 
 /** Of one direction: drops since the look before, at most so many. */
 export const DROPS = 200;
-/** Flows of one answer: 0.4 MB, which take the thread some 0.1 ms. */
+/** Flows of one answer: 0.4 MB, which take the thread a millisecond. */
 const FLOWS = 4096;
+/** Rules of each direction in one answer, `default` besides, which take as long. */
+const RULES = 64;
 
 type Question =
-  | { ask: 'stats'; rules: number }
+  | { ask: 'stats'; rules: number; from: number }
   | { ask: 'flows'; direction: Direction; from: number }
   | { ask: 'drops' }
   | { ask: 'unwatch' };
@@ -45,16 +53,25 @@ export const answerQuestions: Attached<undefined, bigint> = (network, _options, 
       port.postMessage({ id, error: error instanceof Error ? error.message : String(error) });
     }
   });
-  port.on('close', () => answer(network, { ask: 'unwatch' }));
+  port.on('close', () => {
+    try {
+      unwatch(network);
+    } catch {
+      // The network was closed before.
+    }
+  });
   return network.runtime.startOfTime;
 };
 
 function answer(network: Network, question: Question): unknown {
-  const up = network.get('up') as Impair;
-  const down = network.get('down') as Impair;
+  const up = network.get<Impair>('up');
+  const down = network.get<Impair>('down');
   switch (question.ask) {
     case 'stats': {
-      const look = (app: Impair) => directionStats(app.inspect(0, question.rules));
+      const { from, rules } = question;
+      const chosen = (all: readonly Pipeline[]) =>
+        rules > RULES ? all.slice(from, from + RULES) : busiest(all, rules);
+      const look = (app: Impair) => directionStats(app.inspect(0, chosen));
       return { at: network.runtime.now(), up: look(up), down: look(down) } satisfies LinkStats;
     }
     case 'flows': {
@@ -65,9 +82,13 @@ function answer(network: Network, question: Question): unknown {
     case 'drops':
       return [up.watchDrops(DROPS), down.watchDrops(DROPS)] satisfies WatchedDrops[];
     case 'unwatch':
-      for (const app of [up, down]) app?.unwatchDrops();
-      return undefined;
+      return unwatch(network);
   }
+}
+
+function unwatch(network: Network): void {
+  network.get<Impair>('up').unwatchDrops();
+  network.get<Impair>('down').unwatchDrops();
 }
 
 function directionStats({ pipelines, pipelineCount, flows, ...passed }: ImpairInspection): DirectionStats {
@@ -89,8 +110,9 @@ const ruleStats = ({ stages, ...rule }: PipelineReport): RuleStats => ({
 /** Without its options, of which a trace's are a file. */
 function stageStats({ options: _, details, ...stage }: StageReport): StageStats {
   const { waiting, waitingBytes, ...others } = details;
-  const queue = typeof waiting === 'number' ? { waiting, waitingBytes: waitingBytes as number } : {};
-  return { ...stage, ...queue, details: others };
+  // A delay has packets that wait, and no queue.
+  if (typeof waiting !== 'number' || typeof waitingBytes !== 'number') return { ...stage, details };
+  return { ...stage, waiting, waitingBytes, details: others };
 }
 
 /** Asks from the other side. */
@@ -119,11 +141,9 @@ export class LinkObserver {
     });
   }
 
-  /** Who asks again before the answer is there gets the same answer. @param rules most of each direction */
+  /** Who asks again before the answer is there gets the same answer. @param rules most of each direction, the busiest */
   stats(rules: number): Promise<LinkStats> {
-    const asked =
-      this.#asked.get(rules) ??
-      this.#ask<LinkStats>({ ask: 'stats', rules }).finally(() => this.#asked.delete(rules));
+    const asked = this.#asked.get(rules) ?? this.#stats(rules).finally(() => this.#asked.delete(rules));
     this.#asked.set(rules, asked);
     return asked;
   }
@@ -149,6 +169,23 @@ export class LinkObserver {
 
   unwatchDrops(): Promise<void> {
     return this.#ask({ ask: 'unwatch' });
+  }
+
+  /** Many rules come slice by slice, so that packets never wait for them. */
+  async #stats(rules: number): Promise<LinkStats> {
+    const stats = await this.#ask<LinkStats>({ ask: 'stats', rules, from: 0 });
+    if (rules <= RULES) return stats;
+    const { up, down } = stats;
+    for (let from = RULES; from < Math.max(up.ruleCount, down.ruleCount); from += RULES) {
+      const more = await this.#ask<LinkStats>({ ask: 'stats', rules, from });
+      up.rules.push(...more.up.rules);
+      down.rules.push(...more.down.rules);
+    }
+    for (const direction of [up, down]) {
+      const [first, ...others] = direction.rules;
+      direction.rules = [first, ...others.sort((a, b) => b.bytes - a.bytes).slice(0, rules)];
+    }
+    return stats;
   }
 
   close(): void {

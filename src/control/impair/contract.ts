@@ -194,7 +194,7 @@ export type Stats = z.infer<typeof stats>;
 
 /** `?rules=N`: at most so many rules of each direction, the busiest. Default: all. */
 export const statsQuery = z.strictObject({ rules: z.coerce.number().int().min(0).max(4096).optional() });
-export type StatsQuery = z.input<typeof statsQuery>;
+export type StatsQuery = Partial<z.output<typeof statsQuery>>;
 
 // ── Flows: GET `/api/v1/flows`, and messages of the stream.
 
@@ -213,7 +213,7 @@ export const flowSide = z.object({
 /** A connection as seen from the inside: `remote` is the destination of what goes up and the source of what comes down. */
 export const flow = z.object({
   version: z.union([z.literal(4), z.literal(6)]),
-  /** IANA number, and its name: `tcp`, or the number as text. */
+  /** IANA number, and its name: `tcp`, or `protocol 99`. */
   protocol: count,
   protocolName: z.string(),
   remote: z.string(),
@@ -225,7 +225,7 @@ export const flow = z.object({
   dscp: z.number().int(),
   up: flowSide.nullable(),
   down: flowSide.nullable(),
-  /** A match for a new rule that is for this flow and no other. */
+  /** A match for a rule that is for this flow, and no wider than rules must be. */
   match: z.record(z.string(), z.union([z.string(), z.number()])),
 });
 export type Flow = z.infer<typeof flow>;
@@ -243,7 +243,7 @@ export const flowQuery = z.strictObject({
   /** Those with this in their text: `tcp 10.0.0.1:4000 > 10.0.0.2:80`, the local end first. */
   search: z.string().max(128).optional(),
 });
-export type FlowQuery = z.input<typeof flowQuery>;
+export type FlowQuery = Partial<z.output<typeof flowQuery>>;
 
 export const flowList = z.object({
   /** When the look was taken; one that is younger than half a second answers for others too. */
@@ -293,7 +293,7 @@ export const streamQuery = z.strictObject({
   flows: z.coerce.number().int().min(1).max(200).default(20),
   sort: flowSort.default('rate'),
 });
-export type StreamQuery = z.input<typeof streamQuery>;
+export type StreamQuery = Partial<z.output<typeof streamQuery>>;
 
 /** The first message. */
 export const helloMessage = z.object({
