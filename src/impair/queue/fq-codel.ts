@@ -1,7 +1,8 @@
 /**
  * `queue fq_codel` (RFC 8290): a queue for each of `flows` hashes of flows, served in turn, `quantum` bytes each, and each
  * kept short by CoDel. Queues that have just become busy come first, so that flows that send little hardly wait.
- * When the limit is exceeded the longest queue (in bytes) loses packets from its head (section 4.1).
+ * When the limit is exceeded the longest queue (in bytes) loses packets from its head (section 4.1): one at a time, where the
+ * RFC and Linux take half of the queue, at most 64, to look for the longest less often. Here it is known at any time.
  */
 import type { AppReport } from '../../engine/app.ts';
 import type { Draws } from '../draw.ts';

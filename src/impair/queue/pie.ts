@@ -3,7 +3,7 @@
  * `target` and how they changed; packets are dropped with it as they come. With `ecn` those whose senders understand
  * marks are marked instead while the probability is below `markThreshold`.
  *
- * Of what the RFC leaves open: the wait is measured by time stamps (section 4.2), drops are spread evenly
+ * Of what the RFC leaves open: the wait is measured by time stamps (section 4.3), drops are spread evenly
  * (section 5.4), and steps are capped above a probability of 10 % (section 5.5). Updates are at whole multiples of `tupdate`
  * of the link's time.
  */
