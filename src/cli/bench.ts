@@ -19,6 +19,7 @@ const [LEAST_SECONDS, MOST_SECONDS] = [5, 600];
 interface Options {
   json?: boolean;
   seconds?: string;
+  verbose?: boolean;
 }
 
 /** @param done receives the exit code when the command has ended */
@@ -26,6 +27,7 @@ export function benchCommand(done: (code: number) => void): Command {
   return new Command('tunconnector bench')
     .description('Measures a tunnel between two throw-away hosts on this machine.')
     .option('--json', 'one JSON object instead of the table')
+    .option('--verbose', 'say on standard error what is measured, also where that is no terminal')
     .option(
       '--seconds <n>',
       `how long it may take, ${LEAST_SECONDS} to ${MOST_SECONDS} (default: ${USUAL_SECONDS})`,
@@ -45,7 +47,7 @@ Examples:
     .action(async (options: Options) => done(await bench(options)));
 }
 
-async function bench({ json = false, seconds: text }: Options): Promise<number> {
+async function bench({ json = false, seconds: text, verbose = false }: Options): Promise<number> {
   const seconds = text === undefined ? USUAL_SECONDS : Number(text);
   if (!(seconds >= LEAST_SECONDS && seconds <= MOST_SECONDS)) {
     throw usageError(`--seconds: found "${text}", expected ${LEAST_SECONDS} to ${MOST_SECONDS}`);
@@ -54,7 +56,7 @@ async function bench({ json = false, seconds: text }: Options): Promise<number> 
   const stop = () => interrupted.abort();
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const signal of signals) process.once(signal, stop);
-  const line = progress();
+  const line = progress(verbose);
   try {
     const program = programFindings();
     const findings = [...program, ...machineFindings()];
@@ -72,11 +74,13 @@ async function bench({ json = false, seconds: text }: Options): Promise<number> 
   }
 }
 
-/** One line that is refreshed, on a terminal alone. */
-function progress() {
+/** One line that is refreshed on a terminal; elsewhere, if that is wanted, a line for each step. */
+function progress(verbose: boolean) {
   const { stderr } = process;
   const show = (what: string, index: number, of: number) => {
-    if (stderr.isTTY) stderr.write(`\r[${index}/${of}] ${what}\x1b[K`);
+    const text = `[${index}/${of}] ${what}`;
+    if (stderr.isTTY) stderr.write(`\r${text}\x1b[K`);
+    else if (verbose) stderr.write(`${text}\n`);
   };
   const clear = () => {
     if (stderr.isTTY) stderr.write('\r\x1b[K');

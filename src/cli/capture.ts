@@ -30,6 +30,8 @@ interface Options {
   drops?: boolean;
   count?: string;
   duration?: string;
+  json?: boolean;
+  verbose?: boolean;
 }
 
 interface Wanted {
@@ -40,6 +42,7 @@ interface Wanted {
   snapLength: number | undefined;
   drops: boolean;
   count: number | undefined;
+  verbose: boolean;
 }
 
 /** Settles when the capture is to end: Ctrl-C, the time is over, or the reader of standard output has left. */
@@ -77,6 +80,8 @@ export function captureCommand(
     .option('--drops', 'also packets that apps of a network drop, with the reason as comment')
     .option('--count <packets>', 'end after so many')
     .option('--duration <time>', 'end after so long: 10s, 5m')
+    .option('--json', 'at the end, what was captured as one JSON object on standard error')
+    .option('--verbose', 'say on standard error what is captured')
     .addHelpText(
       'after',
       `
@@ -102,6 +107,7 @@ async function capture(name: string, file: string | undefined, options: Options)
     snapLength: wholeNumber('--snaplen', options.snaplen, 1 << 20),
     drops: options.drops ?? false,
     count: wholeNumber('--count', options.count, Number.MAX_SAFE_INTEGER),
+    verbose: options.verbose ?? false,
   };
   const length = options.duration === undefined ? undefined : duration(options.duration) / MILLISECOND;
   if (toStdout && process.stdout.isTTY) {
@@ -129,7 +135,12 @@ async function capture(name: string, file: string | undefined, options: Options)
     const result = isNetwork
       ? await captureNetwork(wanted, openOutput, file ?? '-', stop)
       : await captureInterface(wanted, frameType!, openOutput, file ?? '-', stop);
-    process.stderr.write(`tunconnector: ${summaryLine(result)}\n`);
+    const time = new Date().toISOString();
+    process.stderr.write(
+      options.json
+        ? `${JSON.stringify({ time, event: 'report', name, ...result })}\n`
+        : `tunconnector: ${summaryLine(result)}\n`,
+    );
     return Exit.ok;
   } finally {
     stop.done();
@@ -145,6 +156,10 @@ async function captureNetwork(
   stop: Stop,
 ): Promise<Result> {
   await using client = await connectControl(wanted.name);
+  if (wanted.verbose) {
+    const links = (await client.links()).map(({ name, layer }) => `${name} (${layer})`);
+    process.stderr.write(`tunconnector: "${wanted.name}" is a running network with ${links.join(', ')}\n`);
+  }
   const { bytes, end } = await client.capture({
     links: wanted.link ?? 'all',
     layer: wanted.merge && wanted.link === undefined ? mainLayer(await client.links()) : undefined,
@@ -213,6 +228,7 @@ async function captureInterface(
       keepOpen: stream === process.stdout,
       onLeave: stop.now,
     });
+    if (wanted.verbose) process.stderr.write(`tunconnector: "${wanted.name}" is an interface\n`);
     const capturing = captureLink(network, 'interface.out', output, {
       snapLength: wanted.snapLength,
       count: wanted.count,

@@ -2,14 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { parseDocument } from 'yaml';
 import { TunconnectorError } from '../errors.ts';
-import { reading } from './expected.ts';
+import { reading, shown } from './expected.ts';
 import { OPTION_NAMES, type OptionName, parseOption, type Settings, specOf } from './options.ts';
 import { suggestion } from './suggest.ts';
-
-const shown = (value: unknown) => {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
-};
 
 /** Reads a file. @throws ERR_CONFIG */
 export function readConfigFile(file: string): Settings {

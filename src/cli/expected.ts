@@ -25,3 +25,9 @@ export function reading<T>(label: string, found: string, read: () => T): T {
     throw error;
   }
 }
+
+/** What was found, for a message. */
+export const shown = (value: unknown): string => {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+};

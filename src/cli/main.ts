@@ -4,6 +4,7 @@ import { benchCommand } from './bench.ts';
 import { captureCommand } from './capture.ts';
 import { addTunnelOptions, explainMistake, quiet, settingsOf } from './command-line.ts';
 import { completionCommand } from './completion.ts';
+import { addConfigOption, withConfigFile } from './config-options.ts';
 import { doctorCommand } from './doctor.ts';
 import { Exit, reportError, usageError } from './exit.ts';
 import { impairCommand } from './impair/impair.ts';
@@ -66,7 +67,9 @@ async function run(argv: readonly string[]): Promise<number> {
     throw usageError(`unknown command "${name}"`, `commands are ${known}; tunconnector --help tells more`);
   }
   try {
-    await command.parseAsync(first === name ? argv.slice(1) : [...argv], { from: 'user' });
+    const words = first === name ? argv.slice(1) : [...argv];
+    // The tunnel reads its own, whose parts are more than options.
+    await command.parseAsync(name === 'tunnel' ? words : withConfigFile(command, words), { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return Exit.ok; // --help and --version
@@ -89,12 +92,9 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
       done(await runTunnelCommand(settings, label));
     });
   const all = new Map([['tunnel', quiet(tunnel)]]);
-  all.set('capture', quiet(captureCommand(done)));
-  all.set('impair', quiet(impairCommand(done)));
-  all.set('shell', quiet(shellCommand(done)));
-  all.set('top', quiet(topCommand(done)));
-  all.set('doctor', quiet(doctorCommand(done)));
-  all.set('bench', quiet(benchCommand(done)));
+  const others = { capture: captureCommand, impair: impairCommand, shell: shellCommand, top: topCommand };
+  for (const [name, make] of Object.entries({ ...others, doctor: doctorCommand, bench: benchCommand }))
+    all.set(name, quiet(addConfigOption(make(done))));
   all.set('completion', quiet(completionCommand(() => all)));
   return all;
 }

@@ -1,5 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { CaptureReader } from '../../src/packet/capture-reader.ts';
 import type { Host } from '../../src/testing/index.ts';
 import { needs } from '../needs.ts';
 import { BIN, SERVER, scratchDirectory, twoHosts, until } from './cli-world.ts';
@@ -51,6 +53,24 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     expect(time).toBeGreaterThanOrEqual(30);
     expect(time).toBeLessThan(35);
   });
+
+  it(
+    'captures what passes its link, and what is dropped with its reason, with options from a file',
+    TIME,
+    async () => {
+      await using hosts = await twoHosts();
+      await using directory = await scratchDirectory();
+      const [config, file] = ['shell.yaml', 'link.pcapng'].map((name) => path.join(directory.path, name));
+      await writeFile(config!, `up-loss: 50%\nseed: 7\npcap: ${file}\n`);
+      const ping = ['ping', '-c', '40', '-i', '0.01', '-W', '1', SERVER];
+      const { code } = await hosts.client.exec(shell(`--config ${config}`, ...ping));
+      expect(code).toBe(0);
+      const packets = new CaptureReader().push(await readFile(file!));
+      const comments = packets.flatMap(({ comments }) => comments);
+      expect(comments.length).toBeGreaterThan(5);
+      expect(new Set(comments)).toEqual(new Set(['dropped: loss (up)']));
+    },
+  );
 
   it('nests: the delays of a shell in a shell add up, and two side by side do not meet', TIME, async () => {
     await using hosts = await twoHosts();

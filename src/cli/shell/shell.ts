@@ -3,8 +3,10 @@
 import { Command, Option, type ParseOptions } from 'commander';
 import { type HostedNetwork, hostNetwork } from '../../engine/live-hosted.ts';
 import { liveRuntime } from '../../engine/live-runtime.ts';
+import type { TunconnectorError } from '../../errors.ts';
 import { inspector } from '../../impair/attached.ts';
 import type { CompiledSpec } from '../../impair/spec/spec.ts';
+import { captureHosted, type HostedCapture } from '../../tun/capture/live-attached.ts';
 import { runCommand } from '../../tun/system/live-command.ts';
 import { errorLine, usageError } from '../exit.ts';
 import { formatDuration } from '../format.ts';
@@ -20,6 +22,7 @@ import { hasPrivileges, isStartedAgain, startAgain, withoutMark } from './rootle
 interface Options {
   report?: boolean;
   json?: boolean;
+  pcap?: string;
   user?: string;
   rootless?: boolean;
   verbose?: boolean;
@@ -44,6 +47,7 @@ export function shellCommand(
     command.addOption(new Option(flags, help).helpGroup('The command:'));
   option('--report', 'at the end, say on standard error what the link did');
   option('--json', 'the report as one JSON object');
+  option('--pcap <file>', 'write what passes into a pcapng file, drops with their reasons');
   option(
     '--user <name>',
     'run the command as this user; without it as whoever starts it, so after sudo as root',
@@ -135,6 +139,7 @@ async function runShell(
   let link: ShellLink | undefined;
   let network: HostedNetwork | undefined;
   let started: number | undefined;
+  let capture: HostedCapture | undefined;
   try {
     if (!(await child.ready())) return await child.status;
     network = hostNetwork('worker', { memory });
@@ -145,10 +150,13 @@ async function runShell(
     network.on('event', (_app, event) => {
       if (event.type === 'port-failed') onError(`${event.subject} went down or was removed`);
     });
+    const onEnd = ({ error }: { error: TunconnectorError | undefined }) => error && note(errorLine(error));
     link = new ShellLink({ network, spec, netns: child.netns, isolated });
     await link.open();
     const resolver = await link.resolver();
     const look = await inspector(network);
+    if (options.pcap !== undefined)
+      capture = await captureHosted(network, 'up,down', options.pcap, { drops: true, onEnd });
     if (options.verbose || process.stderr.isTTY) {
       const { up, down } = (await look.inspect()) as Directions;
       note(`${whereabouts(link, isolated)}; ${seedsOf(up.seed, down.seed)}`);
@@ -172,9 +180,13 @@ async function runShell(
     throw error;
   } finally {
     await child.abandon();
-    if (link) await link.close();
-    else await network?.close();
-    forget();
+    try {
+      await capture?.stop();
+    } finally {
+      if (link) await link.close();
+      else await network?.close();
+      forget();
+    }
   }
 }
 
