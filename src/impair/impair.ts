@@ -67,6 +67,8 @@ export class Impair implements App {
   /** Places of those that have got something; looking for them among a thousand takes 6 us. */
   #touched = new Int32Array(16);
   #touches = 0;
+  /** Pipelines that something left in this run. */
+  #sources = 0;
   /** No pipeline must run before, unless it gets something. */
   readonly #earliest = new Float64Array(1);
   /** By place of a rule: that of its pipeline. */
@@ -286,8 +288,10 @@ export class Impair implements App {
     flows.assign(flow, rule === DIVIDED ? DIVIDED : rule < 0 ? DEFAULT_PLACE : this.#places[rule]);
   }
 
-  /** Every pipeline that has something to do by `now`. */
+  /** Every pipeline that has something to do by `now`. What leaves them is in the order of its times. */
   #run(now: number): void {
+    const first = this.#leaving.count;
+    this.#sources = 0;
     const earliest = this.#earliest;
     if (earliest[0] > now) {
       for (let i = 0; i < this.#touches; i++) this.#runPlace(this.#touched[i], now);
@@ -296,6 +300,8 @@ export class Impair implements App {
       for (let place = 0; place < this.#pipelines.length; place++) this.#runPlace(place, now);
     }
     this.#touches = 0;
+    // A machine that was late comes to several at once: the link's order is that of its own time.
+    if (this.#sources > 1) this.#leaving.order(first, this.#marks.at);
     this.due[0] = earliest[0];
   }
 
@@ -303,7 +309,9 @@ export class Impair implements App {
     const dues = this.#dues;
     if (dues[place] <= now) {
       const pipeline = this.#pipelines[place]!;
+      const before = this.#leaving.count;
       pipeline.run(this.#leaving, now);
+      if (this.#leaving.count > before) this.#sources++;
       dues[place] = pipeline.due[0];
     }
     if (dues[place] < this.#earliest[0]) this.#earliest[0] = dues[place];
