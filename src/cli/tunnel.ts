@@ -15,6 +15,7 @@ import { JsonOutput, type Output, TextOutput } from './output.ts';
 import { type Account, becomeUser, findAccount, MtuHelper } from './privileges.ts';
 import { insideNamespace, runRootless } from './rootless.ts';
 import { tunnelOptions } from './settings.ts';
+import { untilEnd } from './until-end.ts';
 
 /** Runs until a signal or a failure, and returns the exit code. @throws what kept it from starting */
 export async function runTunnelCommand(
@@ -64,7 +65,8 @@ class TunnelCommand {
   async run(outside: Outside | undefined): Promise<number> {
     const { user, stats } = this.#settings;
     const account = user === undefined ? undefined : await findAccount(user);
-    const ended = this.#untilEnd();
+    const ended = untilEnd(['SIGINT', 'SIGTERM', 'SIGHUP']);
+    this.#tunnel.on('error', ended.fail);
     this.#listen(outside);
     let timer: NodeJS.Timeout | undefined;
     try {
@@ -147,37 +149,6 @@ class TunnelCommand {
   #tell(event: () => void): void {
     if (this.#held) this.#held.push(event);
     else event();
-  }
-
-  /** Settles with the first SIGINT, SIGTERM or SIGHUP, rejects when the tunnel cannot go on. */
-  #untilEnd(): { promise: Promise<void>; fail: (error: unknown) => void; forget: () => void } {
-    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-    let stop = () => {};
-    let fail = (_error: unknown) => {};
-    const promise = new Promise<void>((resolve, reject) => {
-      stop = resolve;
-      fail = reject;
-    });
-    // Awaited only when everything is set up.
-    promise.catch(() => {});
-    let asked = false;
-    const onSignal = (signal: NodeJS.Signals) => {
-      // The second one does not wait for anything; the janitor still cleans up.
-      if (asked) process.exit(signal === 'SIGINT' ? 130 : 143);
-      asked = true;
-      stop();
-    };
-    const onFailure = (error: unknown) => fail(error);
-    for (const signal of signals) process.on(signal, onSignal);
-    process.on('uncaughtException', onFailure);
-    process.on('disconnect', stop);
-    this.#tunnel.on('error', onFailure);
-    const forget = () => {
-      for (const signal of signals) process.off(signal, onSignal);
-      process.off('uncaughtException', onFailure);
-      process.off('disconnect', stop);
-    };
-    return { promise, fail: onFailure, forget };
   }
 
   async #capture(): Promise<void> {
