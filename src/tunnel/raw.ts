@@ -14,11 +14,15 @@ import {
 } from '../engine/app.ts';
 import { IcmpReplies } from '../engine/icmp-replies.ts';
 import { checkOptions } from '../engine/options.ts';
+import { SECOND } from '../engine/units.ts';
 import { type Endpoint, parseEndpoint } from '../packet/prefix.ts';
 import { scopeOf } from '../tun/scope.ts';
 import { decapsulateRaw } from './decapsulate.ts';
 import { Encapsulator, roomForPieces } from './encapsulate.ts';
 import { TunnelDrop } from './reasons.ts';
+
+/** Between two events about whom it follows, ns: senders that take turns, or forged ones, are not told one by one. */
+const TELL_INTERVAL = SECOND;
 
 const schema = z.strictObject({
   layer: z.enum(['L3', 'L2']).default('L3'),
@@ -45,6 +49,9 @@ export class RawTunnel implements App {
   readonly #given: Endpoint | undefined;
   #context: AppContext | undefined;
   #peer = -1;
+  /** When it may tell again whom it follows, and when it has to: ns. */
+  #mayTell = 0;
+  readonly due = Float64Array.of(Number.POSITIVE_INFINITY);
 
   constructor(options: Checked) {
     this.#options = options;
@@ -63,6 +70,7 @@ export class RawTunnel implements App {
 
   push({ pool, input, output, now }: Ports): void {
     this.#encapsulator.now = now;
+    if (this.due[0] <= now) this.#tell(now);
     for (let n = input.outside.waiting; n > 0; n--) {
       const packet = input.outside.take();
       const from = pool.peer[packet];
@@ -75,7 +83,7 @@ export class RawTunnel implements App {
         pool.drop(packet, problem);
         continue;
       }
-      if (from !== this.#peer) this.#follow(from);
+      if (from !== this.#peer) this.#follow(from, now);
       output.inside.put(packet);
     }
     for (let n = input.inside.waiting; n > 0 && roomForPieces(output.outside); n--) {
@@ -98,7 +106,7 @@ export class RawTunnel implements App {
     }
   }
 
-  #follow(peer: number): void {
+  #follow(peer: number, now: number): void {
     const { addresses } = this.#context!.pool;
     const row = addresses.pin(peer);
     if (row === this.#peer) {
@@ -107,7 +115,15 @@ export class RawTunnel implements App {
     }
     if (this.#peer >= 0) addresses.unpin(this.#peer);
     this.#peer = row;
-    this.#context!.emit({ type: 'peer', outer: addresses.describe(row) });
+    if (now >= this.#mayTell) this.#tell(now);
+    else this.due[0] = this.#mayTell;
+  }
+
+  #tell(now: number): void {
+    this.due[0] = Number.POSITIVE_INFINITY;
+    this.#mayTell = now + TELL_INTERVAL;
+    const { pool, emit } = this.#context!;
+    emit({ type: 'peer', outer: pool.addresses.describe(this.#peer) });
   }
 
   close(): void {
