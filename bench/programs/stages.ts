@@ -40,21 +40,24 @@ type Stages = string | Record<string, unknown>[];
 /** A packet in each millisecond of a second, over and over: 12 Mbit/s. Times a hundred, it is the load. */
 const mahimahi = Array.from({ length: 1000 }, (_, ms) => `${ms + 1}\n`.repeat(100)).join('');
 
-/** Of the packets below: all left after 1 ms, but for one in a hundred. */
-function verdicts(packets: number): string {
+/** Wire packets of each flow that a log has; then their numbers begin again. */
+const RECORDED = 400 * SEGMENTS;
+
+/** Of the packets below: all left after 1 ms, but for one in a thousand. */
+function verdicts(protocol: 'udp' | 'tcp'): string {
   const lines = ['{"event":"log","version":1,"direction":"up","seed":1}'];
   for (let flow = 1; flow <= FLOWS; flow++) {
-    lines.push(`{"event":"flow","flow":"up:${flow}","is":"udp 10.0.0.1:${flow} > 10.0.0.2:53"}`);
-    for (let n = 1; n <= packets; n++) {
+    lines.push(`{"event":"flow","flow":"up:${flow}","is":"${protocol} 10.0.0.1:${flow} > 10.0.0.2:53"}`);
+    for (let n = 1; n <= RECORDED; n++) {
       lines.push(`{"event":"in","at":0,"flow":"up:${flow}","n":${n},"bytes":1428}`);
-      const what = n % 100 === 0 ? '"drop","at":0' : '"out","at":1000000';
+      const what = n % 1000 === 0 ? '"drop","at":0' : '"out","at":1000000';
       lines.push(`{"event":${what},"flow":"up:${flow}","n":${n}}`);
     }
   }
   return lines.join('\n');
 }
 
-const SUBJECTS: Record<string, Stages> = {
+const subjectsOf = (superframes: boolean): Record<string, Stages> => ({
   pass: 'pass',
   blackhole: 'blackhole from 1000h',
   corrupt: 'corrupt 0.1%',
@@ -72,10 +75,10 @@ const SUBJECTS: Record<string, Stages> = {
   'rate, fq_codel': 'rate 1gbit queue fq_codel limit 1000',
   'rate, pie': 'rate 1gbit queue pie limit 1000',
   rebind: 'rebind 1ms every 1000h',
-  replay: [{ kind: 'replay', text: verdicts(20_000) }],
+  replay: [{ kind: 'replay', text: verdicts(superframes ? 'tcp' : 'udp') }],
   slot: 'slot 1ms',
   trace: [{ kind: 'trace', format: 'mahimahi', text: mahimahi }],
-};
+});
 
 /** One stage, and packets for it. */
 class Subject {
@@ -158,7 +161,7 @@ class Subject {
     marks.number[mark] = flows.numbers[flow]!;
     marks.order[mark] = this.#pipeline.order[0]!;
     marks.twin[mark] = 0;
-    flows.numbers[flow]! += pool.segments[packet]!;
+    flows.numbers[flow] = (flows.numbers[flow]! + pool.segments[packet]!) % RECORDED;
     this.#pipeline.order[0]! += pool.segments[packet]!;
     this.#pipeline.inbox.add(packet);
   }
@@ -167,11 +170,12 @@ class Subject {
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1]!;
 
 const [rounds = '9', ...kinds] = process.argv.slice(2);
-const names = Object.keys(SUBJECTS).filter(
+const names = Object.keys(subjectsOf(false)).filter(
   (name) => name === 'pass' || kinds.length === 0 || kinds.some((kind) => name.startsWith(kind)),
 );
 const results = [false, true].map((superframes) => {
-  const subjects = names.map((name) => new Subject(SUBJECTS[name]!, superframes));
+  const all = subjectsOf(superframes);
+  const subjects = names.map((name) => new Subject(all[name]!, superframes));
   for (let round = 0; round < WARM_UP + Number(rounds); round++) {
     for (const subject of subjects) {
       subject.run(TURN);
