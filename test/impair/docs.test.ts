@@ -39,6 +39,7 @@ describe('the page', () => {
       expect(keysOf(kind).length).toBeGreaterThan(0);
       const text = read(page(kind));
       // The page about logs has another table before that of the stage.
+      for (const part of ['Accuracy', 'Cost']) expect(text).toContain(`\n## ${part}\n`);
       expect(tabled(text.slice(Math.max(0, text.indexOf(`## ${kind}\n`))))).toEqual(keysOf(kind));
     },
   );
