@@ -5,12 +5,13 @@
 import * as ipv4 from '../packet/ipv4.ts';
 import * as ipv6 from '../packet/ipv6.ts';
 import { Protocol } from '../packet/protocol.ts';
-import { completeChecksum, PLAN_CELLS, PlanCell, planSegments } from '../packet/segment.ts';
+import { completeChecksum, PLAN_CELLS, PlanCell } from '../packet/segment.ts';
 import * as tcp from '../packet/tcp.ts';
 import { pseudoSum } from '../packet/transport.ts';
 import * as udp from '../packet/udp.ts';
 import { copyBytes, get16, getInt32, put16, put32 } from '../packet/word.ts';
 import type { Pool } from './pool.ts';
+import { planOf } from './segment-plan.ts';
 
 const plan = new Int32Array(PLAN_CELLS);
 
@@ -22,15 +23,7 @@ const plan = new Int32Array(PLAN_CELLS);
 export function slice(pool: Pool, packet: number, first: number, count: number): number {
   const { slab } = pool;
   const from = pool.offset[packet];
-  const total = planSegments(
-    slab,
-    from,
-    pool.length[packet],
-    pool.l3Offset[packet],
-    pool.gsoType[packet],
-    pool.segmentSize[packet],
-    plan,
-  );
+  const total = planOf(pool, packet, plan);
   if (first < 0 || count < 1 || first + count > total) return -1;
   const header = plan[PlanCell.header];
   const size = plan[PlanCell.segmentSize];

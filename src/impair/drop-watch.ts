@@ -2,10 +2,12 @@
  * What an impairment drops, for people who watch: at most so many drops from one look to the next, evenly chosen ones when there
  * are more, and how many there were. Whose packet it was is told by the flow's key, which is made text of elsewhere.
  */
+
 import type { Pool } from '../engine/pool.ts';
 import { reasonName } from '../engine/reasons.ts';
+import { planOf } from '../engine/segment-plan.ts';
 import { KEY_CELLS } from '../packet/flow-key.ts';
-import { PLAN_CELLS, PlanCell, planSegments } from '../packet/segment.ts';
+import { PLAN_CELLS, PlanCell } from '../packet/segment.ts';
 import { type Flows, OTHER } from './flows.ts';
 import { type Marks, row } from './marks.ts';
 import { runLength } from './queue/backlog.ts';
@@ -84,12 +86,11 @@ export class DropWatch {
   }
 
   #bytes(packet: number, first: number, count: number): number {
-    const { slab, offset, length, l3Offset, gsoType, segmentSize, segments } = this.#pool;
+    const { length, segmentSize, segments } = this.#pool;
     if (segments[packet] === 1) return length[packet];
-    const [at, bytes, size] = [offset[packet], length[packet], segmentSize[packet]];
-    const planned = planSegments(slab, at, bytes, l3Offset[packet], gsoType[packet], size, plan);
+    const planned = planOf(this.#pool, packet, plan);
     // One that makes no sense has no headers to repeat.
     const header = planned === segments[packet] ? plan[PlanCell.header] : 0;
-    return runLength(bytes, header, size, first, first + count);
+    return runLength(length[packet], header, segmentSize[packet], first, first + count);
   }
 }

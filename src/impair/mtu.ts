@@ -9,11 +9,12 @@
 import { z } from 'zod';
 import type { AppReport } from '../engine/app.ts';
 import { IcmpReplies } from '../engine/icmp-replies.ts';
+import { planOf } from '../engine/segment-plan.ts';
 import { slice } from '../engine/slice.ts';
 import * as ip from '../packet/ip.ts';
 import * as ipv4 from '../packet/ipv4.ts';
 import { Problem } from '../packet/problem.ts';
-import { PLAN_CELLS, PlanCell, planSegments, segmentLength } from '../packet/segment.ts';
+import { PLAN_CELLS, PlanCell, segmentLength } from '../packet/segment.ts';
 import { row } from './marks.ts';
 import { size } from './quantities.ts';
 import { ImpairDrop } from './reasons.ts';
@@ -87,15 +88,7 @@ export class Mtu extends Stage {
 
   #superframe(packet: number, to: Train): void {
     const { pool } = this;
-    const count = planSegments(
-      pool.slab,
-      pool.offset[packet],
-      pool.length[packet],
-      pool.l3Offset[packet],
-      pool.gsoType[packet],
-      pool.segmentSize[packet],
-      plan,
-    );
+    const count = planOf(pool, packet, plan);
     const longest = this.#mtu + pool.l3Offset[packet];
     if (count > 0 && plan[PlanCell.header] + plan[PlanCell.segmentSize] <= longest) {
       to.add(packet);

@@ -7,10 +7,10 @@
  * dropped. A marked packet takes no tokens.
  */
 import { z } from 'zod';
+import { planOf } from '../engine/segment-plan.ts';
 import { MILLISECOND, SECOND } from '../engine/units.ts';
-import { ecnOf, setEcn } from '../packet/ecn.ts';
-import { Ecn } from '../packet/protocol.ts';
-import { PLAN_CELLS, planSegments, segmentLength } from '../packet/segment.ts';
+import { PLAN_CELLS, segmentLength } from '../packet/segment.ts';
+import { markable } from './markable.ts';
 import { packetAt } from './marks.ts';
 import { parseSize, parseTime, rate } from './quantities.ts';
 import { runLength } from './queue/backlog.ts';
@@ -101,18 +101,12 @@ export class Police extends SegmentStage {
       bucket[0] -= bytes;
       return PASS;
     }
-    return this.#marks && this.#markable(packet) ? MARK : DROP;
+    return this.#marks && markable(this.pool, packet) ? MARK : DROP;
   }
 
   protected act(packet: number, decision: number, to: Train): void {
-    const { pool } = this;
-    if (decision === DROP || !pool.own(packet)) {
-      this.drop(packet, ImpairDrop.Policed);
-      return;
-    }
-    setEcn(pool.slab, pool.offset[packet] + pool.l3Offset[packet], Ecn.Ce);
-    this.marks.log?.mark(packet, this.name);
-    to.add(packet);
+    if (decision === MARK && this.mark(packet)) to.add(packet);
+    else this.drop(packet, ImpairDrop.Policed);
   }
 
   #framed(packet: number, length: number): number {
@@ -124,30 +118,11 @@ export class Police extends SegmentStage {
 
   /** Bytes of one wire packet. The segments of a superframe are asked for in order. */
   #wireLength(packet: number, segment: number): number {
-    const { slab, offset, length, l3Offset, gsoType, segmentSize, segments } = this.pool;
+    const { length, segmentSize, segments } = this.pool;
     if (segments[packet] === 1) return length[packet];
-    if (segment === 0) {
-      const count = planSegments(
-        slab,
-        offset[packet],
-        length[packet],
-        l3Offset[packet],
-        gsoType[packet],
-        segmentSize[packet],
-        plan,
-      );
-      this.#planned = count === segments[packet];
-    }
+    if (segment === 0) this.#planned = planOf(this.pool, packet, plan) === segments[packet];
     // One that makes no sense has no headers to repeat.
     if (!this.#planned) return runLength(length[packet], 0, segmentSize[packet], segment, segment + 1);
     return segmentLength(plan, segment);
-  }
-
-  #markable(packet: number): boolean {
-    const { slab, offset, l3Offset, length } = this.pool;
-    if (length[packet] - l3Offset[packet] < 20) return false;
-    const at = offset[packet] + l3Offset[packet];
-    const version = slab[at] >> 4;
-    return (version === 4 || version === 6) && ecnOf(slab, at) !== Ecn.NotEct;
   }
 }

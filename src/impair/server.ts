@@ -12,9 +12,8 @@
  */
 import type { AppReport } from '../engine/app.ts';
 import { Reason } from '../engine/reasons.ts';
-import { setEcn } from '../packet/ecn.ts';
-import { Ecn } from '../packet/protocol.ts';
-import { PLAN_CELLS, PlanCell, planSegments } from '../packet/segment.ts';
+import { planOf } from '../engine/segment-plan.ts';
+import { PLAN_CELLS, PlanCell } from '../packet/segment.ts';
 import type { Draws } from './draw.ts';
 import { row } from './marks.ts';
 import type { Discipline, QueueOwner } from './queue/discipline.ts';
@@ -119,7 +118,7 @@ export abstract class Server extends Stage {
     let header = 0;
     let size = this.pool.length[packet];
     if (count > 1) {
-      if (this.#plan(packet) !== count) {
+      if (planOf(this.pool, packet, plan) !== count) {
         this.drop(packet, Reason.Malformed);
         return;
       }
@@ -169,7 +168,7 @@ export abstract class Server extends Stage {
     this.serving = NONE;
     if (this.pool.segments[packet] === 1) {
       this.sendPart();
-      if (this.#marked) this.#mark(packet);
+      if (this.#marked) this.mark(packet);
       this.pass(packet);
       return;
     }
@@ -177,7 +176,7 @@ export abstract class Server extends Stage {
       this.sendPart();
       const one = this.cut(packet, segment, 1);
       if (one >= 0) {
-        this.#mark(one);
+        this.mark(one);
         this.leave(one, this.queue.clock);
       }
       this.#settle(packet, 1);
@@ -252,25 +251,5 @@ export abstract class Server extends Stage {
     if (this.marks.left[mark] > 0) return;
     this.#held--;
     this.pool.free(packet);
-  }
-
-  #mark(packet: number): void {
-    const { pool } = this;
-    if (!pool.own(packet)) return;
-    setEcn(pool.slab, pool.offset[packet] + pool.l3Offset[packet], Ecn.Ce);
-    this.marks.log?.mark(packet, this.name);
-  }
-
-  #plan(packet: number): number {
-    const { slab, offset, length, l3Offset, gsoType, segmentSize } = this.pool;
-    return planSegments(
-      slab,
-      offset[packet],
-      length[packet],
-      l3Offset[packet],
-      gsoType[packet],
-      segmentSize[packet],
-      plan,
-    );
   }
 }

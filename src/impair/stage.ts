@@ -10,6 +10,8 @@ import type { AppReport } from '../engine/app.ts';
 import type { Pool } from '../engine/pool.ts';
 import { Reason } from '../engine/reasons.ts';
 import { slice } from '../engine/slice.ts';
+import { setEcn } from '../packet/ecn.ts';
+import { Ecn } from '../packet/protocol.ts';
 import { Draws } from './draw.ts';
 import type { Flows } from './flows.ts';
 import { Histogram } from './histogram.ts';
@@ -104,6 +106,15 @@ export abstract class Stage {
     }
     const part = this.cut(packet, first, count);
     if (part >= 0) this.drop(part, reason);
+  }
+
+  /** A packet says from now on that it met congestion (RFC 3168). False when there is no memory for that. */
+  protected mark(packet: number): boolean {
+    const { pool } = this;
+    if (!pool.own(packet)) return false;
+    setEcn(pool.slab, pool.offset[packet] + pool.l3Offset[packet], Ecn.Ce);
+    this.marks.log?.mark(packet, this.name);
+    return true;
   }
 
   /** A packet leaves that should have left at `at`. */

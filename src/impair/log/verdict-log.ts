@@ -8,9 +8,11 @@
  * All times are the link's own, so that two runs over the same arrivals have the same lines, if not in the same order. Lines
  * are collected and handed on by the chunk; a chunk that nobody takes is lost, and counted in the log itself.
  */
+
 import type { Pool } from '../../engine/pool.ts';
 import { reasonName } from '../../engine/reasons.ts';
-import { PLAN_CELLS, planSegments, segmentLength } from '../../packet/segment.ts';
+import { planOf } from '../../engine/segment-plan.ts';
+import { PLAN_CELLS, segmentLength } from '../../packet/segment.ts';
 import type { Flows } from '../flows.ts';
 import { type Marks, row } from '../marks.ts';
 import type { Direction } from '../match.ts';
@@ -53,7 +55,7 @@ export class VerdictLog {
 
   /** A packet has come and has its marks. */
   enter(packet: number): void {
-    const { segments, length, slab, offset, l3Offset, gsoType, segmentSize } = this.#pool;
+    const { segments, length, segmentSize } = this.#pool;
     const mark = row(packet);
     const flow = this.#marks.flow[mark];
     let name = this.#names[flow];
@@ -66,9 +68,7 @@ export class VerdictLog {
       return;
     }
     const size = segmentSize[packet];
-    const planned =
-      planSegments(slab, offset[packet], length[packet], l3Offset[packet], gsoType[packet], size, plan) ===
-      count;
+    const planned = planOf(this.#pool, packet, plan) === count;
     for (let s = 0; s < count; s++) {
       // One that makes no sense has no headers to repeat.
       const bytes = planned ? segmentLength(plan, s) : runLength(length[packet], 0, size, s, s + 1);

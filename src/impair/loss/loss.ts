@@ -3,7 +3,7 @@
  * (CE, RFC 3168). As with netem's `ecn`, a packet whose sender does not speak ECN is lost all the same.
  */
 import type { AppReport } from '../../engine/app.ts';
-import { ecnOf, setEcn } from '../../packet/ecn.ts';
+import { ecnOf } from '../../packet/ecn.ts';
 import * as ip from '../../packet/ip.ts';
 import { Problem } from '../../packet/problem.ts';
 import { Ecn } from '../../packet/protocol.ts';
@@ -63,22 +63,16 @@ export class Loss extends SegmentStage {
   }
 
   protected act(packet: number, _decision: number, to: Train): void {
-    if (this.#ecn && this.#mark(packet)) to.add(packet);
+    if (this.#ecn && this.#marks(packet)) to.add(packet);
     else this.drop(packet, ImpairDrop.Loss);
   }
 
   /** Whether it says CE now. */
-  #mark(packet: number): boolean {
+  #marks(packet: number): boolean {
     const { pool } = this;
     const at = pool.offset[packet] + pool.l3Offset[packet];
     if (ip.check(pool.slab, at, pool.offset[packet] + pool.length[packet]) !== Problem.None) return false;
-    const ecn = ecnOf(pool.slab, at);
-    if (ecn === Ecn.NotEct) return false;
-    if (ecn !== Ecn.Ce) {
-      if (!pool.own(packet)) return false;
-      setEcn(pool.slab, pool.offset[packet] + pool.l3Offset[packet], Ecn.Ce);
-    }
-    this.marks.log?.mark(packet, this.name);
+    if (ecnOf(pool.slab, at) === Ecn.NotEct || !this.mark(packet)) return false;
     this.#marked[0]++;
     return true;
   }

@@ -7,6 +7,7 @@
  * `maxpacket` is the longest wire packet seen so far.
  */
 import type { AppReport } from '../../engine/app.ts';
+import { markable } from '../markable.ts';
 import { ImpairDrop } from '../reasons.ts';
 import { Discipline, type QueueLimits, type QueueOwner } from './discipline.ts';
 
@@ -110,7 +111,7 @@ export abstract class CodelLists extends Discipline {
   }
 
   #marks(): boolean {
-    if (!this.ecn || !this.markable(this.backlog.packet)) return false;
+    if (!this.ecn || !markable(this.pool, this.backlog.packet)) return false;
     this.backlog.marked = true;
     this.counts[1]++;
     return true;

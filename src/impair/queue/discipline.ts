@@ -5,8 +5,6 @@
  */
 import type { AppReport } from '../../engine/app.ts';
 import type { Pool } from '../../engine/pool.ts';
-import { ecnOf } from '../../packet/ecn.ts';
-import { Ecn } from '../../packet/protocol.ts';
 import type { Draws } from '../draw.ts';
 import type { Marks } from '../marks.ts';
 import { Backlog, runLength } from './backlog.ts';
@@ -133,14 +131,5 @@ export abstract class Discipline {
         this.owner.discard(packet, s, 1, reason);
       }
     }
-  }
-
-  /** Whether a packet's sender has said that it understands marks (RFC 3168). */
-  protected markable(packet: number): boolean {
-    const { slab, offset, l3Offset, length } = this.pool;
-    const at = offset[packet] + l3Offset[packet];
-    if (length[packet] - l3Offset[packet] < 20) return false;
-    const version = slab[at] >> 4;
-    return (version === 4 || version === 6) && ecnOf(slab, at) !== Ecn.NotEct;
   }
 }

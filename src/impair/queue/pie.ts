@@ -10,6 +10,7 @@
 import type { AppReport } from '../../engine/app.ts';
 import { SECOND } from '../../engine/units.ts';
 import type { Draws } from '../draw.ts';
+import { markable } from '../markable.ts';
 import { row } from '../marks.ts';
 import { ImpairDrop } from '../reasons.ts';
 import { runLength } from './backlog.ts';
@@ -81,7 +82,9 @@ export class Pie extends Discipline {
       let marked = false;
       if (state[Cell.burst] === 0 && this.#dropEarly(packet, s)) {
         marked =
-          this.#options.ecn && state[Cell.probability] < this.#options.markThreshold && this.markable(packet);
+          this.#options.ecn &&
+          state[Cell.probability] < this.#options.markThreshold &&
+          markable(this.pool, packet);
         this.#counts[marked ? 1 : 0]++;
         if (!marked) {
           owner.discard(packet, s, 1, ImpairDrop.Aqm);
