@@ -15,9 +15,9 @@ const RATES: Record<string, { rate: number; size: number }> = {
 };
 /** Ethernet, IPv4 and UDP headers: what a rate counts of an Ethernet link besides. */
 const HEADERS = 14 + 20 + 8;
-const OVERLOAD = 1.3;
+const OVERLOAD = 1.15;
 /** Less than that, of the rate, says nothing about the link. */
-const OFFERED = 1.1;
+const OFFERED = 1.05;
 /** Full, and everybody awake. */
 const SETTLED = 200e6;
 /** Shorter than what the largest of these rates holds in memory. */

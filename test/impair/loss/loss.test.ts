@@ -164,7 +164,7 @@ function varianceOf({
   const P = long[2] + long[3];
   let variance = P * (1 - P);
   for (const from of [2, 3]) {
-    let now = [0, 1, 2, 3].map((state) => (state === from ? 1 : 0));
+    let now: number[] = [0, 1, 2, 3].map((state) => (state === from ? 1 : 0));
     for (let distance = 1; distance < 1000; distance++) {
       now = [0, 1, 2, 3].map((to) => now.reduce((sum, p, state) => sum + p * steps[state][to], 0));
       variance += 2 * long[from] * (now[2] + now[3] - P);
