@@ -2,10 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { type Command, Option } from 'commander';
+import { DEFAULT_PORT } from '../../control/client/paths.ts';
 import { isLoopback, type ListenAddress, parseListenAddress, urlOf } from '../../control/http/address.ts';
 import { checkToken, drawToken } from '../../control/http/token.ts';
 import type { ImpairedLink } from '../../control/impair/link.ts';
-import { DEFAULT_PORT, type ServedLink, serveLink } from '../../control/impair/serve.ts';
+import type { ServedLink } from '../../control/impair/serve.ts';
 import { liveRuntime } from '../../engine/live-runtime.ts';
 import { isIp, isUnspecified, parseIp } from '../../packet/address.ts';
 import { usageError } from '../exit.ts';
@@ -66,12 +67,14 @@ function readToken(file: string): string {
   }
 }
 
-export function serve(
+export async function serve(
   link: ImpairedLink,
   { address, token }: Serving,
   version: string,
   unexpected: (error: Error) => void,
 ): Promise<ServedLink> {
+  // An HTTP server takes longer to load than all the rest, which most runs have no need of.
+  const { serveLink } = await import('../../control/impair/serve.ts');
   return serveLink(link, liveRuntime(), {
     address,
     version,

@@ -24,7 +24,7 @@ import type {
 } from '../impair/contract.ts';
 import { ControlError } from './error.ts';
 import { messagesOf, pause, type SocketClass, socketClass } from './live-socket.ts';
-import { PROTOCOL, paths, TOKEN_PROTOCOL } from './paths.ts';
+import { DEFAULT_PORT, PROTOCOL, paths, TOKEN_PROTOCOL } from './paths.ts';
 
 /** From one attempt to connect to the next, ms: at first, and at most. */
 const WAIT = 250;
@@ -62,7 +62,7 @@ export class ImpairClient {
 
   constructor(options: ClientOptions = {}) {
     const { location } = globalThis as { location?: { origin: string } };
-    const url = String(options.url ?? location?.origin ?? 'http://127.0.0.1:7580');
+    const url = String(options.url ?? location?.origin ?? `http://127.0.0.1:${DEFAULT_PORT}`);
     this.#url = url.replace(/\/+$/, '');
     this.#token = options.token;
     this.#fetch = options.fetch ?? ((...request) => fetch(...request));

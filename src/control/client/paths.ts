@@ -6,6 +6,9 @@
  */
 export const API = '/api/v1';
 
+/** Where a link is served on loopback when nothing else is said. */
+export const DEFAULT_PORT = 7580;
+
 export const paths = {
   spec: `${API}/spec`,
   rules: `${API}/rules`,

@@ -8,9 +8,6 @@ import { addPages } from './pages.ts';
 import { addRoutes } from './routes.ts';
 import { Streams } from './stream.ts';
 
-/** Where a link is served when nothing else is said. */
-export const DEFAULT_PORT = 7580;
-
 const DESCRIPTION = `What an impaired link does, and what it shall do. Times are ns on the link's clock, rates bit/s, lengths bytes,
 packets wire packets; \`up\` is from the first interface to the second.`;
 
