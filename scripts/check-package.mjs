@@ -88,7 +88,7 @@ async function build(copy) {
     filter: (source) => !NOT_COPIED.has(path.relative(root, source)) && !source.endsWith('.tgz'),
   });
   await symlink(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
-  await quietly(bin('tsc'), ['-b'], { cwd: copy });
+  await quietly(process.execPath, ['scripts/build.mjs'], { cwd: copy });
   await quietly(process.execPath, ['scripts/build-native.mjs', '--prebuild'], { cwd: copy });
 }
 
@@ -115,7 +115,8 @@ async function lookInside(unpacked) {
     /(^|\/)(test|\.cache|node_modules)(\/|$)|\.test\.|\.(tsbuildinfo|stamp|o)$/.test(name),
   );
   if (wrong.length > 0) refuse(`the tarball holds ${wrong.join(', ')}`);
-  const missing = ['README.md', 'LICENSE', 'CHANGELOG.md', 'dist/index.js'].filter(
+  const page = ['index.html', 'page.css', 'main.js'].map((name) => `dist/control/page/${name}`);
+  const missing = ['README.md', 'LICENSE', 'CHANGELOG.md', 'dist/index.js', ...page].filter(
     (name) => !files.includes(name),
   );
   if (missing.length > 0) refuse(`the tarball lacks ${missing.join(', ')}`);

@@ -28,6 +28,7 @@ export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '
 const DEBIAN = {
   'apt-get': 'apt',
   capinfos: 'wireshark-common',
+  chromium: 'chromium',
   curl: 'curl',
   ethtool: 'ethtool',
   'g++': 'g++',
@@ -214,7 +215,7 @@ async function buildStale() {
   // Each knows by itself whether there is something to do.
   await step('building the addon', ['scripts/build-native.mjs']);
   await pruneDist();
-  await step('compiling TypeScript', ['node_modules/typescript/bin/tsc', '-b']);
+  await step('compiling TypeScript', ['scripts/build.mjs']);
 }
 
 /** Runs a build and says its name when there is something to wait for. */

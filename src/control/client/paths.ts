@@ -2,7 +2,7 @@
  * Where things are, relative to the address that is served. Plain text, for a browser too.
  *
  * `/` is the page. Its modules find each other by where they are in `dist/control`: `/page/...` and `/client/...`; charts are
- * `/uplot/uPlot.esm.js` and `/uplot/uPlot.min.css`.
+ * `/uplot/uPlot.esm.js` and `/uplot/uPlot.min.css`, and what reads specs as text `/yaml/index.js`.
  */
 export const API = '/api/v1';
 

@@ -6,20 +6,20 @@ import fastifyStatic from '@fastify/static';
 import type { FastifyInstance } from 'fastify';
 
 const here = (directory: string) => fileURLToPath(new URL(`../${directory}`, import.meta.url));
-const uPlot = () => path.dirname(createRequire(import.meta.url).resolve('uplot'));
+const { resolve } = createRequire(import.meta.url);
+const uPlot = () => path.dirname(resolve('uplot'));
+/** As it comes for browsers, module by module. */
+const yaml = () => path.join(path.dirname(resolve('yaml/package.json')), 'browser');
 
 export async function addPages(server: FastifyInstance): Promise<void> {
   // Asked again each time, and answered by 304 while they are the same.
   const common = { cacheControl: true, maxAge: 0, index: false, redirect: false, dotfiles: 'deny' } as const;
   const page = here('page');
   await server.register(fastifyStatic, { ...common, root: page, prefix: '/page/' });
-  await server.register(fastifyStatic, {
-    ...common,
-    root: here('client'),
-    prefix: '/client/',
-    decorateReply: false,
-  });
-  await server.register(fastifyStatic, { ...common, root: uPlot(), prefix: '/uplot/', decorateReply: false });
+  const others = { client: here('client'), uplot: uPlot(), yaml: yaml() };
+  for (const [name, root] of Object.entries(others)) {
+    await server.register(fastifyStatic, { ...common, root, prefix: `/${name}/`, decorateReply: false });
+  }
   server.get('/', { schema: { hide: true } }, async (_request, reply) =>
     reply.sendFile('index.html', page, { maxAge: 0 }),
   );
