@@ -4,6 +4,7 @@
  *
  *     npm run soak [-- --minutes 10]
  *     npm run soak -- transfer [--bytes 10G]     (soak-transfer.mjs)
+ *     npm run soak -- page [--minutes 60]        (soak-page.mjs)
  *
  * iperf3 alternates between the directions, with a hash-checked transfer in between. Every 5 s both processes are
  * looked at: resident memory, JavaScript heap, and the pool's slots.
@@ -14,6 +15,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { root, SetupError, withSetup } from './setup.mjs';
+import { soakPage } from './soak-page.mjs';
 import { parseSize, soakTransfer } from './soak-transfer.mjs';
 
 const COMMAND = path.join(root, 'bin', 'tunconnector.js');
@@ -46,7 +48,7 @@ const hash = require('crypto').createHash('sha256');
 require('net').connect(7000, process.argv[1]).on('data', (d) => hash.update(d))
   .on('end', () => console.log(hash.digest('hex')));`;
 
-const { minutes, bytes } = wordsOption(process.argv.slice(2));
+const { job, minutes, bytes } = wordsOption(process.argv.slice(2));
 const terminal = process.stderr.isTTY;
 const problems = [];
 
@@ -58,7 +60,8 @@ async function main() {
   // The control sockets of the two ends, and nobody else's.
   process.env.XDG_RUNTIME_DIR = scratch;
   try {
-    if (bytes !== undefined) return await soakTransfer(bytes);
+    if (job === 'transfer') return await soakTransfer(bytes);
+    if (job === 'page') return await soakPage(minutes, scratch);
     await soak(scratch);
   } catch (error) {
     if (error.name !== 'TunconnectorError') throw error;
@@ -245,21 +248,23 @@ function median(values) {
 }
 
 function wordsOption(words) {
-  const [option, value, ...more] = words[0] === 'transfer' ? words.slice(1) : words;
+  const job = ['transfer', 'page'].find((each) => each === words[0]);
+  const [option, value, ...more] = job ? words.slice(1) : words;
   const asked = more.length === 0 && (option === undefined || value !== undefined);
-  if (asked && words[0] === 'transfer') {
+  if (asked && job === 'transfer') {
     const bytes = option === undefined ? 10e9 : option === '--bytes' ? parseSize(value) : undefined;
-    if (bytes !== undefined) return { minutes: 0, bytes };
+    if (bytes !== undefined) return { job, minutes: 0, bytes };
   } else if (asked) {
     const minutes = option === undefined ? 10 : option === '--minutes' ? Number(value) : Number.NaN;
-    if (minutes >= 0.5 && minutes <= 1440) return { minutes, bytes: undefined };
+    if (minutes >= 0.5 && minutes <= 1440) return { job, minutes };
   }
   process.stderr.write(
     'usage: npm run soak [-- --minutes 10]               (0.5 to 1440)\n' +
-      '       npm run soak -- transfer [--bytes 10G]      (2 to 1000T; half in each direction)\n',
+      '       npm run soak -- transfer [--bytes 10G]      (2 to 1000T; half in each direction)\n' +
+      '       npm run soak -- page [--minutes 10]         (0.5 to 1440)\n',
   );
   process.exit(2);
 }
 
-const programs = bytes === undefined ? ['iperf3'] : ['gcc', 'ping'];
+const programs = { transfer: ['gcc', 'ping'], page: ['chromium'] }[job] ?? ['iperf3'];
 await withSetup({ need: ['ip', 'unshare', 'nsenter', ...programs] }, main);
