@@ -11,8 +11,10 @@
  *
  * Both directions count by the times at which packets come to them, and so agree on when a name is over.
  */
+
 import { z } from 'zod';
 import type { AppReport } from '../../engine/app.ts';
+import { portsSchema } from '../../engine/flow-match.ts';
 import { Reason } from '../../engine/reasons.ts';
 import { MILLISECOND } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
@@ -26,7 +28,6 @@ import { translate } from '../../packet/translate.ts';
 import { isFragment, upperProtocol } from '../../packet/upper.ts';
 import type { Draws } from '../draw.ts';
 import { row } from '../marks.ts';
-import { ports } from '../match.ts';
 import { time } from '../quantities.ts';
 import { ImpairDrop } from '../reasons.ts';
 import type { ReadWords } from '../spec/words.ts';
@@ -58,7 +59,7 @@ export const rebindSchema = z.strictObject({
   /** And how often again. */
   every: time.refine((value) => value >= MILLISECOND, 'at least 1ms').optional(),
   /** What ports are drawn from. */
-  ports: ports.default({ min: 1024, max: 65535 }),
+  ports: portsSchema.default({ min: 1024, max: 65535 }),
   /** What addresses are drawn from, by family; flows of another one keep theirs. */
   address: prefixes.optional(),
   /** How long what comes to a former name still passes. */
