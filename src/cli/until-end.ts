@@ -1,5 +1,7 @@
 /** What ends a command that runs until somebody says so. */
 
+import { constants } from 'node:os';
+
 /** How a command gets to its end. */
 export interface Ending {
   /** Settles when it shall end, rejects when it cannot go on. */
@@ -25,7 +27,7 @@ export function untilEnd(signals: readonly NodeJS.Signals[]): Ending {
   promise.catch(() => {});
   let asked = false;
   const onSignal = (signal: NodeJS.Signals) => {
-    if (asked) process.exit(signal === 'SIGINT' ? 130 : 143);
+    if (asked) process.exit(128 + constants.signals[signal]);
     asked = true;
     stop();
   };

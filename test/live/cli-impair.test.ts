@@ -3,7 +3,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CaptureReader } from '../../src/packet/capture-reader.ts';
 import { needs } from '../needs.ts';
-import { runToEnd, until } from './cli-world.ts';
+import { BIN, runToEnd, until } from './cli-world.ts';
 import { bridged, FAR, iperf, pings, reportOf } from './impair-world.ts';
 
 const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
@@ -128,6 +128,25 @@ describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
     const { code } = await command.stop('SIGTERM', 5000);
     expect(code).toBe(0);
     expect(command.stdout).toMatch(/left to right/);
+  });
+
+  it('is not ended by a SIGHUP that comes before it is up, and reads the spec again then', {
+    timeout: 30_000,
+  }, async () => {
+    await using world = await bridged();
+    const spec = path.join(world.directory, 'spec.yaml');
+    await writeFile(spec, 'both: delay 10ms\n');
+    const command = world.middle.node(BIN, ['impair', 'left', 'right', '--spec', spec]);
+    // The first bit of the signals that it listens to.
+    const hears = async () => {
+      const status = await readFile(`/proc/${command.pid}/status`, 'utf8');
+      return (Number.parseInt(/SigCgt:\t\w*(\w)\n/.exec(status)![1]!, 16) & 1) === 1;
+    };
+    while (!(await hears())) await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(command.stdout).toBe('');
+    command.kill('SIGHUP');
+    await command.waitFor(/are joined[\s\S]*is in force/, 8000);
+    expect((await command.stop('SIGTERM', 5000)).code).toBe(0);
   });
 
   it.each([

@@ -1,5 +1,4 @@
 /** `tunconnector impair IF1 IF2`: a link between two interfaces that does to packets what it is told. */
-import { constants } from 'node:os';
 import { Command, Option } from 'commander';
 import { ImpairedLink } from '../../control/impair/link.ts';
 import type { ServedLink } from '../../control/impair/serve.ts';
@@ -15,6 +14,7 @@ import { ControlSockets } from '../control.ts';
 import { Exit, errorLine, reportError, usageError } from '../exit.ts';
 import { described, formatDuration } from '../format.ts';
 import { withSeed } from '../impairment.ts';
+import { untilEnd } from '../until-end.ts';
 import { packageVersion } from '../version.ts';
 import { type LinkEnd, linkEnd } from './ends.ts';
 import { addStageFlags, type StageFlags } from './options.ts';
@@ -121,6 +121,9 @@ class ImpairRun {
   #link: ImpairedLink | undefined;
   #inspector: Inspector | undefined;
   readonly #control = new ControlSockets((text) => this.#note(text));
+  #isUp = false;
+  /** SIGHUP came before the link was up. */
+  #askedEarly = false;
   #before: Directions | undefined;
   #looked = 0;
 
@@ -141,7 +144,15 @@ class ImpairRun {
   }
 
   async run(every: number | undefined): Promise<number> {
-    const end = this.#untilEnd();
+    // Where there is a file, SIGHUP has it read again.
+    const again = this.#flags.file !== undefined;
+    const end = untilEnd(again ? ['SIGINT', 'SIGTERM'] : ['SIGINT', 'SIGTERM', 'SIGHUP']);
+    if (again) process.on('SIGHUP', this.#reload);
+    this.#network.on('error', end.fail);
+    this.#network.on('event', (_app, event) => {
+      if (event.type !== 'port-failed') return;
+      end.fail(new TunconnectorError('ERR_INTERFACE', `${event.subject} went down or was removed`));
+    });
     let timer: NodeJS.Timeout | undefined;
     let capture: HostedCapture | undefined;
     let log: VerdictLogFile | undefined;
@@ -169,7 +180,8 @@ class ImpairRun {
       if (this.#serving) served = await this.#serve(this.#link, this.#serving);
       this.#say('up', { seed: await this.#seeds() });
       if (served) this.#sayServed(served, this.#serving!);
-      if (this.#flags.file !== undefined) process.on('SIGHUP', this.#reload);
+      this.#isUp = true;
+      if (this.#askedEarly) this.#reload();
       if (every !== undefined) timer = setInterval(() => void this.#stats().catch(end.fail), every * 1000);
       await end.promise;
       await this.#report(liveRuntime().now() - started);
@@ -225,6 +237,9 @@ class ImpairRun {
   }
 
   readonly #reload = (): void => {
+    // What is asked for before there is a link is done when there is one.
+    this.#askedEarly = !this.#isUp;
+    if (this.#askedEarly) return;
     void this.#change().catch((error: unknown) => {
       process.stderr.write(`tunconnector: ${errorLine(error)}; the link stays as it was\n`);
     });
@@ -271,38 +286,6 @@ class ImpairRun {
 
   #event(event: string, details: object): void {
     process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...details })}\n`);
-  }
-
-  /** Settles with SIGINT, SIGTERM and, where that does not have a file read again, SIGHUP; rejects when the network cannot go on. */
-  #untilEnd(): { promise: Promise<void>; fail: (error: unknown) => void; forget: () => void } {
-    let stop = () => {};
-    let fail = (_error: unknown) => {};
-    const promise = new Promise<void>((resolve, reject) => {
-      stop = resolve;
-      fail = reject;
-    });
-    promise.catch(() => {});
-    let asked = false;
-    const onSignal = (signal: NodeJS.Signals) => {
-      if (asked) process.exit(128 + constants.signals[signal]);
-      asked = true;
-      stop();
-    };
-    const signals = [
-      'SIGINT',
-      'SIGTERM',
-      ...(this.#flags.file === undefined ? ['SIGHUP' as const] : []),
-    ] as const;
-    for (const signal of signals) process.on(signal, onSignal);
-    this.#network.on('error', (error) => fail(error));
-    this.#network.on('event', (_app, event) => {
-      if (event.type !== 'port-failed') return;
-      fail(new TunconnectorError('ERR_INTERFACE', `${event.subject} went down or was removed`));
-    });
-    const forget = () => {
-      for (const signal of signals) process.off(signal, onSignal);
-    };
-    return { promise, fail: (error) => fail(error), forget };
   }
 }
 
