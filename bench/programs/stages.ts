@@ -97,9 +97,9 @@ class Subject {
     this.#superframes = superframes;
     const shared = { pool: this.#pool, marks: this.#marks, flows: this.#flows, seed: 1, quantum: 50_000 };
     const link = { direction: 'up' as const, mappings: new Mappings(1024, 1), answers: new Train() };
-    this.#pipeline.arrange(stagesSchema.parse(stages), (options, slot) =>
-      makeStage(`up/default/${options.name}`, { ...shared, ...link, cell: 2 * slot }, options),
-    );
+    const make: MakeStage = (options, slot) =>
+      makeStage(`up/default/${options.name}`, { ...shared, ...link, cell: 2 * slot }, options);
+    this.#pipeline.arrange(stagesSchema.parse(stages), make, 0);
     this.#templates = Array.from({ length: FLOWS }, (_, flow) => this.#template(flow + 1));
   }
 
