@@ -1,7 +1,11 @@
 /** A Roulette on the embedded store in virtual time, and what people do with it. */
-import type { EmbeddedStoreOptions } from '../../../src/chain/roulette/embedded/embedded-store.ts';
+import type {
+  EmbeddedStore,
+  EmbeddedStoreOptions,
+} from '../../../src/chain/roulette/embedded/embedded-store.ts';
 import type { Candidate } from '../../../src/chain/roulette/model/view.ts';
 import { Roulette, type RouletteOptions } from '../../../src/chain/roulette/roulette.ts';
+import type { RegistryStore } from '../../../src/chain/roulette/store.ts';
 import type { LogRecord } from '../../../src/chain/roulette/upkeep.ts';
 import { hashName } from '../../../src/engine/random.ts';
 import { MILLISECOND } from '../../../src/engine/units.ts';
@@ -38,6 +42,7 @@ export class World {
   readonly log: LogRecord[] = [];
   /** Replicas that do not answer. */
   readonly dead = new Set<number>();
+  store!: EmbeddedStore;
   roulette!: Roulette;
   readonly #options: Partial<RouletteOptions>;
 
@@ -49,8 +54,14 @@ export class World {
 
   /** Also after a crash: on the store that is left. */
   start(storeOptions: EmbeddedStoreOptions = {}): void {
-    const store = openNow(this.runtime, storeOptions);
-    this.roulette = new Roulette(this.runtime, store, {
+    this.store = openNow(this.runtime, storeOptions);
+    this.roulette = this.another(this.store);
+    passUntil(this.runtime, () => this.roulette.isReady);
+  }
+
+  /** One more Roulette. */
+  another(store: RegistryStore): Roulette {
+    return new Roulette(this.runtime, store, {
       choose,
       probe: (_tenant, { id }, done) => {
         this.runtime.timer(this.runtime.now() + 10 * MILLISECOND, () => done(!this.dead.has(id)));
@@ -58,7 +69,6 @@ export class World {
       log: (record) => this.log.push(record),
       ...this.#options,
     });
-    passUntil(this.runtime, () => this.roulette.isReady);
   }
 
   /** Sends a request; the answer comes when time passes. */
