@@ -163,7 +163,7 @@ export class Roulette {
       limits: this.#limits,
       choose: this.#options.choose,
       match: this.#match,
-      tenants: this.#registry.tenants,
+      tenants: () => this.#registry.tenants,
       isTouchDue: (flow) => this.#upkeep.isTouchDue(tenant, flow),
       isCleared: (replica) => this.#upkeep.isCleared(tenant, replica),
     };

@@ -31,6 +31,8 @@ type Tables = { [K in Kind]: Map<string, Versioned<Kinds[K]>> };
 export class TenantView {
   readonly #tables = Object.fromEntries(KINDS.map((kind) => [kind, new Map()])) as unknown as Tables;
   readonly #byFunction = new Map<string, Map<number, Candidate>>();
+  /** `readyReplicas`, of functions that somebody asked for. */
+  readonly #ready = new Map<string, readonly Candidate[]>();
   /** Flows that visit a replica, by its id. */
   readonly #byReplica = new Map<number, Set<string>>();
 
@@ -74,11 +76,19 @@ export class TenantView {
     return [...(this.#byFunction.get(name)?.values() ?? [])];
   }
 
-  /** Those that take new flows, by id: every holder of the same state sees them in the same order. */
-  readyReplicas(name: string): Candidate[] {
-    return this.replicasOf(name)
-      .filter(({ state }) => state === 'ready')
-      .sort((a, b) => a.id - b.id);
+  /**
+   * Those that take new flows, by id: every holder of the same state sees them in the same order. The same array as long as
+   * none of the function's replicas changes, so that whoever makes something of it can keep that beside it.
+   */
+  readyReplicas(name: string): readonly Candidate[] {
+    let ready = this.#ready.get(name);
+    if (!ready) {
+      ready = this.replicasOf(name)
+        .filter(({ state }) => state === 'ready')
+        .sort((a, b) => a.id - b.id);
+      this.#ready.set(name, ready);
+    }
+    return ready;
   }
 
   /** Whether a new flow may be sent there. */
@@ -118,6 +128,7 @@ export class TenantView {
       let replicas = this.#byFunction.get(of);
       if (!replicas) this.#byFunction.set(of, (replicas = new Map()));
       replicas.set(id, { id, ...(value as Replica) });
+      this.#ready.delete(of);
     }
     if (kind === 'flow') {
       for (const id of visitedBy(value as Flow)) {
@@ -139,7 +150,9 @@ export class TenantView {
   #forget(kind: Kind, name: string): void {
     if (kind === 'replica') {
       const of = this.replica(Number(name))?.function;
-      if (of !== undefined) take(this.#byFunction, of, Number(name));
+      if (of === undefined) return;
+      take(this.#byFunction, of, Number(name));
+      this.#ready.delete(of);
     }
     if (kind === 'flow') {
       const flow = this.get('flow', name)?.value;

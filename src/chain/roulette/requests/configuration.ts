@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { sameJson } from '../../../engine/config.ts';
 import { checkOptions } from '../../../engine/options.ts';
 import { CLASSIFIER_BYTES } from '../model/limits.ts';
-import { type Classifier, EGRESS, INGRESS, KINDS, put, remove, unchanged } from '../model/model.ts';
+import { type Classifier, EGRESS, INGRESS, KINDS, ONLY, put, remove, unchanged } from '../model/model.ts';
 import { chainFunctions, description, functionName, ifRev, spi } from '../model/schema.ts';
 import type { TenantView } from '../model/view.ts';
 import {
@@ -25,14 +25,14 @@ const condition = { ifRev: ifRev.optional() };
 export const putTenant = concurrent(
   z.strictObject({ description: description.default(''), ...condition }),
   ({ description, ifRev }, context) => {
-    const { tenant, view, tenants, limits } = context;
-    checkRev(context, 'tenant', '0', ifRev);
+    const { tenant, view, limits } = context;
+    checkRev(context, 'tenant', ONLY, ifRev);
     const before = view.tenant;
     if (before?.description === description) return nothingToDo({ rev: view.rev('tenant') });
-    if (!before) checkLimit(tenants, limits.tenants, 'tenants');
+    if (!before) checkLimit(context.tenants(), limits.tenants, 'tenants');
     const value = { revision: 0, replica: 0, ...before, description };
     return {
-      ...writing(context, 'tenant', '0', put(tenant, 'tenant', '0', value)),
+      ...writing(context, 'tenant', ONLY, put(tenant, 'tenant', ONLY, value)),
       answer: (rev) => ({ rev }),
     };
   },
@@ -41,11 +41,11 @@ export const putTenant = concurrent(
 /** Only an empty one: what hangs on it is removed by whoever made it, and flows expire. */
 export const removeTenant = concurrent(z.strictObject(condition), ({ ifRev }, context) => {
   const { view } = context;
-  checkRev(context, 'tenant', '0', ifRev);
+  checkRev(context, 'tenant', ONLY, ifRev);
   const rest = KINDS.filter((kind) => kind !== 'tenant' && view.all(kind).size > 0);
   const found = rest.map((kind) => `${kind}: ${view.all(kind).size}`);
   if (rest.length > 0) misfit('tenant', found.join(', '), 'one that is empty');
-  return removing(context, 'tenant', '0');
+  return removing(context, 'tenant', ONLY);
 });
 
 export const putFunction = edit(
@@ -121,7 +121,7 @@ const classifierSchema = z.strictObject({
 
 export const putClassifier = edit(classifierSchema, ({ rules, ifRev }, context) => {
   const { view, tenant, limits } = context;
-  checkRev(context, 'classifier', '0', ifRev);
+  checkRev(context, 'classifier', ONLY, ifRev);
   if (rules.length > limits.rules) misfit('rules', rules.length, `at most ${limits.rules}`);
   const names = new Set<string>();
   const value: Classifier = {
@@ -134,14 +134,14 @@ export const putClassifier = edit(classifierSchema, ({ rules, ifRev }, context) 
     }),
   };
   if (rules.length === 0) {
-    return view.classifier ? removing(context, 'classifier', '0') : nothingToDo({ rev: 0 });
+    return view.classifier ? removing(context, 'classifier', ONLY) : nothingToDo({ rev: 0 });
   }
-  const op = put(tenant, 'classifier', '0', value);
+  const op = put(tenant, 'classifier', ONLY, value);
   if (op.value!.length > CLASSIFIER_BYTES)
     misfit('rules', op.value!.length, `at most ${CLASSIFIER_BYTES} bytes`);
   const before = view.get('classifier');
   if (before?.text === op.value) return nothingToDo({ rev: before!.rev });
-  return { ...writing(context, 'classifier', '0', op), answer: (rev) => ({ rev }) };
+  return { ...writing(context, 'classifier', ONLY, op), answer: (rev) => ({ rev }) };
 });
 
 /** As the schema of the core has it, with the place in the whole request in what it says. */

@@ -4,11 +4,11 @@ import { checkOptions } from '../../../engine/options.ts';
 import { TunconnectorError } from '../../../errors.ts';
 import type { Commits, Done } from '../commits.ts';
 import type { Limits } from '../model/limits.ts';
-import { put, type TenantId, unchanged } from '../model/model.ts';
+import { ONLY, put, type TenantId, unchanged } from '../model/model.ts';
 import { leaseId, term } from '../model/schema.ts';
 import type { Registry } from '../registry.ts';
 import type { RegistryStore } from '../store.ts';
-import { checkLimit, tenantOf } from './request.ts';
+import { type Context, checkLimit, tenantOf } from './request.ts';
 
 const grantSchema = z.strictObject({ term });
 const leaseSchema = z.strictObject({ lease: leaseId });
@@ -45,22 +45,34 @@ export class LeaseDesk {
 
   /** The lease's own key hangs on it: whose it is, is known as long as it lives. */
   #grant(tenant: TenantId, term: number, done: Done): void {
-    const view = () => this.#registry.view(tenant);
-    tenantOf({ tenant, view: view() });
-    checkLimit(view().all('lease').size, this.#limits.leases, 'leases');
+    this.#check(tenant);
     this.#store.grant(term, (error, granted) => {
       if (error || !granted) {
         done(error);
         return;
       }
       const { lease, term } = granted;
-      const plan = () => ({
-        compare: [unchanged(tenant, 'lease', lease, 0)],
-        ops: [put(tenant, 'lease', lease, { term }, lease)],
-        answer: () => ({ lease, term }),
-      });
-      this.#commits.commit(tenant, plan, done);
+      const plan = ({ view }: Context) => {
+        this.#check(tenant);
+        return {
+          compare: [
+            unchanged(tenant, 'lease', lease, 0),
+            // A tenant that is removed meanwhile gets none.
+            unchanged(tenant, 'tenant', ONLY, view.rev('tenant')),
+          ],
+          ops: [put(tenant, 'lease', lease, { term }, lease)],
+          answer: () => ({ lease, term }),
+        };
+      };
+      this.#commits.commitInLine(tenant, plan, done);
     });
+  }
+
+  /** @throws ERR_NOT_FOUND, ERR_LIMIT */
+  #check(tenant: TenantId): void {
+    const view = this.#registry.view(tenant);
+    tenantOf({ tenant, view });
+    checkLimit(view.all('lease').size, this.#limits.leases, 'leases');
   }
 
   #keep(lease: string, done: Done): void {

@@ -5,13 +5,13 @@
 import type { z } from 'zod';
 import { TunconnectorError } from '../../../errors.ts';
 import type { Limits } from '../model/limits.ts';
-import { type Kind, put, remove, type Tenant, type TenantId, unchanged } from '../model/model.ts';
+import { type Kind, ONLY, put, remove, type Tenant, type TenantId, unchanged } from '../model/model.ts';
 import type { Candidate, TenantView } from '../model/view.ts';
 import type { Compare, Op } from '../store.ts';
 
 /**
  * The replica for a flow among those that may be chosen, or undefined when there is none. Every ingress and Roulette have to
- * choose the same: rendezvous hashing over the flow's id.
+ * choose the same: rendezvous hashing over the flow's id. The array is the same as long as the candidates are.
  */
 export type Choose = (flow: string, candidates: readonly Candidate[]) => number | undefined;
 
@@ -23,7 +23,7 @@ export interface Context {
   /** Of rules. */
   readonly match: z.ZodType;
   /** How many tenants there are. */
-  readonly tenants: number;
+  tenants(): number;
   /** Whether it is time to write down that a flow is alive. */
   isTouchDue(flow: string): boolean;
   /** Whether a replica was suspected a moment ago, and answered. */
@@ -69,8 +69,8 @@ export const edit = <T>(
     const { tenant: change, compare, ops, answer } = plan(body, context, tenant);
     if (ops.length === 0) return { compare, ops, answer };
     return {
-      compare: [...compare, unchanged(id, 'tenant', '0', view.rev('tenant'))],
-      ops: [...ops, put(id, 'tenant', '0', { ...tenant, ...change })],
+      compare: [...compare, unchanged(id, 'tenant', ONLY, view.rev('tenant'))],
+      ops: [...ops, put(id, 'tenant', ONLY, { ...tenant, ...change })],
       answer,
     };
   },
