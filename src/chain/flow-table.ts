@@ -1,5 +1,7 @@
 /**
  * The flows that an end of a chain has placed, in columns by row: id, chain, path, and the prefix in front of their packets.
+ * A flow takes 190 bytes, 104 of them for a prefix of 32 functions.
+ *
  * A flow that has been silent for the idle time ends; when the table is full, the one that has been silent longest ends
  * early, and comes back with a packet of its own.
  */

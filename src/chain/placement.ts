@@ -23,29 +23,43 @@ export interface Replica {
 
 export const MAX_WEIGHT = 0xffff;
 
+/** Bits of a logarithm behind the point. */
 const FRACTION = 20;
+/** Bits of a mantissa behind the point: its square is exact in a double. */
 const MANTISSA = 25;
 const ONE = 2 ** MANTISSA;
+/** Logarithms of mantissas are in a table by so many of their bits, with a straight line between two of them. */
+const TABLE = 12;
+const REST = MANTISSA - TABLE;
 
-/**
- * -log2((draw + 1) / 2^32), in steps of 2^-20, for a draw of 0 to 2^32 - 1: 0 to 2^25. Bit by bit: squaring a number doubles
- * its logarithm. Products of 26 bits are exact in a double.
- */
+/** log2(mantissa / 2^25) for 1 <= mantissa / 2^25 < 2, bit by bit: squaring a number doubles its logarithm. */
+function log2(mantissa: number): number {
+  let fraction = 0;
+  for (let i = 0; i < FRACTION; i++) {
+    mantissa = Math.floor((mantissa * mantissa) / ONE);
+    fraction *= 2;
+    if (mantissa >= 2 * ONE) {
+      fraction++;
+      mantissa = Math.floor(mantissa / 2);
+    }
+  }
+  return fraction;
+}
+
+const logarithms = new Int32Array(2 ** TABLE + 1).map((_, i) =>
+  i === 2 ** TABLE ? 2 ** FRACTION : log2(ONE + i * 2 ** REST),
+);
+
+/** -log2((draw + 1) / 2^32) in steps of 2^-20, for a draw of 0 to 2^32 - 1: 2^25 to 0. */
 export function negativeLog2(draw: number): number {
   if (draw === 0xffffffff) return 0;
   const x = draw + 1;
   const exponent = 31 - Math.clz32(x);
-  let mantissa = exponent <= MANTISSA ? x << (MANTISSA - exponent) : x >>> (exponent - MANTISSA);
-  let fraction = 0;
-  for (let i = 0; i < FRACTION; i++) {
-    mantissa = Math.floor((mantissa * mantissa) / ONE);
-    fraction <<= 1;
-    if (mantissa >= 2 * ONE) {
-      fraction |= 1;
-      mantissa >>>= 1;
-    }
-  }
-  return (32 - exponent) * 2 ** FRACTION - fraction;
+  const mantissa = exponent <= MANTISSA ? x << (MANTISSA - exponent) : x >>> (exponent - MANTISSA);
+  const place = (mantissa >>> REST) & (2 ** TABLE - 1);
+  const rest = mantissa & (2 ** REST - 1);
+  const fraction = logarithms[place] + (((logarithms[place + 1] - logarithms[place]) * rest) >> REST);
+  return ((32 - exponent) << FRACTION) - fraction;
 }
 
 /** The replicas of one function. Made anew whenever they change. */

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { FlowIds } from '../../src/chain/flow-id.ts';
 import { FlowKeys, UNKNOWN_DATAGRAM } from '../../src/chain/flow-keys.ts';
@@ -100,9 +101,13 @@ describe('the flow of a packet', () => {
     expect([a.high, a.low]).not.toEqual([b.high, b.low]);
   });
 
-  it('has the same id on every machine', () => {
+  it('has the same id on every machine, that of the page', () => {
+    const page = readFileSync(new URL('../../docs/chain/wire.md', import.meta.url), 'utf8');
+    const { id } = of(udpPacket({ from: '10.0.0.1:1000', to: '10.0.0.2:53' }));
     // A figure that was computed once: ingresses of different versions must agree.
-    expect(of(udpPacket({ from: '10.0.0.1:1000', to: '10.0.0.2:53' })).id).toBe('986199520:3221619701');
+    expect(id).toBe('986199520:3221619701');
+    const hex = id.split(':').map((half) => Number(half).toString(16).padStart(8, '0'));
+    expect(page).toContain(`\`${hex.join('')}\``);
   });
 });
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { HalfSipHash } from '../../src/chain/half-siphash.ts';
 import { mend, negativeLog2, place, type Replica, ReplicaSet } from '../../src/chain/placement.ts';
 
 const FLOWS = 10_000;
@@ -56,6 +57,22 @@ describe('flows', () => {
         expect(new ReplicaSet(all.toReversed()).pick(high, low)).toBe(new ReplicaSet(all).pick(high, low));
       }),
       { seed: 1 },
+    );
+  });
+
+  it('go where logarithms of floating point say, but for draws that are all but equal', () => {
+    const hash = new HalfSipHash();
+    fc.assert(
+      fc.property(someReplicas, fc.integer(), fc.integer(), (all, high, low) => {
+        const draws = all.map(({ id, weight }) => {
+          hash.hash(high, low, Int32Array.of(id), 0, 1);
+          return { id, draw: -Math.log2(((hash.high >>> 0) + 1) / 2 ** 32) / weight };
+        });
+        const [best, second] = draws.toSorted((a, b) => a.draw - b.draw);
+        fc.pre(second!.draw / best!.draw > 1.001);
+        expect(new ReplicaSet(all).pick(high, low)).toBe(best!.id);
+      }),
+      { seed: 4, numRuns: 1000 },
     );
   });
 
