@@ -97,9 +97,13 @@ class Subject {
     this.#superframes = superframes;
     const shared = { pool: this.#pool, marks: this.#marks, flows: this.#flows, seed: 1, quantum: 50_000 };
     const link = { direction: 'up' as const, mappings: new Mappings(1024, 1), answers: new Train() };
-    const make: MakeStage = (options, slot) =>
-      makeStage(`up/default/${options.name}`, { ...shared, ...link, cell: 2 * slot }, options);
-    this.#pipeline.arrange(stagesSchema.parse(stages), make, 0);
+    const wanted = stagesSchema.parse(stages);
+    this.#pipeline.arrange(
+      wanted,
+      (options, slot) =>
+        makeStage(`up/default/${options.name}`, { ...shared, ...link, cell: 2 * slot }, options),
+      0,
+    );
     this.#templates = Array.from({ length: FLOWS }, (_, flow) => this.#template(flow + 1));
   }
 
