@@ -4,7 +4,7 @@ import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Spec, SpecDocument } from '../../src/control/impair/contract.ts';
 import { needs } from '../needs.ts';
-import { until } from './cli-world.ts';
+import { scratchDirectory, until } from './cli-world.ts';
 import { accessibleNodes, applied, figure, heapOf, noComplaints, PageWorld } from './page-world.ts';
 
 const SPEC =
@@ -17,7 +17,6 @@ describe.skipIf(needs('root', 'chromium', 'ping', 'curl'))(
   () => {
     let world: PageWorld;
     let page: Page;
-    const specFile = () => path.join(world.directory, 'spec.yaml');
     const spec = () => world.ask<SpecDocument>('spec');
     const put = (text: string) =>
       world.ask<SpecDocument>(
@@ -32,8 +31,7 @@ describe.skipIf(needs('root', 'chromium', 'ping', 'curl'))(
 
     beforeAll(async () => {
       world = await PageWorld.open([]);
-      await writeFile(specFile(), SPEC);
-    });
+    }, 60_000);
     afterAll(() => world[Symbol.asyncDispose]());
     beforeEach(async () => {
       await put(SPEC);
@@ -70,6 +68,7 @@ describe.skipIf(needs('root', 'chromium', 'ping', 'curl'))(
       await page.fill('#delay-up-number', '150');
       await page.press('#delay-up-number', 'Enter');
       expect((await spec()).spec.rules).toHaveLength(1);
+      expect(await page.textContent('#no-figures')).toMatch(/not in force/);
       await applied(page);
       const [first] = (await spec()).spec.rules!;
       expect(first).toMatchObject({ label: 'pings', up: 'delay 150ms loss 1%', down: 'delay 20ms' });
@@ -314,8 +313,9 @@ describe.skipIf(needs('root', 'chromium', 'ping', 'curl'))(
 );
 
 describe.skipIf(needs('root', 'chromium', 'curl'))('the page of a link whose spec is a file', () => {
-  it('follows a SIGHUP', { timeout: 30_000 }, async () => {
-    const file = `/tmp/tunconnector-page-${process.pid}.yaml`;
+  it('follows a SIGHUP', { timeout: 60_000 }, async () => {
+    await using scratch = await scratchDirectory();
+    const file = path.join(scratch.path, 'spec.yaml');
     await writeFile(file, 'up: delay 10ms');
     await using world = await PageWorld.open(['--spec', file]);
     const page = await world.page();

@@ -3,6 +3,7 @@ import type { RuleStats, StageStats } from '../client/index.ts';
 import { byId, h, setText } from './dom.ts';
 import { counted, time } from './format.ts';
 import type { Link } from './link.ts';
+import { labelsOf } from './rules.ts';
 import { DIRECTIONS, type Direction } from './stages.ts';
 
 const ARROWS = { up: '↑', down: '↓' } as const;
@@ -26,12 +27,25 @@ export function stagesTable(link: Link): void {
       element.children[0]!.className = direction;
     }
     byId('stages').hidden = found.length === 0;
+    const why = whyNoFigures(link);
+    byId('no-figures').hidden = why === undefined;
+    setText(byId('no-figures'), why ?? '');
   }
 }
 
 function stagesOf(link: Link, direction: Direction): readonly StageStats[] {
   const rules: readonly RuleStats[] = link.stats.value?.[direction].rules ?? [];
   return rules.find(({ label }) => label === link.selected.value)?.stages ?? [];
+}
+
+/** A rule may be there and its figures not. */
+function whyNoFigures({ stats, selected, draft }: Link): string | undefined {
+  if (!stats.value || !draft.value) return undefined;
+  const told = DIRECTIONS.flatMap((direction) => stats.value![direction].rules);
+  if (told.some(({ label }) => label === selected.value)) return undefined;
+  if (!labelsOf(draft.value.applied).includes(selected.value))
+    return 'No figures yet: the rule is not in force.';
+  return 'No figures: other rules are busier, and those of the 64 busiest of each direction are shown.';
 }
 
 function row(): HTMLElement {
