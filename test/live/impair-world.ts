@@ -7,6 +7,8 @@ import { createWorld, type Host, type HostProcess } from '../../src/testing/inde
 import { BIN } from './cli-world.ts';
 
 export const FAR = '10.9.0.2';
+/** On a machine that runs other tests besides. */
+const START_LIMIT_MS = 20_000;
 
 export interface Bridged extends AsyncDisposable {
   near: Host;
@@ -28,7 +30,7 @@ export async function bridged(): Promise<Bridged> {
     ...{ near: near!, middle: middle!, far: far!, directory },
     async start(...words) {
       const command = middle!.node(BIN, ['impair', 'left', 'right', ...words]);
-      await command.waitFor(/are joined|"event":"up"/, 8000);
+      await command.waitFor(/are joined|"event":"up"/, START_LIMIT_MS);
       return command;
     },
     async [Symbol.asyncDispose]() {
