@@ -79,7 +79,9 @@ export class Ingress {
     const chain = this.mirror.view.chainRevision(spi);
     const known = this.flows.get(id);
     if (!chain || (known && known.revision === chain.revision)) return;
-    const path = chain.functions.map((name) => choose(id, this.mirror.view.readyReplicas(name)) ?? 0);
+    // Real ingresses choose the same if they know the same. These do not, so that it matters who is first.
+    const own = `${id} ${this.#bind}`;
+    const path = chain.functions.map((name) => choose(own, this.mirror.view.readyReplicas(name)) ?? 0);
     // One that moves to another revision keeps what it has until it is told.
     if (!known && !path.includes(0)) {
       this.flows.set(id, { key, spi, revision: chain.revision, generation: 0, path });
