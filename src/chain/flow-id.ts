@@ -36,3 +36,8 @@ export class FlowIds {
     this.low = (this.high | this.#hash.low) === 0 ? 1 : this.#hash.low;
   }
 }
+
+const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0');
+
+/** 16 hexadecimal digits, as registries and people have it. */
+export const formatFlowId = (high: number, low: number): string => hex(high) + hex(low);

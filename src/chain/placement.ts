@@ -118,6 +118,20 @@ export class ReplicaSet {
 }
 
 /**
+ * A function that picks by the flow's id in 16 hexadecimal digits, undefined when there is nothing to pick: what a registry
+ * wants. A list of replicas must not change; another list is made for others.
+ */
+export function chooser(): (flow: string, replicas: readonly Replica[]) => number | undefined {
+  const sets = new WeakMap<readonly Replica[], ReplicaSet>();
+  return (flow, replicas) => {
+    let set = sets.get(replicas);
+    if (!set) sets.set(replicas, (set = new ReplicaSet(replicas)));
+    const id = set.pick(Number.parseInt(flow.slice(0, 8), 16) | 0, Number.parseInt(flow.slice(8), 16) | 0);
+    return id === CHOOSE ? undefined : id;
+  };
+}
+
+/**
  * Places a new flow: fills `path` with a replica of each function.
  *
  * @param functions the chain's, in its order

@@ -1,7 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Classifier, NO_RULE, UNTAGGED } from '../../src/chain/classifier/classifier.ts';
-import { type ClassifierRule, classifierSchema, type FlowMatch } from '../../src/chain/classifier/match.ts';
+import {
+  type ClassifierRule,
+  classifierSchema,
+  type FlowMatch,
+  writtenMatchSchema,
+} from '../../src/chain/classifier/match.ts';
 import { checkOptions } from '../../src/engine/options.ts';
 import { hasPorts } from '../../src/packet/flow-key.ts';
 import {
@@ -18,7 +23,7 @@ import {
 const rulesOf = (...matches: unknown[]): ClassifierRule[] =>
   checkOptions(
     classifierSchema,
-    matches.map((match, i) => ({ match, servicePath: i + 1 })),
+    matches.map((match, i) => ({ match, chain: i + 1 })),
   );
 
 interface Asked {
@@ -73,7 +78,7 @@ describe('a classifier', () => {
     expect(find(classifier, packet, { tenant: 42 })).toBe(5);
     expect(find(classifier, packet, { vlan: 7 })).toBe(6);
     expect(find(classifier, packet, { tenant: 43, vlan: 8, dscp: 45 })).toBe(8);
-    expect(classifier.servicePath(8)).toBe(9);
+    expect(classifier.chain(8)).toBe(9);
   });
 
   it('without rules finds none', () => {
@@ -146,7 +151,7 @@ describe('the first of many rules', () => {
       dscp: sometimes(fc.nat(2)),
       vlan: sometimes(fc.nat(2)),
     })
-    .map((match): ClassifierRule => ({ match, servicePath: 1 }));
+    .map((match): ClassifierRule => ({ match, chain: 1 }));
   const packet = fc
     .record({
       ends: fc.oneof(fc.tuple(four, four), fc.tuple(six, six)),
@@ -223,13 +228,21 @@ describe('rules as text', () => {
     expect(() => rulesOf(match)).toThrow(message);
   });
 
-  it('name a chain from 1 to 8388607, or 0 for none, and are up to 2048', () => {
-    const check = (servicePath: unknown, count = 1) =>
-      checkOptions(classifierSchema, Array(count).fill({ match: '*', servicePath }));
-    expect(check(0)[0]!.servicePath).toBe(0);
-    expect(() => check(0x800000)).toThrow('0.servicePath: found 8388608, expected a service path');
-    expect(() => check('7')).toThrow('expected a service path');
+  it('name a chain from 1 to 8388607, or null for none, and are up to 2048', () => {
+    const check = (chain: unknown, count = 1) =>
+      checkOptions(classifierSchema, Array(count).fill({ match: '*', chain }));
+    expect(new Classifier(check(null)).chain(0)).toBeNull();
+    for (const wrong of [0, 0x800000, '7'])
+      expect(() => check(wrong)).toThrow('expected a service path from 1 to 8388607, or null');
     expect(check(1, 2048)).toHaveLength(2048);
     expect(() => check(1, 2049)).toThrow('up to 2048 rules');
+  });
+
+  it('are kept as they were written by those who store them, when they are right', () => {
+    const written = { to: '10.0.0.0/8', protocol: 'tcp' };
+    expect(checkOptions(writtenMatchSchema, written)).toEqual(written);
+    expect(checkOptions(writtenMatchSchema, '10.0.0.1')).toBe('10.0.0.1');
+    expect(() => checkOptions(writtenMatchSchema, { to: 'x' })).toThrow('to: found "x", expected an address');
+    expect(() => checkOptions(writtenMatchSchema, { colour: 1 })).toThrow('the unknown key "colour"');
   });
 });

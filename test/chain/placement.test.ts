@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { formatFlowId } from '../../src/chain/flow-id.ts';
 import { HalfSipHash } from '../../src/chain/half-siphash.ts';
-import { mend, negativeLog2, place, type Replica, ReplicaSet } from '../../src/chain/placement.ts';
+import { chooser, mend, negativeLog2, place, type Replica, ReplicaSet } from '../../src/chain/placement.ts';
+import type { Candidate } from '../../src/chain/roulette/model/view.ts';
+import type { Choose } from '../../src/chain/roulette/requests/request.ts';
 
 const FLOWS = 10_000;
 const replicas = (...weights: number[]): Replica[] =>
@@ -74,6 +77,18 @@ describe('flows', () => {
       }),
       { seed: 4, numRuns: 1000 },
     );
+  });
+
+  it('are chosen for by a registry as by an ingress', () => {
+    const choose: Choose = chooser();
+    const all = replicas(3, 1, 2);
+    const set = new ReplicaSet(all);
+    for (let n = 0; n < 200; n++) {
+      const [high, low] = flowId(n);
+      expect(choose(formatFlowId(high, low), all as Candidate[])).toBe(set.pick(high, low));
+    }
+    expect(choose('00f1a2b3c4d5e6f7', [])).toBeUndefined();
+    expect(formatFlowId(0x00f1a2b3, 0xc4d5e6f7 | 0)).toBe('00f1a2b3c4d5e6f7');
   });
 
   it('stay where they are when another replica goes: nothing else moves', () => {

@@ -69,9 +69,9 @@ export class Classifier {
     );
   }
 
-  /** The chain of a rule that was found. */
-  servicePath(rule: number): number {
-    return this.#rules[rule].servicePath;
+  /** The chain of a rule that was found, or null for none. */
+  chain(rule: number): number | null {
+    return this.#rules[rule].chain;
   }
 
   /**

@@ -34,8 +34,8 @@ export interface FlowMatch {
 
 export interface ClassifierRule {
   match: FlowMatch;
-  /** The chain, 1 to 0x7fffff; 0 for none: the flow passes as it is. */
-  servicePath: number;
+  /** The chain's service path, 1 to 0x7fffff; null for none: the flow passes as it is. */
+  chain: number | null;
 }
 
 /** Rules of one classifier. */
@@ -104,12 +104,21 @@ export const flowMatchSchema = z
   })
   .pipe(matchObject);
 
+/** The same check for those who keep rules as they were written: what comes out is what came in. */
+export const writtenMatchSchema = z.unknown().check((written) => {
+  const result = flowMatchSchema.safeParse(written.value);
+  if (!result.success)
+    for (const issue of result.error.issues) written.issues.push({ ...issue, input: written.value } as never);
+});
+
 /** Rules in the order in which they are tried. */
 export const classifierSchema = z
   .array(
     z.strictObject({
       match: flowMatchSchema,
-      servicePath: integer(0x7fffff, 'a service path from 0 to 8388607'),
+      chain: integer(0x7fffff, 'a service path from 1 to 8388607, or null')
+        .min(1, { error: 'expected a service path from 1 to 8388607, or null' })
+        .nullable(),
     }),
   )
   .max(MAX_RULES, { error: `expected up to ${MAX_RULES} rules` });
