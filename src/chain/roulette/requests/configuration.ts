@@ -146,14 +146,11 @@ export const putClassifier = edit(classifierSchema, ({ rules, ifRev }, context) 
 
 /** As the schema of the core has it, with the place in the whole request in what it says. */
 function checkMatch({ match }: Context, found: unknown, i: number): unknown {
-  const rules: unknown[] = [];
-  rules[i] = { match: found };
   const result = match.safeParse(found);
   if (result.success) return result.data;
-  // The same check with the path in front; its error is the one to throw.
-  return checkOptions(z.object({ rules: z.array(z.object({ match }).optional()) }), {
-    rules: Array.from(rules, (rule) => rule ?? undefined),
-  });
+  // The same check once more with the place in front; its error is the one to throw.
+  const rules = Array.from({ length: i + 1 }, (_, n) => (n === i ? { match: found } : undefined));
+  return checkOptions(z.object({ rules: z.array(z.object({ match }).optional()) }), { rules });
 }
 
 /** @throws ERR_CONFIG unless it can stand in a chain */
