@@ -7,7 +7,9 @@ import {
   emitFragment,
   fragmentCount,
   icmpEcho,
+  ip,
   ipv6,
+  Problem,
   Protocol,
   parseIp,
   tcpPacket,
@@ -195,4 +197,38 @@ describe('fragments', () => {
     tiny[3] = 22;
     expect(of(tiny).direction).toBe(-1);
   });
+});
+
+describe('200 000 mutated packets and fragments', () => {
+  it('have a flow, none, or one that is unknown yet, and never an exception', () => {
+    const { fragments, keys } = finder({ datagrams: 64, held: 8 });
+    let state = 0x1b873593;
+    const random = (below: number) => {
+      state ^= state << 13;
+      state ^= state >>> 17;
+      state ^= state << 5;
+      return (state >>> 0) % below;
+    };
+    const whole = udpPacket({ from: '10.0.0.9:5000', to: '10.0.0.1:53', payload: 100, identification: 7 });
+    const corpus = [
+      ...pieces(whole, 68),
+      errorAbout(whole),
+      icmpEcho({ to: 'fd00::2', payload: 20 }),
+      fragment6(0, 1, {}),
+      fragment6(64, 0, {}),
+    ];
+    const found = new Map<number, number>();
+    for (let n = 0; n < 200_000; n++) {
+      const packet = corpus[random(corpus.length)]!.slice();
+      for (let flips = random(4); flips > 0; flips--) packet[random(packet.length)]! ^= 1 << random(8);
+      if (ip.check(packet, 0, packet.length) !== Problem.None) continue;
+      const direction = keys.of(packet, 0, packet.length, TENANT, n * MS);
+      found.set(direction, (found.get(direction) ?? 0) + 1);
+      if (direction === UNKNOWN_DATAGRAM) fragments.hold(packet, 0, TENANT, n, n * MS);
+      while (fragments.release(n * MS) >= 0);
+      while (fragments.expire(n * MS) >= 0);
+    }
+    expect([...found.keys()].sort((a, b) => a - b)).toEqual([-2, -1, 0, 1]);
+    expect(fragments.waiting).toBeLessThanOrEqual(8);
+  }, 60_000);
 });
