@@ -54,7 +54,7 @@ describe('completion scripts', () => {
     expect(complete('tunconnector', 'capture', 'lo', 'package.js')).toContain('package.json');
     expect(complete('tunconnector', 'capture', '--sn')).toEqual(['--snaplen']);
     expect(complete('tunconnector', 'doctor', '--d')).toEqual(['--dry-run']);
-    expect(complete('tunconnector', 'bench', '--')).toEqual(['--json', '--seconds', '--help']);
+    expect(complete('tunconnector', 'bench', '--')).toEqual(['--json', '--verbose', '--seconds', '--help']);
   });
 
   it('for zsh offer interfaces to the command that takes one, and to no other', () => {
