@@ -10,13 +10,14 @@ import {
   Forwarder,
   PacketEnd,
   pattern,
+  RETRY,
   TestPool,
   type TestPort,
   TunEnd,
   transfer,
 } from './support.ts';
 
-describe.skipIf(needs('root', 'netns', 'tun'))('packet sockets', () => {
+describe.skipIf(needs('root', 'netns', 'tun'))('packet sockets', RETRY, () => {
   let world: World;
   let left: Host;
   let middle: Host;
@@ -267,7 +268,7 @@ describe.skipIf(needs('root', 'netns', 'tun'))('packet sockets', () => {
   });
 });
 
-describe.skipIf(needs('root', 'netns'))('TCP streams', () => {
+describe.skipIf(needs('root', 'netns'))('TCP streams', RETRY, () => {
   test('a listener in another namespace takes a connection, bytes go both ways, and the end is seen', async () => {
     await using world = await createWorld({ name: 'native-tcp' });
     const a = await world.host('a');

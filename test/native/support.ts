@@ -21,6 +21,9 @@ import {
 import { native } from '../../src/native/load.ts';
 import type { Host } from '../../src/testing/index.ts';
 
+/** For tests that move real packets: a machine that stands still for a while loses some. What is wrong fails twice. */
+export const RETRY = { retry: 1 };
+
 export const ACCOUNT = 1;
 const GENERATIONS = 4;
 

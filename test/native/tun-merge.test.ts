@@ -6,6 +6,7 @@ import { superframe } from './superframes.ts';
 import {
   expectSame,
   pattern,
+  RETRY,
   TestPool,
   type TestPort,
   TunEnd,
@@ -22,7 +23,7 @@ afterEach(() => {
   pool = new TestPool();
 });
 
-describe.skipIf(needs('root', 'netns', 'tun'))('wire packets of one batch', () => {
+describe.skipIf(needs('root', 'netns', 'tun'))('wire packets of one batch', RETRY, () => {
   let world: World;
   let host: Host;
   beforeAll(async () => {

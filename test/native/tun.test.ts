@@ -11,6 +11,7 @@ import {
   expectSame,
   Forwarder,
   pattern,
+  RETRY,
   setRow,
   TestPool,
   type TestPort,
@@ -235,7 +236,7 @@ function answerEcho(bytes: Uint8Array, ip: number): boolean {
   return true;
 }
 
-describe.skipIf(needs('root', 'netns', 'tun'))('TUN and TAP', () => {
+describe.skipIf(needs('root', 'netns', 'tun'))('TUN and TAP', RETRY, () => {
   let world: World;
   let left: Host;
   let right: Host;
@@ -276,7 +277,7 @@ describe.skipIf(needs('root', 'netns', 'tun'))('TUN and TAP', () => {
   test.each([{ offload: true }, { offload: false }])('ping crosses a TUN: %o', async (options) => {
     const end = await tun(left, '10.9.0.1/24', options);
     expect(end.handle.vnetHeader).toBe(options.offload ? 12 : 0);
-    const ping = left.exec(['ping', '-c', '5', '-i', '0.01', '-s', '1400', '-w', '5', '10.9.0.2']);
+    const ping = left.exec(['ping', '-c', '5', '-i', '0.01', '-s', '1400', '-W', '5', '10.9.0.2']);
     const result = await during(ping, () => answer(end));
     expect(result.stdout).toMatch(/5 received, 0% packet loss/);
     expect(end.count('txPackets')).toBe(5);
@@ -291,7 +292,7 @@ describe.skipIf(needs('root', 'netns', 'tun'))('TUN and TAP', () => {
       `addr add 10.8.0.1/24 dev ${name}`,
       `neigh add 10.8.0.2 lladdr 02:00:00:00:00:09 dev ${name} nud permanent`,
     ]);
-    const ping = left.exec(['ping', '-c', '3', '-i', '0.01', '-w', '5', '10.8.0.2']);
+    const ping = left.exec(['ping', '-c', '3', '-i', '0.01', '-W', '5', '10.8.0.2']);
     const result = await during(ping, () => answer(end));
     expect(result.stdout).toMatch(/3 received, 0% packet loss/);
   });

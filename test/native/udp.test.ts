@@ -12,6 +12,7 @@ import {
   addressBytes,
   expectSame,
   pattern,
+  RETRY,
   setRow,
   TestPool,
   UdpEnd,
@@ -295,7 +296,7 @@ describe('UDP on loopback', () => {
   });
 });
 
-describe.skipIf(needs('root', 'netns'))('UDP between two hosts', () => {
+describe.skipIf(needs('root', 'netns'))('UDP between two hosts', RETRY, () => {
   let world: World;
   let left: Host;
   let right: Host;
