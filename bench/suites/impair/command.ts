@@ -14,6 +14,11 @@ const PATIENCE_SECONDS = 5;
 
 /** What is measured while the hosts are joined, and what is read from the report at the end. */
 export interface Measurement {
+  /**
+   * Left to the scheduler, also where all else is pinned: on one processor the packets' thread waits for V8's other threads
+   * of the same process, which a machine that is idle has another one for.
+   */
+  free?: boolean;
   measure(lab: Lab): Promise<Sample[]>;
   report?(report: Report): Sample[];
 }
@@ -48,14 +53,14 @@ export function bridgeVisit(subject: string, argv: readonly string[], { measure 
 export function impairVisit(
   subject: string,
   words: readonly string[],
-  { measure, report }: Measurement,
+  { measure, report, free = false }: Measurement,
 ): Visit {
   return {
     subject,
     measure: (context) =>
       withBridgeLab(context, async (lab, middle) => {
         const argv = [process.execPath, COMMAND, 'impair', 'left', 'right', '--json', ...words];
-        const command = lab.spawn(middle, lab.placement.bridge, argv);
+        const command = lab.spawn(middle, free ? undefined : lab.placement.bridge, argv);
         await command.waitFor('"event":"up"', START_LIMIT_MS);
         await reachable(lab, lab.a, OUTER.b, PATIENCE_SECONDS);
         const measured = await measure(lab);

@@ -69,6 +69,7 @@ function idle(seconds: number, ms: number): Experiment {
   const subject = `ours, delay ${ms}ms`;
   const visits = [
     impairVisit(subject, ['--delay', `${ms}ms`], {
+      free: true,
       measure: delayed(path, { delay: ms * MS, packetsPerSecond: STEADY }),
       report: ownLateness(path),
     }),
