@@ -75,7 +75,7 @@ describe('the code of the pages', () => {
 
   it('of the README is that of the examples', async () => {
     const lines = (text: string) => text.split('\n').map((line) => line.trim());
-    const [, between = ''] = blocksOf('README.md', 'js');
+    const between = blocksOf('README.md', 'js').find((text) => text.includes('class DropOdd'))!;
     const shown = lines(between).filter((line) => line !== '' && !/^import |interface: |net\.run/.test(line));
     expect(shown).toContain('class DropOdd {');
     const example = lines(read('examples/drop-odd.mjs').replace('export class', 'class'));
@@ -86,6 +86,11 @@ describe('the code of the pages', () => {
     const test = blocksOf('README.md', 'js').find((text) => text.includes('testNetwork'))!;
     expect(await run(elsewhere(test))).toBe('');
     expect(await run(elsewhere(test).replace('length, 2', 'length, 3'))).toContain('AssertionError');
+  });
+
+  it('of the README’s bad network loses the same packets every time', async () => {
+    const test = blocksOf('README.md', 'js').find((text) => text.includes('impairedPair'))!;
+    expect(await run(test)).toBe('88 of 100 arrived, after 50 ms and not before\n');
   });
 
   const inVirtualTime = blocksOf('docs/engine.md', 'ts').filter((text) => text.includes('VirtualRuntime'));
