@@ -1,56 +1,40 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createWorld, type Host, type HostProcess } from '../../src/testing/index.ts';
+import type { Host } from '../../src/testing/index.ts';
 import { needs } from '../needs.ts';
 import { BIN, until } from './cli-world.ts';
+import { type Bridged, bridged, FAR, pings, START_LIMIT_MS } from './impair-world.ts';
 
-const FAR = '10.9.0.2';
 const URL = 'http://127.0.0.1:7580';
 
-interface Served extends AsyncDisposable {
-  near: Host;
-  middle: Host;
-  far: Host;
-  directory: string;
-  start(...words: string[]): Promise<HostProcess>;
+interface Served extends Bridged {
   /** By curl, on the host where the command runs. */
   curl(...words: string[]): Promise<{ status: number; body: string }>;
 }
 
-/** A near and a far host, and one between them that joins the two by the command and serves the link. */
+/** Hosts whose link is served. */
 async function served(): Promise<Served> {
-  const directory = await mkdtemp(path.join(tmpdir(), 'tunconnector-serve-'));
-  const world = await createWorld({ name: 'serve' });
-  const [near, middle, far] = await Promise.all(['near', 'middle', 'far'].map((name) => world.host(name)));
-  await world.wire(near!, middle!, { a: '10.9.0.1/24', names: { b: 'left' } });
-  await world.wire(far!, middle!, { a: `${FAR}/24`, names: { b: 'right' } });
+  const hosts = await bridged();
+  const { middle } = hosts;
   return {
-    ...{ near: near!, middle: middle!, far: far!, directory },
+    ...hosts,
     async start(...words) {
-      const command = middle!.node(BIN, ['impair', 'left', 'right', ...words]);
-      await command.waitFor(/served at|"event":"serving"/, 8000);
+      const command = middle.node(BIN, ['impair', 'left', 'right', ...words]);
+      await command.waitFor(/served at|"event":"serving"/, START_LIMIT_MS);
       return command;
     },
     async curl(...words) {
       const argv = ['curl', '-s', '-m', '10', '-w', '\n%{http_code}', ...words];
-      const { stdout } = await middle!.exec(argv, { timeout: 15_000 });
+      const { stdout } = await middle.exec(argv, { timeout: 15_000 });
       const at = stdout.lastIndexOf('\n');
       return { status: Number(stdout.slice(at + 1)), body: stdout.slice(0, at) };
-    },
-    async [Symbol.asyncDispose]() {
-      await world.close();
-      await rm(directory, { recursive: true });
     },
   };
 }
 
 async function rtt(host: Host): Promise<number> {
-  const { stdout } = await host.exec(['ping', '-n', '-c', '5', '-i', '0.02', '-W', '1', FAR], {
-    timeout: 20_000,
-  });
-  const times = [...stdout.matchAll(/ time=([\d.]+) ms/g)].map((found) => Number(found[1]));
+  const times = await pings(host, 5);
   return times.sort((a, b) => a - b)[Math.floor(times.length / 2)]!;
 }
 

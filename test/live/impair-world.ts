@@ -8,7 +8,7 @@ import { BIN } from './cli-world.ts';
 
 export const FAR = '10.9.0.2';
 /** On a machine that runs other tests besides. */
-const START_LIMIT_MS = 20_000;
+export const START_LIMIT_MS = 20_000;
 
 export interface Bridged extends AsyncDisposable {
   near: Host;
