@@ -20,6 +20,7 @@ export type ErrorCode =
   | 'ERR_HANDLE' // debug builds: a packet was freed twice, used after its end, or leaked
   | 'ERR_CAPTURE' // a pcap or pcapng file cannot be read or written
   | 'ERR_STORAGE' // a file of a control plane cannot be read, written or synced: full disk, no right, broken disk
+  | 'ERR_UNREACHABLE' // a server that is needed does not answer
   | 'ERR_RESOLVE' // a host name does not resolve
   | 'ERR_REFUSED' // the peer refused: its address is taken, or it is full
   | 'ERR_COMMAND' // a system program (ip, nft) is missing or failed

@@ -69,6 +69,7 @@ describe('the runtime rule', () => {
         'engine/live-runtime.ts',
         'tun/live-udp.ts',
         'tun/system/live-ip.ts',
+        'chain/roulette/remote/live-connection.ts',
         'native/load.ts',
         'cli/a/b.ts',
         'testing/x.ts',
