@@ -11,6 +11,12 @@ export interface FlowSecret {
   low: number;
 }
 
+/** As the registry has it: 16 hexadecimal digits. */
+export const readFlowSecret = (digits: string): FlowSecret => ({
+  high: Number.parseInt(digits.slice(0, 8), 16) | 0,
+  low: Number.parseInt(digits.slice(8), 16) | 0,
+});
+
 /** The cells of a key but its hash, which is of this machine alone, and the tenant. */
 const WORDS = KeyCell.hash + 1;
 

@@ -46,7 +46,7 @@ export interface RouletteOptions {
 const RETRY = SECOND;
 
 export class Roulette {
-  readonly #runtime: Pick<Runtime, 'now' | 'timer'>;
+  readonly #runtime: Pick<Runtime, 'now' | 'timer' | 'secret'>;
   readonly #store: RegistryStore;
   readonly #options: RouletteOptions;
   readonly #limits: Limits;
@@ -67,7 +67,11 @@ export class Roulette {
   };
 
   /** Starts to read the store; requests get ERR_BUSY until it has. */
-  constructor(runtime: Pick<Runtime, 'now' | 'timer'>, store: RegistryStore, options: RouletteOptions) {
+  constructor(
+    runtime: Pick<Runtime, 'now' | 'timer' | 'secret'>,
+    store: RegistryStore,
+    options: RouletteOptions,
+  ) {
     this.#runtime = runtime;
     this.#store = store;
     this.#options = options;
@@ -163,6 +167,7 @@ export class Roulette {
       limits: this.#limits,
       choose: this.#options.choose,
       match: this.#match,
+      secret: (length) => this.#runtime.secret(length),
       tenants: () => this.#registry.tenants,
       isTouchDue: (flow) => this.#upkeep.isTouchDue(tenant, flow),
       isCleared: (replica) => this.#upkeep.isCleared(tenant, replica),

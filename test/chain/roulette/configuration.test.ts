@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { readFlowSecret } from '../../../src/chain/flow-id.ts';
 import { SECOND } from '../../../src/engine/units.ts';
 import { TENANT, World } from './roulette-world.ts';
 
@@ -33,6 +34,20 @@ describe('what Roulette is told', () => {
     expect(() => world.ask('chain.erase')).toThrow(error('ERR_NOT_FOUND', 'no request "chain.erase"'));
     expect(() => world.ask('constructor')).toThrow(error('ERR_NOT_FOUND', 'no request'));
     expect(() => world.ask('tenant.put', {}, 1 << 24)).toThrow(error('ERR_CONFIG', 'found 16777216'));
+  });
+
+  it('gives each tenant a secret of its own for flow ids, and keeps it', () => {
+    const world = new World();
+    const secretOf = (tenant: number) => world.roulette.view(tenant).tenant?.secret;
+    world.ask('tenant.put', {});
+    world.ask('tenant.put', {}, 7);
+    const secret = secretOf(TENANT);
+    expect(secret).toMatch(/^[0-9a-f]{16}$/);
+    expect(secretOf(7)).not.toBe(secret);
+    world.ask('tenant.put', { description: 'another' });
+    world.ask('function.put', { name: 'fw' });
+    expect(world.roulette.view(TENANT).tenant).toMatchObject({ description: 'another', secret });
+    expect(readFlowSecret('00000001fffffffe')).toEqual({ high: 1, low: -2 });
   });
 
   it('is refused for an address that is none', () => {

@@ -13,6 +13,8 @@ export interface Tenant {
   revision: number;
   /** The replica id that was given last to somebody who did not name one. */
   replica: number;
+  /** Of its flows' ids: 16 hexadecimal digits, drawn when the tenant is made. All who place its flows share it. */
+  secret: string;
 }
 
 export interface NetworkFunction {

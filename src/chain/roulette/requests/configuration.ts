@@ -3,7 +3,17 @@ import { z } from 'zod';
 import { sameJson } from '../../../engine/config.ts';
 import { checkOptions } from '../../../engine/options.ts';
 import { CLASSIFIER_BYTES } from '../model/limits.ts';
-import { type Classifier, EGRESS, INGRESS, KINDS, ONLY, put, remove, unchanged } from '../model/model.ts';
+import {
+  type Classifier,
+  EGRESS,
+  INGRESS,
+  KINDS,
+  ONLY,
+  put,
+  remove,
+  type Tenant,
+  unchanged,
+} from '../model/model.ts';
 import { chainFunctions, description, functionName, ifRev, spi } from '../model/schema.ts';
 import type { TenantView } from '../model/view.ts';
 import {
@@ -30,13 +40,19 @@ export const putTenant = concurrent(
     const before = view.tenant;
     if (before?.description === description) return nothingToDo({ rev: view.rev('tenant') });
     if (!before) checkLimit(context.tenants(), limits.tenants, 'tenants');
-    const value = { revision: 0, replica: 0, ...before, description };
+    const value = { ...(before ?? newTenant(context)), description };
     return {
       ...writing(context, 'tenant', ONLY, put(tenant, 'tenant', ONLY, value)),
       answer: (rev) => ({ rev }),
     };
   },
 );
+
+const newTenant = ({ secret }: Context): Omit<Tenant, 'description'> => ({
+  revision: 0,
+  replica: 0,
+  secret: Buffer.from(secret(8)).toString('hex'),
+});
 
 /** Only an empty one: what hangs on it is removed by whoever made it, and flows expire. */
 export const removeTenant = concurrent(z.strictObject(condition), ({ ifRev }, context) => {

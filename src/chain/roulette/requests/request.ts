@@ -22,6 +22,8 @@ export interface Context {
   readonly choose: Choose;
   /** Of rules. */
   readonly match: z.ZodType;
+  /** Bytes that nobody can guess. */
+  secret(length: number): Uint8Array;
   /** How many tenants there are. */
   tenants(): number;
   /** Whether it is time to write down that a flow is alive. */
