@@ -37,14 +37,14 @@ uint64_t mix(uint64_t hash, uint64_t word) {
 // What stands there is not what the framing says.
 constexpr uint32_t kNoPrefix = UINT32_MAX;
 
-// NSH with what carries it in front of an IP packet: of no other version, no probe (O bit), and of the inner protocol
-// that its next protocol says.
+// NSH with what carries it in front of an IP packet: of no other version, no probe (O bit), of the inner protocol that its
+// next protocol says, and together no longer than fits in front of any packet.
 uint32_t nshPrefix(const uint8_t* bytes, uint32_t length, uint32_t outer) {
   if (length < outer + 8) return kNoPrefix;
   const uint8_t* nsh = bytes + outer;
   uint32_t words = nsh[1] & 0x3fu;
   uint32_t prefix = outer + words * 4;
-  if ((nsh[0] & 0xe0) != 0 || words < 2 || length <= prefix) return kNoPrefix;
+  if ((nsh[0] & 0xe0) != 0 || words < 2 || length <= prefix || prefix > kMaxPrefix) return kNoPrefix;
   uint32_t version = nsh[3] == 1 ? 4 : nsh[3] == 2 ? 6 : 0;
   return version == bytes[prefix] >> 4 ? prefix : kNoPrefix;
 }

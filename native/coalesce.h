@@ -21,6 +21,9 @@
 // Ethernet header; an Ethernet header; NSH (RFC 8300) in VXLAN-GPE or in Geneve (RFC 8926).
 enum class Framing : uint8_t { kNone, kIp, kEtherIp, kEthernet, kGpe, kGeneve };
 
+// Longer ones are not merged: copies and segments have no room for them. kHeadroom of pool.h.
+constexpr uint32_t kMaxPrefix = 128;
+
 // A superframe while it grows; of one packet until another joins.
 struct Train {
   uint8_t* bytes;  // the first packet, behind its prefix, and then the payload of the others

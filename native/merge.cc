@@ -6,6 +6,8 @@
 #include "arguments.h"
 #include "offload.h"
 
+static_assert(kMaxPrefix == kHeadroom, "a prefix is kept in the headroom of copies and segments");
+
 namespace {
 
 // Bytes from a packet's first one to the end of its slot.

@@ -80,7 +80,7 @@ int64_t prefixIn(const Packet& packet, Framing framing) {
     if (bytes[0] >= 64 || bytes[1] >= 128 || bytes[2] != 0x89 || bytes[3] != 0x4f || packet.size() < outer + 8) return -1;
   }
   size_t prefix = outer + bytes[outer + 1] % 64 * 4u;
-  if (bytes[outer] >= 32 || prefix < outer + 8 || packet.size() <= prefix) return -1;
+  if (bytes[outer] >= 32 || prefix < outer + 8 || packet.size() <= prefix || prefix > 128) return -1;
   int version = bytes[outer + 3] == 1 ? 4 : bytes[outer + 3] == 2 ? 6 : -1;
   return bytes[prefix] / 16 == version ? static_cast<int64_t>(prefix) : -1;
 }

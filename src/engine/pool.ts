@@ -7,6 +7,7 @@
  * whatever queues up downstream of it.
  */
 import { COMMON_ACCOUNT, HEADROOM, LARGE_SLOT, type Native, SMALL_SLOT } from '../native/binding.ts';
+import { copyBytes } from '../packet/word.ts';
 import { AddressBook } from './address-book.ts';
 import { DEBUG } from './debug.ts';
 import { Ledger } from './ledger.ts';
@@ -306,14 +307,16 @@ export class Pool extends SharedPoolMemory {
   }
 
   /**
-   * Makes a packet the only one on its bytes, copying them if they are shared. Must be called before writing.
-   * Returns false, with nothing changed, when there is no memory for the copy.
+   * Makes a packet the only one on its bytes and its prefix, copying them if they are shared. Must be called before
+   * writing. Returns false, with nothing changed, when there is no memory for the copy, or the prefix is longer than the
+   * headroom.
    */
   own(handle: number): boolean {
     if (DEBUG) this.ledger!.check(handle, 'written to');
     const slot = this.slot[handle];
     if (this.references[slot] === 1) return true;
     const prefix = this.prefixLength[handle];
+    if (prefix > HEADROOM) return false;
     const length = this.length[handle];
     // Whoever paid for the original pays for the copy; the common account helps out.
     let fresh = this.#copySlot(length, this.owner[slot]);
@@ -343,7 +346,17 @@ export class Pool extends SharedPoolMemory {
     return slot;
   }
 
-  /** Bytes free in front of the packet. */
+  /** What one packet has in front of it goes in front of another, a fresh one: its prefix. False when it has no room there. */
+  copyPrefix(from: number, to: number): boolean {
+    const prefix = this.prefixLength[from];
+    if (prefix === 0) return true;
+    if (prefix > HEADROOM) return false;
+    copyBytes(this.slab, this.offset[from] - prefix, this.slab, this.offset[to] - prefix, prefix);
+    this.prefixLength[to] = prefix;
+    return true;
+  }
+
+  /** Bytes free in front of the packet and its prefix. */
   headroom(handle: number): number {
     return this.offset[handle] - this.prefixLength[handle] - this.#slotStart(this.slot[handle]);
   }

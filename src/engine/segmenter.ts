@@ -2,6 +2,7 @@
  * Cuts superframes into wire packets with full checksums. The network puts a `Segmenter` in front of every app that
  * did not ask for superframes, so that the naive app is right.
  */
+import { HEADROOM } from '../native/binding.ts';
 import { completeChecksum, emitSegment, PLAN_CELLS, planSegments, segmentLength } from '../packet/segment.ts';
 import type { App, Ports } from './app.ts';
 import type { Pool } from './pool.ts';
@@ -13,7 +14,7 @@ export { MAX_SEGMENTS };
 const plan = new Int32Array(PLAN_CELLS);
 
 /**
- * Wire packets with complete checksums for one packet, into `into[0..n)`; the packet itself is one of them or freed.
+ * Wire packets with complete checksums for one packet, each with its prefix, into `into[0..n)`; the packet itself is one of them or freed.
  * What has no memory or makes no sense is a counted drop; n may be 0.
  * @param into at least `MAX_SEGMENTS` long
  */
@@ -39,7 +40,7 @@ export function cutSuperframe(pool: Pool, packet: number, into: Int32Array): num
     pool.segmentSize[packet],
     plan,
   );
-  if (count <= 0 || count > MAX_SEGMENTS) {
+  if (count <= 0 || count > MAX_SEGMENTS || pool.prefixLength[packet] > HEADROOM) {
     pool.drop(packet, Reason.Malformed);
     return 0;
   }
@@ -51,6 +52,7 @@ export function cutSuperframe(pool: Pool, packet: number, into: Int32Array): num
       pool.countDrops(Reason.NoMemory, count - made);
       break;
     }
+    pool.copyPrefix(packet, segment);
     pool.length[segment] = emitSegment(pool.slab, at, plan, made, pool.slab, pool.offset[segment]);
     pool.layer[segment] = pool.layer[packet];
     pool.l3Offset[segment] = pool.l3Offset[packet];

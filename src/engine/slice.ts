@@ -1,6 +1,6 @@
 /**
  * Part of a superframe as a superframe of its own: for apps that must decide for each segment and find that most
- * decisions agree. A slice has its own bytes, headers and all: nothing that is done to it shows in the original.
+ * decisions agree. A slice has its own bytes, headers, prefix and all: nothing that is done to it shows in the original.
  */
 import * as ipv4 from '../packet/ipv4.ts';
 import * as ipv6 from '../packet/ipv6.ts';
@@ -17,8 +17,8 @@ const plan = new Int32Array(PLAN_CELLS);
 
 /**
  * A fresh packet that stands for the `count` segments from `first` on. One segment is a wire packet with a complete
- * checksum; more are a superframe whose checksum is open. Returns -1 when there is no memory or the range or the
- * superframe makes no sense; the original is unchanged and the caller's in any case.
+ * checksum; more are a superframe whose checksum is open. Returns -1 when there is no memory or the range, the prefix or
+ * the superframe makes no sense; the original is unchanged and the caller's in any case.
  */
 export function slice(pool: Pool, packet: number, first: number, count: number): number {
   const { slab } = pool;
@@ -32,6 +32,10 @@ export function slice(pool: Pool, packet: number, first: number, count: number):
   const part = pool.allocFor(header + payload, pool.owner[pool.slot[packet]]);
   if (part < 0) return -1;
 
+  if (!pool.copyPrefix(packet, part)) {
+    pool.free(part);
+    return -1;
+  }
   const to = pool.offset[part];
   copyBytes(slab, from, slab, to, header);
   copyBytes(slab, from + header + start, slab, to + header, payload);

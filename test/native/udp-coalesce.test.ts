@@ -174,6 +174,24 @@ describe('a UDP port that merges', () => {
     },
   );
 
+  test.each([
+    { length: 128, segments: [20] },
+    { length: 132, segments: new Array(20).fill(1) },
+  ])(
+    'packets behind a prefix of $length bytes are merged if the headroom holds it',
+    ({ length, segments }) => {
+      const { a, b } = loopback(Coalesce.gpe);
+      const metadata = length - 20;
+      const prefix = [0x0c, 0, 0, 4, 0, 0, 42, 0, 0x0f, 0xc0 | ((length - 8) / 4), 2, 1, 0, 0, 7, 255];
+      prefix.push(0xff, 0xf7, 1, metadata, ...pattern(metadata, 5));
+      const sent = train(20).map((bytes) => Uint8Array.from([...prefix, ...bytes]));
+      put(a, sent);
+      const handles = b.receive();
+      expect(handles.map((handle) => pool.memory.segments[handle])).toEqual(segments);
+      expectSame(cutAll(handles), sent);
+    },
+  );
+
   test('another outer DS field, or another sender, does not join', () => {
     const { a, b } = loopback(Coalesce.ip);
     const c = new UdpEnd(pool);
