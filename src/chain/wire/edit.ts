@@ -4,7 +4,7 @@
  */
 import * as nsh from '../../packet/nsh.ts';
 import { RETURN } from './prefix.ts';
-import { functions, generation, isNewer, replica, setGeneration, setReplica } from './tlv.ts';
+import { functions, generation, isNewer, replica, START, setGeneration, setReplica } from './tlv.ts';
 
 /** On to the next function. Returns false, and changes nothing, when the TTL or the service index has come to its end. */
 export function advance(bytes: Uint8Array, header: number): boolean {
@@ -14,11 +14,11 @@ export function advance(bytes: Uint8Array, header: number): boolean {
   return true;
 }
 
-/** To the start of the way back: the same replicas in turned order. Of a way back, that is the way there. */
+/** To the start of the way back: the same replicas, both ends with them, in turned order. Of a way back, that is the way there. */
 export function turnRound(bytes: Uint8Array, header: number, path: number): void {
   nsh.setServicePath(bytes, header, nsh.servicePath(bytes, header) ^ RETURN);
   restart(bytes, header);
-  for (let i = 0, j = functions(bytes, path) - 1; i < j; i++, j--) {
+  for (let i = START, j = functions(bytes, path); i < j; i++, j--) {
     const first = replica(bytes, path, i);
     setReplica(bytes, path, i, replica(bytes, path, j));
     setReplica(bytes, path, j, first);
@@ -32,7 +32,7 @@ export function restart(bytes: Uint8Array, header: number): void {
 }
 
 /**
- * Another path, of a newer generation than the one that stands there.
+ * Other replicas of the functions, and a newer generation than the one that stands there.
  *
  * @param replicas as many as the path has functions
  */
@@ -47,7 +47,7 @@ export function repath(
 }
 
 /**
- * Takes over the path at `from[fromPath]` if its generation is newer, so that a packet that was late cannot turn a flow
+ * Takes over the path at `from[fromPath]`, ends and all, if its generation is newer, so that a packet that was late cannot turn a flow
  * back to replicas it has left. Both are of one revision, direction and flow. Returns whether anything changed.
  */
 export function adoptNewer(bytes: Uint8Array, path: number, from: Uint8Array, fromPath: number): boolean {
@@ -55,7 +55,7 @@ export function adoptNewer(bytes: Uint8Array, path: number, from: Uint8Array, fr
   const count = functions(bytes, path);
   if (functions(from, fromPath) !== count || !isNewer(theirs, generation(bytes, path))) return false;
   setGeneration(bytes, path, theirs);
-  for (let i = 0; i < count; i++) setReplica(bytes, path, i, replica(from, fromPath, i));
+  for (let i = START; i <= count; i++) setReplica(bytes, path, i, replica(from, fromPath, i));
   return true;
 }
 

@@ -14,6 +14,7 @@ import {
   PATH,
   PATH_LENGTH,
   pathTlvLength,
+  START,
   setFlow,
   setGeneration,
   setReplica,
@@ -54,8 +55,12 @@ export interface FlowPrefix {
   revision: number;
   /** Of the path: 16 bits. */
   generation: number;
+  /** Replica id of the member where the packets enter the chain. */
+  start: number;
   /** One id for each function, in the order of the way, up to MAX_FUNCTIONS. */
   replicas: ArrayLike<number>;
+  /** That of the member where they leave it, or CHOOSE. */
+  end: number;
 }
 
 /** Writes the prefix that leaves the start of the path (service index 255, TTL 63) and returns its length. */
@@ -70,7 +75,9 @@ export function emitPrefix(prefix: FlowPrefix, bytes: Uint8Array, at = 0): numbe
   const path = nsh.putTlv(bytes, flow, CLASS, FLOW, FLOW_LENGTH);
   setRevision(bytes, path, prefix.revision);
   setGeneration(bytes, path, prefix.generation);
+  setReplica(bytes, path, START, prefix.start);
   for (let i = 0; i < replicas.length; i++) setReplica(bytes, path, i, replicas[i]);
+  setReplica(bytes, path, replicas.length, prefix.end);
   const end = nsh.putTlv(bytes, path, CLASS, PATH, PATH_LENGTH + 2 * replicas.length);
   nsh.setHeaderLength(bytes, header, end - header);
   return end - at;

@@ -1,8 +1,9 @@
 /**
  * The metadata that chains carry in NSH, in TLVs of the first experimental class (RFC 8300, 9.1.4):
  *
- *     FLOW  type 1, 8 bytes       flow id, equal in both directions
- *     PATH  type 2, 6 + 2n bytes  revision of the chain (4), generation of the path (2), one replica id (2) per function
+ *     FLOW  type 1, 8 bytes        flow id, equal in both directions
+ *     PATH  type 2, 10 + 2n bytes  revision of the chain (4), generation of the path (2), replica ids (2 each): the start's,
+ *                                  one per function, the far end's
  *
  * Accessors take the offset of a TLV whose length was checked.
  */
@@ -16,7 +17,7 @@ export const PATH = 2;
 /** Of a value: bytes. */
 export const FLOW_LENGTH = 8;
 /** Of the value of a path through no function: bytes. */
-export const PATH_LENGTH = 6;
+export const PATH_LENGTH = 10;
 
 /** Functions in a chain. The prefix of a longer one would not fit into the headroom of a packet. */
 export const MAX_FUNCTIONS = 32;
@@ -24,11 +25,15 @@ export const MAX_FUNCTIONS = 32;
 /** A replica id that leaves the choice to whoever sends to it. */
 export const CHOOSE = 0;
 
+/** Position of the member where the packets enter the chain. Functions are at 0 and on, the far end behind the last. */
+export const START = -1;
+
 // Field offsets in a TLV.
 const FLOW_ID = nsh.TLV_VALUE;
 const REVISION = nsh.TLV_VALUE;
 const GENERATION = nsh.TLV_VALUE + 4;
-const REPLICAS = nsh.TLV_VALUE + PATH_LENGTH;
+/** That of position 0. */
+const REPLICAS = nsh.TLV_VALUE + 8;
 
 /** Bytes of a whole PATH TLV through so many functions, with its padding. */
 export const pathTlvLength = (functions: number): number =>
@@ -55,7 +60,7 @@ export const functions = (bytes: Uint8Array, path: number): number =>
 export const revision = (bytes: Uint8Array, path: number): number => get32(bytes, path + REVISION);
 /** Of this flow's path, 16 bits: it goes up when replicas are chosen anew. */
 export const generation = (bytes: Uint8Array, path: number): number => get16(bytes, path + GENERATION);
-/** The replica at a position: 1 to 65535, or CHOOSE. */
+/** The replica at a position, from START to `functions`: 1 to 65535, or CHOOSE. */
 export const replica = (bytes: Uint8Array, path: number, position: number): number =>
   get16(bytes, path + REPLICAS + 2 * position);
 

@@ -8,12 +8,14 @@ import { bytesOf, FLOW, GPE, hexOf, PATH, prefixOf } from './samples.ts';
 
 const AT_NSH = 8;
 const AT_PATH = 28;
+/** Start, functions, end. */
+const WAY = '00030011002100310041';
 
 describe('a prefix, edited in place', () => {
   it('goes to the next hop with TTL and service index less one', () => {
     const bytes = prefixOf();
     expect(advance(bytes, AT_NSH)).toBe(true);
-    expect(hexOf(bytes)).toBe(`${GPE}0f890201000007fe${FLOW}${PATH}`);
+    expect(hexOf(bytes)).toBe(`${GPE}0f8a0201000007fe${FLOW}${PATH}`);
   });
 
   it('passes every function and the end of its path, and goes no further when the TTL or the index ends', () => {
@@ -31,14 +33,14 @@ describe('a prefix, edited in place', () => {
     nsh.setServiceIndex(bytes, AT_NSH, 0);
     expect(advance(bytes, AT_NSH)).toBe(false);
     expect([nsh.ttl(bytes, AT_NSH), nsh.serviceIndex(bytes, AT_NSH)]).toEqual([63, 0]);
-    expect(before.slice(16, 24)).toBe('00490201');
+    expect(before.slice(16, 24)).toBe('004a0201');
   });
 
-  it('turns round with the replicas in turned order, and back to what it was', () => {
+  it('turns round with both ends and the replicas in turned order, and back to what it was', () => {
     const bytes = prefixOf();
     advance(bytes, AT_NSH);
     turnRound(bytes, AT_NSH, AT_PATH);
-    expect(hexOf(bytes)).toBe(`${GPE}0fc90201800007ff${FLOW}${PATH.replace('001100210031', '003100210011')}`);
+    expect(hexOf(bytes)).toBe(`${GPE}0fca0201800007ff${FLOW}${PATH.replace(WAY, '00410031002100110003')}`);
     turnRound(bytes, AT_NSH, AT_PATH);
     expect(hexOf(bytes)).toBe(hexOf(prefixOf()));
   });
@@ -48,7 +50,8 @@ describe('a prefix, edited in place', () => {
       fc.property(fc.array(fc.nat(0xffff), { maxLength: 32 }), (replicas) => {
         const bytes = prefixOf({ replicas });
         turnRound(bytes, AT_NSH, AT_PATH);
-        const reversed = prefixOf({ replicas: replicas.toReversed(), servicePath: 0x800007 });
+        const way = { start: 65, replicas: replicas.toReversed(), end: 3 };
+        const reversed = prefixOf({ ...way, servicePath: 0x800007 });
         expect(hexOf(bytes)).toBe(hexOf(reversed));
       }),
       { seed: 1 },
@@ -62,7 +65,7 @@ describe('a prefix, edited in place', () => {
   });
 
   it('takes over a path of a newer generation, and no other', () => {
-    const newer = prefixOf({ generation: 2, replicas: [18, 34, 50] });
+    const newer = prefixOf({ generation: 2, start: 4, replicas: [18, 34, 50], end: 66 });
     const bytes = prefixOf();
     expect(adoptNewer(bytes, AT_PATH, newer, AT_PATH)).toBe(true);
     expect(hexOf(bytes)).toBe(hexOf(newer));
@@ -79,7 +82,7 @@ describe('a prefix, edited in place', () => {
     restart(bytes, AT_NSH);
     expect(hexOf(bytes)).toBe(hexOf(prefixOf()));
     toProbe(bytes, AT_NSH);
-    expect(hexOf(bytes)).toBe(`${GPE}2fc90200000007ff${FLOW}${PATH}`);
+    expect(hexOf(bytes)).toBe(`${GPE}2fca0200000007ff${FLOW}${PATH}`);
     const header = new ChainHeader();
     expect(header.read(bytes, 0, bytes.length, 'vxlan-gpe')).toBe(ACCEPTED);
     expect([header.family, header.functions]).toEqual([0, 3]);
@@ -87,13 +90,13 @@ describe('a prefix, edited in place', () => {
 
   it('keeps unassigned bits and the TLVs of others', () => {
     const other = 'abcd0383010203ff';
-    const bytes = bytesOf(`${GPE}1fcbe201000007ff${other}${FLOW}${PATH}`);
+    const bytes = bytesOf(`${GPE}1fcce201000007ff${other}${FLOW}${PATH}`);
     const path = AT_PATH + 8;
     advance(bytes, AT_NSH);
     turnRound(bytes, AT_NSH, path);
     turnRound(bytes, AT_NSH, path);
     repath(bytes, path, 1, [17, 33, 49]);
-    expect(hexOf(bytes)).toBe(`${GPE}1fcbe201000007ff${other}${FLOW}${PATH}`);
+    expect(hexOf(bytes)).toBe(`${GPE}1fcce201000007ff${other}${FLOW}${PATH}`);
   });
 });
 

@@ -27,8 +27,8 @@ describe('the header of a packet in a chain', () => {
 
   it('is found behind TLVs and Geneve options that are not known here', () => {
     const other = 'abcd0303010203 00';
-    expect(read(`${GPE}0fcd0201000007ff${other}${FLOW}${other}${PATH}`)).toBe('accepted');
-    expect([header.flow, header.path, header.end]).toEqual([24, 44, 60]);
+    expect(read(`${GPE}0fce0201000007ff${other}${FLOW}${other}${PATH}`)).toBe('accepted');
+    expect([header.flow, header.path, header.end]).toEqual([24, 44, 64]);
     const option = 'ff00010111223344';
     expect(read(`02${GENEVE.slice(2)}${option}${NSH}${FLOW}${PATH}`, 'geneve')).toBe('accepted');
     expect([header.nsh, header.tenant]).toEqual([16, 42]);
@@ -39,22 +39,22 @@ describe('the header of a packet in a chain', () => {
     ['chain-encapsulation', 'another version of VXLAN-GPE', `1c${GPE.slice(2)}${NSH}${FLOW}${PATH}`],
     ['chain-encapsulation', 'Ethernet behind VXLAN-GPE', `0c00000300002a00${NSH}${FLOW}${PATH}`],
     ['nsh-truncated', 'no bytes behind VXLAN-GPE', GPE],
-    ['nsh-version', 'another version', `${GPE}4fc90201000007ff${FLOW}${PATH}`],
-    ['nsh-metadata-type', 'metadata type 0', `${GPE}0fc90001000007ff${FLOW}${PATH}`],
+    ['nsh-version', 'another version', `${GPE}4fca0201000007ff${FLOW}${PATH}`],
+    ['nsh-metadata-type', 'metadata type 0', `${GPE}0fca0001000007ff${FLOW}${PATH}`],
     ['nsh-length', 'a length of one word', `${GPE}0fc10201000007ff${FLOW}${PATH}`],
-    ['nsh-tlv', 'a TLV over the end', `${GPE}${NSH}${FLOW}fff6020d${PATH.slice(8)}`],
+    ['nsh-tlv', 'a TLV over the end', `${GPE}${NSH}${FLOW}fff60211${PATH.slice(8)}`],
     ['nsh-too-long', 'more metadata than fits', `${GPE}0fe00201000007ff${FLOW}${tlv('00000068', 104)}`],
-    ['nsh-next-protocol', 'Ethernet behind NSH', `${GPE}0fc90203000007ff${FLOW}${PATH}`],
-    ['nsh-next-protocol', 'the O bit and a packet', `${GPE}2fc90201000007ff${FLOW}${PATH}`],
-    ['nsh-next-protocol', 'no packet and no O bit', `${GPE}0fc90200000007ff${FLOW}${PATH}`],
+    ['nsh-next-protocol', 'Ethernet behind NSH', `${GPE}0fca0203000007ff${FLOW}${PATH}`],
+    ['nsh-next-protocol', 'the O bit and a packet', `${GPE}2fca0201000007ff${FLOW}${PATH}`],
+    ['nsh-next-protocol', 'no packet and no O bit', `${GPE}0fca0200000007ff${FLOW}${PATH}`],
     ['nsh-no-path', 'metadata type 1', `${GPE}0fc60101000007ff${'00'.repeat(16)}`],
-    ['nsh-no-path', 'no FLOW', `${GPE}0fc60201000007ff${PATH}`],
-    ['nsh-no-path', 'a FLOW of 4 bytes', `${GPE}0fc80201000007fffff6010400f1a2b3${PATH}`],
+    ['nsh-no-path', 'no FLOW', `${GPE}0fc70201000007ff${PATH}`],
+    ['nsh-no-path', 'a FLOW of 4 bytes', `${GPE}0fc90201000007fffff6010400f1a2b3${PATH}`],
     ['nsh-no-path', 'no PATH', `${GPE}0fc50201000007ff${FLOW}`],
-    ['nsh-no-path', 'a PATH of 4 bytes', `${GPE}0fc70201000007ff${FLOW}fff6020400000011`],
-    ['nsh-no-path', 'half a replica id', `${GPE}${NSH}${FLOW}fff6020b${PATH.slice(8)}`],
-    ['nsh-no-path', '33 functions', `${GPE}0fd80201000007ff${FLOW}${tlv('fff60248', 72)}`],
-    ['nsh-service-index', 'an index beyond the end', `${GPE}0fc90201000007fb${FLOW}${PATH}`],
+    ['nsh-no-path', 'a PATH of 8 bytes', `${GPE}0fc80201000007ff${FLOW}fff602080000001100010003`],
+    ['nsh-no-path', 'half a replica id', `${GPE}${NSH}${FLOW}fff6020f${PATH.slice(8)}`],
+    ['nsh-no-path', '33 functions', `${GPE}0fd90201000007ff${FLOW}${tlv('fff6024c', 76)}`],
+    ['nsh-service-index', 'an index beyond the end', `${GPE}0fca0201000007fb${FLOW}${PATH}`],
   ])('is refused as %s: %s', (reason, _, hex) => {
     expect(read(hex)).toBe(reason);
   });

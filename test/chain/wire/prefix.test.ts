@@ -19,7 +19,7 @@ describe('the prefix of a flow', () => {
   it('has the verified bytes, over VXLAN-GPE and over Geneve', () => {
     expect(hexOf(prefixOf())).toBe(GPE + NSH + FLOW + PATH);
     expect(hexOf(prefixOf({ encapsulation: 'geneve' }))).toBe(GENEVE + NSH + FLOW + PATH);
-    expect(hexOf(prefixOf({ family: 6 })).slice(16, 24)).toBe('0fc90202');
+    expect(hexOf(prefixOf({ family: 6 })).slice(16, 24)).toBe('0fca0202');
     expect(hexOf(prefixOf({ servicePath: 0x800007 })).slice(24, 32)).toBe('800007ff');
   });
 
@@ -33,7 +33,9 @@ describe('the prefix of a flow', () => {
       flowLow: fc.integer(),
       revision: fc.nat(0xffffffff),
       generation: fc.nat(0xffff),
+      start: fc.nat(0xffff),
       replicas: fc.array(fc.nat(0xffff), { maxLength: tlv.MAX_FUNCTIONS }),
+      end: fc.nat(0xffff),
     });
     const header = new ChainHeader();
     fc.assert(
@@ -53,7 +55,9 @@ describe('the prefix of a flow', () => {
           flowLow: tlv.flowLow(bytes, flow),
           revision: tlv.revision(bytes, path),
           generation: tlv.generation(bytes, path),
+          start: tlv.replica(bytes, path, tlv.START),
           replicas: Array.from({ length: header.functions }, (_, k) => tlv.replica(bytes, path, k)),
+          end: tlv.replica(bytes, path, header.functions),
         }).toEqual(fields);
         expect([header.end, header.position]).toEqual([at + length, 0]);
       }),
@@ -62,13 +66,13 @@ describe('the prefix of a flow', () => {
   });
 
   it('of the longest chain fits into the headroom of a packet', () => {
-    expect(prefixLength(tlv.MAX_FUNCTIONS)).toBe(104);
+    expect(prefixLength(tlv.MAX_FUNCTIONS)).toBe(108);
     expect(prefixLength(tlv.MAX_FUNCTIONS)).toBeLessThanOrEqual(MAX_PREFIX);
   });
 
-  it('leaves an MTU of 1428 over IPv4 and 1408 over IPv6 to three functions', () => {
-    expect([overhead(3, 4), innerMtu(1500, 3, 4)]).toEqual([72, 1428]);
-    expect([overhead(3, 6), innerMtu(1500, 3, 6)]).toEqual([92, 1408]);
+  it('leaves an MTU of 1424 over IPv4 and 1404 over IPv6 to three functions', () => {
+    expect([overhead(3, 4), innerMtu(1500, 3, 4)]).toEqual([76, 1424]);
+    expect([overhead(3, 6), innerMtu(1500, 3, 6)]).toEqual([96, 1404]);
   });
 });
 

@@ -13,13 +13,15 @@ export const SAMPLE: FlowPrefix = {
   flowLow: 0xc4d5e6f7,
   revision: 17,
   generation: 1,
+  start: 3,
   replicas: [17, 33, 49],
+  end: 65,
 };
 export const GPE = '0c00000400002a00';
 export const GENEVE = '0000894f00002a00';
-export const NSH = '0fc90201000007ff';
+export const NSH = '0fca0201000007ff';
 export const FLOW = 'fff6010800f1a2b3c4d5e6f7';
-export const PATH = 'fff6020c000000110001001100210031';
+export const PATH = 'fff6021000000011000100030011002100310041';
 
 export function prefixOf(fields: Partial<FlowPrefix> = {}): Uint8Array {
   const bytes = new Uint8Array(MAX_PREFIX).fill(0xee);
