@@ -113,6 +113,31 @@ double nextLook(double look, bool answered, double waited) {
   return waited <= look ? look : std::min(std::max(look * 2, kLeastLook), kMostLook);
 }
 
+// A thread that sleeps until a time is awake some while after it: an interrupt, a processor that has to wake up, code that
+// is cold. So it sleeps until somewhat before the network's deadline and looks for the rest. How much before is what nine of
+// ten wake-ups needed lately, but never more than this, nor more than this share of the wait, which is what it costs.
+constexpr double kMostAhead = 200e3;
+constexpr double kAheadShare = 1.0 / 8;
+constexpr double kAheadStep = 8e3;
+constexpr double kAheadQuantile = 0.9;
+
+// Moves an estimate of a quantile towards it: up by its share of a step where it was too low, down by the rest.
+double nextAhead(double ahead, double late) {
+  double next = late > ahead ? ahead + kAheadStep * kAheadQuantile : ahead - kAheadStep * (1 - kAheadQuantile);
+  return std::min(std::max(next, 0.0), kMostAhead);
+}
+
+// Looks, without sleeping, until `end`; returns what epoll_wait does.
+int lookUntil(int epoll, epoll_event* events, int capacity, double end, double* now) {
+  timespec zero{};
+  int n = 0;
+  while (n == 0 && *now < end) {
+    n = waitFor(epoll, events, capacity, &zero);
+    *now = monotonicNow();
+  }
+  return n;
+}
+
 // epoll_wait until `deadline` (ns of CLOCK_MONOTONIC; 0: does not wait; infinity: for ever).
 int waitUntil(Poller* poller, epoll_event* events, int capacity, double deadline) {
   timespec zero{};
@@ -122,20 +147,23 @@ int waitUntil(Poller* poller, epoll_event* events, int capacity, double deadline
   bool looks = poller->wasIdle;
   poller->wasIdle = false;
   if (looks) {
-    double end = std::min(began + poller->look, deadline);
-    for (; now < end; now = monotonicNow()) {
-      int n = waitFor(poller->epoll, events, capacity, &zero);
-      if (n != 0) return n;
-    }
+    int n = lookUntil(poller->epoll, events, capacity, std::min(began + poller->look, deadline), &now);
+    if (n != 0) return n;
   }
   bool bounded = isFinite(deadline);
-  timespec timeout = toTimespec(bounded && deadline > now ? deadline - now : 0);
+  // What the event loop wants in time need not be on the microsecond.
+  bool exact = bounded && deadline == poller->deadline();
+  double ahead = exact ? std::min(poller->ahead, (deadline - now) * kAheadShare) : 0;
+  double until = deadline - ahead;
+  timespec timeout = toTimespec(bounded && until > now ? until - now : 0);
   sharpenTimers();
   int n = waitFor(poller->epoll, events, capacity, bounded ? &timeout : nullptr);
-  double waited = monotonicNow() - began;
-  if (looks) poller->look = nextLook(poller->look, n > 0, waited);
-  poller->wasIdle = waited >= kIdle;
-  return n;
+  double woke = monotonicNow();
+  if (looks) poller->look = nextLook(poller->look, n > 0, woke - began);
+  poller->wasIdle = woke - began >= kIdle;
+  if (n != 0 || !exact) return n;
+  poller->ahead = nextAhead(poller->ahead, woke - until);
+  return lookUntil(poller->epoll, events, capacity, deadline, &woke);
 }
 
 }  // namespace

@@ -29,6 +29,7 @@ struct Poller {
   bool referenced = true;
   bool wasIdle = false;  // the last wait was a long one
   double look = 0;       // how long to look for an answer then, ns
+  double ahead = 0;      // how long before the deadline to wake up, ns
   Watch* watch = nullptr;
 
   double deadline() const { return times[1] + epoch; }

@@ -7,7 +7,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { PollEvent } from '../../src/native/binding.ts';
 import { native } from '../../src/native/load.ts';
 import { needs } from '../needs.ts';
-import { pattern, setRow, TestPool, UdpEnd } from './support.ts';
+import { pattern, RETRY, setRow, TestPool, UdpEnd } from './support.ts';
 
 const MS = 1e6;
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -84,6 +84,36 @@ describe('waiting', () => {
     const answered = idleRounds({ answered: true });
     expect(idleRounds({ answered: false })).toBeLessThan(answered + 60);
   });
+
+  /** Waits of 1 ms, for the network's deadline or another one: how late each ended, ns, and the processor's time, ms. */
+  function timedRounds(rounds: number, { exact }: { exact: boolean }) {
+    const { id, times, epoch } = poller();
+    const late: number[] = [];
+    const before = process.cpuUsage();
+    for (let i = 0; i < rounds; i++) {
+      const own = native().now() - epoch + MS;
+      const deadline = own + epoch;
+      if (exact) times[1] = own;
+      expect(native().pollerWait(id, deadline)).toBe(0);
+      late.push(native().now() - deadline);
+    }
+    const { user, system } = process.cpuUsage(before);
+    return { median: late.sort((a, b) => a - b)[rounds / 2], spent: (user + system) / 1000 };
+  }
+
+  test(
+    "the network's deadlines are kept sharply, which costs no more than an eighth of the time",
+    RETRY,
+    () => {
+      const rounds = 400;
+      timedRounds(rounds, { exact: true });
+      const roughly = timedRounds(rounds, { exact: false });
+      const sharply = timedRounds(rounds, { exact: true });
+      // Where timers are sharp by themselves, there is nothing to be gained.
+      expect(sharply.median).toBeLessThan(Math.max(roughly.median / 2, 5000));
+      expect(sharply.spent).toBeLessThan(roughly.spent + rounds / 8 + 40);
+    },
+  );
 
   test('with deadline 0, or one in the past, does not wait', () => {
     const { id } = poller();
