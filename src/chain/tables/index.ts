@@ -1,0 +1,3 @@
+export type { ChainRevision } from './chains.ts';
+export { SUSPICION } from './suspects.ts';
+export { ChainTables, NO_ROW, ReplicaState } from './tables.ts';
