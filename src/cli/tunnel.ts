@@ -55,6 +55,7 @@ class TunnelCommand {
   #finishing = false;
   /** It ran, and what it did is worth a report. */
   #ran = false;
+  #isCutShort = false;
 
   constructor(settings: Settings, tunnel: TunConnector, output: Output) {
     this.#settings = settings;
@@ -63,6 +64,11 @@ class TunnelCommand {
   }
 
   async run(outside: Outside | undefined): Promise<number> {
+    const code = await this.#untilEnd(outside);
+    return code === Exit.ok && this.#isCutShort ? Exit.failure : code;
+  }
+
+  async #untilEnd(outside: Outside | undefined): Promise<number> {
     const { user, stats } = this.#settings;
     const account = user === undefined ? undefined : await findAccount(user);
     const ended = untilEnd(['SIGINT', 'SIGTERM', 'SIGHUP']);
@@ -159,6 +165,8 @@ class TunnelCommand {
       const file = several ? withSuffix(pcap, end.interface) : pcap;
       const onEnd = ({ error }: { error: TunconnectorError | undefined }) => {
         if (!error) return;
+        // The tunnel goes on without the rest of the file; the exit code says so.
+        this.#isCutShort = true;
         this.#output.error(error);
         reportError(error);
       };

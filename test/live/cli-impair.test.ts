@@ -63,6 +63,14 @@ describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
     expect(bitsPerSecond).toBeGreaterThan(payload * 0.8);
   });
 
+  it('goes on without files that a full disk cuts short, and ends with 1', { timeout: 30_000 }, async () => {
+    await using world = await bridged();
+    const command = await world.start('--pcap', '/dev/full', '--log', '/dev/full');
+    expect(await pings(world.near, 3)).toHaveLength(3);
+    expect((await command.stop('SIGINT', 5000)).code).toBe(1);
+    expect(command.stderr.match(/\/dev\/full.*make room on the disk/g)).toHaveLength(2);
+  });
+
   it('does to packets what a log of an earlier run says', { timeout: 30_000 }, async () => {
     // Pings alone: how often a host looks for neighbours and groups is not the same each time.
     const spec = `rules: [{ label: pings, match: '10.9.0.2:icmp', up: loss 30% }]`;

@@ -122,6 +122,7 @@ class ImpairRun {
   #inspector: Inspector | undefined;
   readonly #control = new ControlSockets((text) => this.#note(text));
   #isUp = false;
+  #isCutShort = false;
   /** SIGHUP came before the link was up. */
   #askedEarly = false;
   #before: Directions | undefined;
@@ -144,6 +145,11 @@ class ImpairRun {
   }
 
   async run(every: number | undefined): Promise<number> {
+    const code = await this.#untilEnd(every);
+    return code === Exit.ok && this.#isCutShort ? Exit.failure : code;
+  }
+
+  async #untilEnd(every: number | undefined): Promise<number> {
     // Where there is a file, SIGHUP has it read again.
     const again = this.#flags.file !== undefined;
     const end = untilEnd(again ? ['SIGINT', 'SIGTERM'] : ['SIGINT', 'SIGTERM', 'SIGHUP']);
@@ -166,10 +172,11 @@ class ImpairRun {
       this.#inspector = await inspector(this.#network);
       const { pcap, log: logFile } = this.#options;
       if (pcap !== undefined) {
-        const onEnd = ({ error }: { error: TunconnectorError | undefined }) => error && reportError(error);
+        const onEnd = ({ error }: { error: TunconnectorError | undefined }) => error && this.#cutShort(error);
         capture = await captureHosted(this.#network, 'up,down', pcap, { drops: true, onEnd });
       }
-      if (logFile !== undefined) log = await logVerdicts(this.#network, logFile, reportError);
+      if (logFile !== undefined)
+        log = await logVerdicts(this.#network, logFile, (error) => this.#cutShort(error));
       await this.#control.serve(`${this.#left.name}-${this.#right.name}`, this.#network);
       await this.#describe();
       this.#link = await ImpairedLink.over(this.#network, liveRuntime(), {
@@ -201,6 +208,12 @@ class ImpairRun {
         await this.#network.close();
       }
     }
+  }
+
+  /** The link goes on without the rest of a file that was asked for; the exit code says so. */
+  #cutShort(error: TunconnectorError): void {
+    this.#isCutShort = true;
+    reportError(error);
   }
 
   #serve(link: ImpairedLink, serving: Serving): Promise<ServedLink> {
