@@ -135,7 +135,7 @@ function putPort(bytes: Uint8Array, at: number, port: number): number {
 }
 
 /** RFC 1624, equation 3, for what a checksum covers and grew by `change`. Returns what a sum over the field itself grows by. */
-function mend(bytes: Uint8Array, field: number, change: number): number {
+export function mend(bytes: Uint8Array, field: number, change: number): number {
   if (change === 0) return 0;
   const before = get16(bytes, field);
   const after = ~fold((~before & 0xffff) + change) & 0xffff;
@@ -144,7 +144,7 @@ function mend(bytes: Uint8Array, field: number, change: number): number {
 }
 
 /** @param address change of the pseudo-header @param rest change of what is behind it */
-function mendTransport(
+export function mendTransport(
   bytes: Uint8Array,
   field: number,
   protocol: number,
