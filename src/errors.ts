@@ -25,6 +25,7 @@ export type ErrorCode =
   | 'ERR_REFUSED' // the peer refused: its address is taken, or it is full
   | 'ERR_COMMAND' // a system program (ip, nft) is missing or failed
   | 'ERR_TOKEN' // a request without the token, or with a wrong one
+  | 'ERR_FORBIDDEN' // a request with a token that is for something else
   | 'ERR_HOST' // a request for a host that this is not
   | 'ERR_ORIGIN' // a request that another site's page made
   | 'ERR_NOT_FOUND' // there is nothing of that name

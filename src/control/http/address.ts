@@ -33,5 +33,5 @@ export const isLoopback = (host: string): boolean =>
   host === 'localhost' || (isIp(host) && isLoopbackIp(parseIp(host)));
 
 /** `http://` and so on, as people open it. */
-export const urlOf = ({ host, port }: ListenAddress): string =>
-  `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+export const urlOf = ({ host, port }: ListenAddress, protocol: 'http' | 'https' = 'http'): string =>
+  `${protocol}://${host.includes(':') ? `[${host}]` : host}:${port}`;

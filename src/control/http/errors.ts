@@ -21,11 +21,15 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   ERR_LIMIT: 400,
   ERR_TOKEN: 401,
   ERR_ORIGIN: 403,
+  ERR_FORBIDDEN: 403,
   ERR_NOT_FOUND: 404,
+  ERR_REFUSED: 409,
   ERR_REVISION: 412,
   ERR_HOST: 421,
   ERR_BUSY: 503,
   ERR_CLOSED: 503,
+  ERR_UNREACHABLE: 503,
+  ERR_STORAGE: 507,
 };
 /** What Fastify refuses by itself, by status. */
 const CODES: Record<number, string> = { 404: 'ERR_NOT_FOUND', 413: 'ERR_TOO_LARGE', 415: 'ERR_MEDIA_TYPE' };

@@ -11,19 +11,29 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { TunconnectorError } from '../../errors.ts';
 import { isIp } from '../../packet/address.ts';
 import { PROTOCOL, paths, TOKEN_PROTOCOL } from '../client/paths.ts';
-import { sameToken } from './token.ts';
+import type { Grant, Tokens } from './token.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What who asks may: everything where there are no tokens. */
+    grant: Grant;
+  }
+}
 
 /** Nothing to be learnt, and asked by what has no token. */
 const OPEN: readonly string[] = [paths.health];
 
-export function guard(server: FastifyInstance, token: string | undefined): void {
+export function guard(server: FastifyInstance, tokens: Tokens | undefined): void {
+  server.decorateRequest('grant', 'all');
   server.addHook('onRequest', async (request, reply) => {
-    if (token === undefined) checkHost(request);
+    if (tokens === undefined) checkHost(request);
     checkOrigin(request);
-    if (token === undefined || OPEN.includes(pathOf(request))) return;
+    if (tokens === undefined || OPEN.includes(pathOf(request))) return;
     const given = tokenOf(request);
-    if (given !== undefined && sameToken(given, token)) {
-      if (pathOf(request) === '/' && queryToken(request) !== undefined) await welcome(request, reply, token);
+    const grant = given === undefined ? undefined : tokens.grantOf(given);
+    if (grant !== undefined) {
+      request.grant = grant;
+      if (pathOf(request) === '/' && queryToken(request) !== undefined) await welcome(request, reply, given!);
       return;
     }
     reply.header('www-authenticate', 'Bearer');
@@ -81,6 +91,7 @@ const cookieName = ({ port }: FastifyRequest): string => `tunconnector-${port ??
 
 /** The browser keeps the token, and the address bar and the history do not. */
 async function welcome(request: FastifyRequest, reply: FastifyReply, token: string): Promise<void> {
-  const cookie = `${cookieName(request)}=${token}; Path=/; HttpOnly; SameSite=Strict`;
+  const secure = request.protocol === 'https' ? '; Secure' : '';
+  const cookie = `${cookieName(request)}=${token}; Path=/; HttpOnly; SameSite=Strict${secure}`;
   await reply.header('set-cookie', cookie).redirect('/', 303);
 }

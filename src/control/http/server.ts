@@ -10,6 +10,7 @@ import { isLoopback, type ListenAddress, urlOf } from './address.ts';
 import { answerErrors } from './errors.ts';
 import { chooseProtocol, guard } from './guard.ts';
 import { type ApiDescription, useSchemas } from './schema.ts';
+import { Tokens } from './token.ts';
 
 /** Of a body: a spec of thousands of rules, or with the text of a trace. */
 const BODY = 8 << 20;
@@ -30,23 +31,29 @@ const HEADERS = {
 
 export interface ServerOptions extends ApiDescription {
   /** What who asks has to show; nothing when left out, which is for loopback alone. */
-  token?: string;
+  token?: string | Tokens;
+  /** Speaks TLS: PEM. */
+  tls?: { cert: string; key: string };
+  /** Bytes of a body, default 8 MiB, and connections at a time, default 256. */
+  most?: { body?: number; connections?: number };
   /** Hears of what is a fault of ours. */
   unexpected: (error: Error) => void;
 }
 
 export async function makeServer(options: ServerOptions): Promise<FastifyInstance> {
+  const { token, tls, most } = options;
   const server = fastify({
-    bodyLimit: BODY,
+    ...(tls && { https: tls }),
+    bodyLimit: most?.body ?? BODY,
     requestTimeout: REQUEST,
     keepAliveTimeout: IDLE,
     connectionTimeout: REQUEST,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 64 },
-  });
+  }) as FastifyInstance;
   // What any page may send to any site without asking.
   server.removeContentTypeParser('text/plain');
-  server.server.maxConnections = CONNECTIONS;
+  server.server.maxConnections = most?.connections ?? CONNECTIONS;
   answerErrors(server, options.unexpected);
   await server.register(fastifyWebsocket, {
     options: { maxPayload: 1024, perMessageDeflate: false, handleProtocols: chooseProtocol },
@@ -57,7 +64,7 @@ export async function makeServer(options: ServerOptions): Promise<FastifyInstanc
       websocketServer.close(() => done());
     },
   });
-  guard(server, options.token);
+  guard(server, typeof token === 'string' ? new Tokens([[token, 'all']]) : token);
   server.addHook('onSend', async (_request, reply) => {
     reply.headers(HEADERS);
     if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store');
@@ -74,7 +81,7 @@ export async function makeServer(options: ServerOptions): Promise<FastifyInstanc
 export async function listen(
   server: FastifyInstance,
   { host, port }: ListenAddress,
-  token: string | undefined,
+  token: string | Tokens | undefined,
 ): Promise<ListenAddress> {
   if (token === undefined && !isLoopback(host))
     throw new TunconnectorError('ERR_CONFIG', `${host} can be reached from elsewhere, and there is no token`);

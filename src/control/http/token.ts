@@ -15,11 +15,27 @@ export function checkToken(text: string, from: string): string {
   });
 }
 
+/** What a token is good for: all, or some tenants. */
+export type Grant = 'all' | ReadonlySet<number>;
+
+/** Those that are known, with what each is good for. */
+export class Tokens {
+  readonly #known: { digest: Buffer; grant: Grant }[];
+
+  constructor(known: Iterable<readonly [token: string, grant: Grant]>) {
+    this.#known = [...known].map(([token, grant]) => ({ digest: digest(token), grant }));
+  }
+
+  /** In a time that tells nothing of how much of it is right, nor which one it is. */
+  grantOf(given: string): Grant | undefined {
+    const found = digest(given);
+    let grant: Grant | undefined;
+    for (const each of this.#known) if (timingSafeEqual(found, each.digest)) grant = each.grant;
+    return grant;
+  }
+}
+
 /** 192 bits, as 32 characters. */
 export const drawToken = (runtime: Runtime): string => Buffer.from(runtime.secret(24)).toString('base64url');
 
 const digest = (text: string) => createHash('sha256').update(text).digest();
-
-/** In a time that tells nothing of how much of it is right. */
-export const sameToken = (given: string, token: string): boolean =>
-  timingSafeEqual(digest(given), digest(token));
