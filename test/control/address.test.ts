@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { isLoopback, parseListenAddress, urlOf } from '../../src/control/http/address.ts';
 import { listen, makeServer } from '../../src/control/http/server.ts';
-import { checkToken, drawToken, sameToken } from '../../src/control/http/token.ts';
+import { checkToken, drawToken, Tokens } from '../../src/control/http/token.ts';
 import { VirtualRuntime } from '../../src/engine/virtual-runtime.ts';
 
 describe('an address to listen on', () => {
@@ -97,6 +97,15 @@ describe('a token', () => {
     const runtime = new VirtualRuntime({ seed: 1 });
     const [one, two] = [drawToken(runtime), drawToken(runtime)];
     expect(checkToken(one, 'x')).toHaveLength(32);
-    expect([sameToken(one, one), sameToken(one, two), sameToken('', one)]).toEqual([true, false, false]);
+    const tokens = new Tokens([
+      [one, 'all'],
+      [two, new Set([42])],
+    ]);
+    expect([one, two, `${one}x`, ''].map((each) => tokens.grantOf(each))).toEqual([
+      'all',
+      new Set([42]),
+      undefined,
+      undefined,
+    ]);
   });
 });

@@ -107,6 +107,11 @@ export class Roulette {
     return { ...this.#upkeep.counters, overtaken: this.#commits.overtaken, streams, cut };
   }
 
+  /** Those that have been made, by number. */
+  tenants(): TenantId[] {
+    return [...this.#registry.ids()].filter((id) => this.view(id).tenant).sort((a, b) => a - b);
+  }
+
   /** To read from; of no tenant but this one. */
   view(tenant: TenantId): TenantView {
     return this.#registry.view(tenant);

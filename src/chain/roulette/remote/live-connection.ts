@@ -34,6 +34,8 @@ const WAITING = 1024;
 const CONNECTIONS = 16;
 /** What has not reached anybody may be sent again, whatever it is. */
 const NEVER_SENT = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ENETUNREACH', 'EHOSTUNREACH', 'EPROTO'];
+/** Errors after which another Roulette, or the same one later, may know better. */
+const ELSEWHERE: readonly string[] = ['ERR_BUSY', 'ERR_CLOSED', 'ERR_UNREACHABLE'];
 
 type Done = (error: TunconnectorError | undefined, answer?: unknown) => void;
 
@@ -76,19 +78,20 @@ export class RemoteRegistry implements RegistryConnection {
 
   request(name: string, body: unknown, done: Done): void {
     const asked = httpOf(this.#tenant, name, (body ?? {}) as object);
-    if (this.#closed) return this.#soon(() => done(closed()));
-    if (!asked) {
-      const error = new TunconnectorError('ERR_NOT_FOUND', `there is no request ${JSON.stringify(name)}`);
-      return this.#soon(() => done(error));
-    }
-    if (this.#pending.size >= WAITING) {
-      const message = `${WAITING} requests wait for Roulette's answer already`;
-      const error = new TunconnectorError('ERR_BUSY', message, { remedy: 'ask again later' });
-      return this.#soon(() => done(error));
+    const refusal = this.#closed ? closed() : asked ? this.#tooMany() : unknown(name);
+    if (!asked || refusal) {
+      this.#runtime.timer(this.#runtime.now(), () => done(refusal));
+      return;
     }
     // Twice, it would be two replicas.
     const repeatable = !(name === 'replica.put' && asked.method === 'POST');
     new Request(this.#context(), asked, repeatable, done).start();
+  }
+
+  #tooMany(): TunconnectorError | undefined {
+    if (this.#pending.size < WAITING) return undefined;
+    const message = `${WAITING} requests wait for Roulette's answer already`;
+    return new TunconnectorError('ERR_BUSY', message, { remedy: 'ask again later' });
   }
 
   watch(hello: WatchRequest, handlers: WatchHandlers): () => void {
@@ -118,9 +121,9 @@ export class RemoteRegistry implements RegistryConnection {
         onEnd: ({ error, why, opened }) => {
           if (over) return;
           this.#next(server);
-          if (error || opened) return finish(error);
           tried.set(server.url.origin, why);
-          if (tried.size === this.#servers.length) finish(unreachable('Roulette', tried));
+          if (error || opened) finish(error);
+          else if (tried.size === this.#servers.length) finish(unreachable('Roulette', tried));
           else attempt();
         },
       });
@@ -141,10 +144,6 @@ export class RemoteRegistry implements RegistryConnection {
     this.#closed = true;
     for (const giveUp of [...this.#pending]) giveUp();
     for (const server of this.#servers) server.close();
-  }
-
-  #soon(callback: () => void): void {
-    this.#runtime.timer(this.#runtime.now(), callback);
   }
 
   /** Unless somebody has moved on from it already. */
@@ -221,12 +220,12 @@ class Request {
   }
 
   #answered(server: LiveHttp, { status, text }: HttpAnswer): void {
-    if (status >= 200 && status < 300) return this.#finish(undefined, jsonOf(text));
-    const error = errorOfAnswer(status, text, server.url.origin);
-    const elsewhere = error.code === 'ERR_BUSY' || error.code === 'ERR_CLOSED';
-    const notRoulette = error.code === 'ERR_UNREACHABLE';
-    if (!elsewhere && !notRoulette) return this.#finish(error);
-    if (elsewhere) this.#busy = error;
+    const error = status >= 200 && status < 300 ? undefined : errorOfAnswer(status, text, server.url.origin);
+    if (!error || !ELSEWHERE.includes(error.code)) {
+      this.#finish(error, error ? undefined : jsonOf(text));
+      return;
+    }
+    if (error.code !== 'ERR_UNREACHABLE') this.#busy = error;
     this.#tried.set(server.url.origin, error.message);
     this.#again(server);
   }
@@ -234,8 +233,8 @@ class Request {
   #failed(server: LiveHttp, error: Error): void {
     this.#tried.set(server.url.origin, whyNot(error));
     const code = String((error as NodeJS.ErrnoException).code);
-    if (!this.#repeatable && !NEVER_SENT.includes(code)) return this.#finish(this.#verdict());
-    this.#again(server);
+    if (this.#repeatable || NEVER_SENT.includes(code)) this.#again(server);
+    else this.#finish(this.#verdict());
   }
 
   #again(server: LiveHttp): void {
@@ -243,8 +242,8 @@ class Request {
     next(server);
     const rounds = Math.floor(this.#attempts / servers);
     const wait = this.#attempts % servers === 0 ? backoff(rounds, random) : 0;
-    if (runtime.now() + wait >= deadline) return this.#finish(this.#verdict());
-    this.#cancel = runtime.timer(runtime.now() + wait, () => this.#attempt());
+    if (runtime.now() + wait >= deadline) this.#finish(this.#verdict());
+    else this.#cancel = runtime.timer(runtime.now() + wait, () => this.#attempt());
   }
 
   #verdict(): TunconnectorError {
@@ -258,6 +257,9 @@ class Request {
 }
 
 const closed = () => new TunconnectorError('ERR_CLOSED', 'this connection to Roulette is closed');
+
+const unknown = (name: string) =>
+  new TunconnectorError('ERR_NOT_FOUND', `there is no request ${JSON.stringify(name)} with these fields`);
 
 /** @throws ERR_ADDRESS */
 export function checkAddress(text: string): string {

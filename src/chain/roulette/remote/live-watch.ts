@@ -91,7 +91,8 @@ export class LiveWatch {
 
   #closed(code: number, reason: string): void {
     // Policy: the hello was refused.
-    const error = code === 1008 ? new TunconnectorError('ERR_REFUSED', `${this.#origin}: ${reason}`) : undefined;
+    const error =
+      code === 1008 ? new TunconnectorError('ERR_REFUSED', `${this.#origin}: ${reason}`) : undefined;
     this.#finish(error, reason || 'it broke the connection');
   }
 

@@ -13,10 +13,15 @@ import { type Context, checkLimit, tenantOf } from './request.ts';
 const grantSchema = z.strictObject({ term });
 const leaseSchema = z.strictObject({ lease: leaseId });
 
-const NAMES = ['lease.grant', 'lease.keep', 'lease.end'] as const;
-export type LeaseRequest = (typeof NAMES)[number];
+/** Bodies, by name. */
+export const LEASE_REQUESTS = {
+  'lease.grant': grantSchema,
+  'lease.keep': leaseSchema,
+  'lease.end': leaseSchema,
+} as const;
+export type LeaseRequest = keyof typeof LEASE_REQUESTS;
 
-export const isLeaseRequest = (name: string): name is LeaseRequest => NAMES.includes(name as LeaseRequest);
+export const isLeaseRequest = (name: string): name is LeaseRequest => Object.hasOwn(LEASE_REQUESTS, name);
 
 export class LeaseDesk {
   readonly #store: RegistryStore;

@@ -1,0 +1,127 @@
+/** What Roulette answers over HTTP. What is asked has the schemas of `src/chain/roulette/requests`. */
+import { z } from 'zod';
+
+const rev = z.number().describe('The revision that wrote it, for ifRev');
+const at = z.number().describe('The revision of the registry that this is read from');
+
+export const tenantDocument = z.object({
+  tenant: z.number(),
+  rev,
+  description: z.string(),
+  functions: z.number(),
+  chains: z.number(),
+  replicas: z.number(),
+  rules: z.number(),
+  flows: z.number(),
+  leases: z.number(),
+  suspects: z.number(),
+});
+export const tenantList = z.object({ rev: at, tenants: z.array(tenantDocument) });
+
+export const functionDocument = z.object({
+  name: z.string(),
+  rev: z.number().describe('0 for ingress and egress, which every tenant has'),
+  description: z.string(),
+  ready: z.number().describe('Replicas that take new flows'),
+  draining: z.number(),
+});
+export const functionList = z.object({ rev: at, functions: z.array(functionDocument) });
+
+const chainRevision = z.object({
+  revision: z.number(),
+  functions: z.array(z.string()),
+  symmetric: z.boolean(),
+});
+export const chainDocument = z.object({
+  spi: z.number(),
+  rev,
+  ended: z.boolean().describe('It takes no new flows'),
+  revisions: z
+    .array(chainRevision)
+    .describe('The last is in force, those before are kept for packets that carry them'),
+  flows: z.number(),
+});
+export const chainList = z.object({ rev: at, chains: z.array(chainDocument) });
+
+export const replicaDocument = z.object({
+  id: z.number(),
+  rev,
+  function: z.string(),
+  address: z.string(),
+  port: z.number(),
+  weight: z.number(),
+  state: z.enum(['ready', 'draining']),
+  lease: z.string(),
+  flows: z.number(),
+  suspected: z.enum(['refused', 'silent']).optional().describe('Somebody cannot reach it; it is being asked'),
+});
+export const replicaList = z.object({ rev: at, replicas: z.array(replicaDocument) });
+
+const rule = z.object({
+  name: z.string(),
+  match: z.unknown(),
+  chain: z.number().nullable(),
+});
+export const classifierDocument = z.object({
+  rev: z.number().describe('0: there is none'),
+  rules: z.array(rule),
+});
+
+export const flowDocument = z.object({
+  id: z.string(),
+  rev,
+  key: z.string(),
+  spi: z.number(),
+  revision: z.number(),
+  generation: z.number(),
+  path: z.array(z.number()).describe('A replica for each function of that revision'),
+  egress: z.number().describe('0: none yet'),
+  pinned: z.boolean(),
+});
+const whole = (low: number, high: number) =>
+  z.coerce.number({ error: `expected a whole number from ${low} to ${high}` }).pipe(
+    z
+      .int({ error: `expected a whole number from ${low} to ${high}` })
+      .min(low, { error: `expected at least ${low}` })
+      .max(high, { error: `expected at most ${high}` }),
+  );
+export const flowQuery = z.strictObject({
+  limit: whole(1, 1000).default(100),
+  after: z
+    .string()
+    .regex(/^[0-9a-f]{16}$/, { error: 'expected the id of a flow' })
+    .optional()
+    .describe('`next` of the page before'),
+  spi: whole(1, 0x7fffff).optional().describe('On this chain only'),
+  replica: whole(1, 0xffff).optional().describe('Through this replica only'),
+});
+export const flowList = z.object({
+  rev: at,
+  total: z.number().describe('All that there are of this kind'),
+  flows: z.array(flowDocument).describe('By id'),
+  next: z.string().optional().describe('There are more: ask for those after this one'),
+});
+
+export const errorDocument = z.object({
+  error: z.object({
+    code: z.string(),
+    message: z.string(),
+    path: z.string().optional().describe('Where in the body'),
+    found: z.string().optional(),
+    expected: z.string().optional(),
+    remedy: z.string().optional(),
+  }),
+});
+
+export type TenantDocument = z.output<typeof tenantDocument>;
+export type TenantList = z.output<typeof tenantList>;
+export type FunctionDocument = z.output<typeof functionDocument>;
+export type FunctionList = z.output<typeof functionList>;
+export type ChainDocument = z.output<typeof chainDocument>;
+export type ChainList = z.output<typeof chainList>;
+export type ReplicaDocument = z.output<typeof replicaDocument>;
+export type ReplicaList = z.output<typeof replicaList>;
+export type ClassifierDocument = z.output<typeof classifierDocument>;
+export type FlowDocument = z.output<typeof flowDocument>;
+export type FlowQuery = z.input<typeof flowQuery>;
+export type FlowList = z.output<typeof flowList>;
