@@ -39,7 +39,8 @@ export const hasPorts = (protocol: number): boolean =>
   protocol === Protocol.Dccp ||
   protocol === Protocol.UdpLite;
 
-const hasIdentifier = (protocol: number, type: number): boolean =>
+/** Whether a message of ICMP or ICMPv6 has an identifier, which the answer repeats. */
+export const hasIdentifier = (protocol: number, type: number): boolean =>
   protocol === Protocol.Icmp
     ? icmp.isEcho(type) || type === icmp.Type.Timestamp || type === icmp.Type.TimestampReply
     : icmpv6.isEcho(type);

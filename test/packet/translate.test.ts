@@ -4,6 +4,8 @@ import { formatIp, parseIp } from '../../src/packet/address.ts';
 import { icmpEcho, tcpPacket, udpPacket } from '../../src/packet/build.ts';
 import { flowKey, KEY_CELLS, KeyCell, replaceEndpoint } from '../../src/packet/flow-key.ts';
 import { timeExceeded, UnreachableReason, unreachable } from '../../src/packet/icmp-error.ts';
+import * as ip from '../../src/packet/ip.ts';
+import { emitFragment, fragmentCount } from '../../src/packet/ip-fragment.ts';
 import * as ipv4 from '../../src/packet/ipv4.ts';
 import { translate } from '../../src/packet/translate.ts';
 import { pseudoSum, Verdict, verifyTransport } from '../../src/packet/transport.ts';
@@ -60,6 +62,12 @@ const settled = (bytes: Uint8Array, at: number) => {
   if (copy[at] === 0 && copy[at + 1] === 0) put16(copy, at, 0xffff);
   return copy;
 };
+
+const cut = (bytes: Uint8Array, mtu: number) =>
+  Array.from({ length: fragmentCount(bytes, 0, bytes.length, mtu) }, (_, i) => {
+    const into = new Uint8Array(mtu);
+    return into.slice(0, emitFragment(bytes, 0, bytes.length, mtu, i, into, 0));
+  });
 
 const checksumAt = ({ remote, udp }: Case, from = 0) =>
   from + (remote.address.includes(':') ? 40 : 20) + (udp ? 6 : 16);
@@ -175,25 +183,61 @@ describe('a translated ICMP error', () => {
   );
 });
 
-it('leaves alone what it cannot translate: pings, fragments, quotes without ports', () => {
+describe('a translated ping', () => {
+  it.each(['10.0.0.2', 'fd00::2'])(
+    'to %s has the identifier and the checksum that belong to its new name',
+    (to) => {
+      const four = !to.includes(':');
+      const from = four ? '10.0.0.1' : 'fd00::1';
+      const outer = four ? '192.0.2.9' : '2001:db8::9';
+      for (const source of [true, false]) {
+        const echo = (own: string, identifier: number) =>
+          icmpEcho({
+            from: source ? own : to,
+            to: source ? to : own,
+            reply: !source,
+            identifier,
+            payload: 'x',
+          });
+        const bytes = echo(from, 7);
+        expect(change(bytes, source, { address: outer, port: 4711 })).toBe(true);
+        expect(bytes).toEqual(echo(outer, 4711));
+      }
+    },
+  );
+});
+
+describe('a translated fragment', () => {
+  it('of a datagram gives the datagram that the outside knows', () => {
+    const own = { from: '10.0.0.1:1000', to: '10.0.0.2:53', payload: 3000, identification: 9 };
+    const pieces = cut(udpPacket(own), 1500);
+    for (const piece of pieces) expect(change(piece, true, { address: '192.0.2.9', port: 4711 })).toBe(true);
+    expect(pieces).toEqual(cut(udpPacket({ ...own, from: '192.0.2.9:4711' }), 1500));
+    for (const piece of pieces) expect(ipv4.checksumOk(piece, 0)).toBe(true);
+  });
+});
+
+it('an error that goes out is spoken by the outer address also when a router inside sent it', () => {
+  const offender = udpPacket({ from: '198.51.100.1:53', to: '10.0.0.7:1000' });
+  const bytes = new Uint8Array(576);
+  const router = parseIp('10.0.0.254').bytes;
+  const length = timeExceeded(offender, 0, offender.length, router, 0, bytes, 0);
+  const outer = wordsOf('192.0.2.9');
+  expect(translate(bytes, 0, length, true, outer, 0, 4711, false, true)).toBe(true);
+  expect(formatIp(ip.source(bytes, 0))).toBe('192.0.2.9');
+  expect(verifyTransport(bytes, 0)).toBe(Verdict.Right);
+});
+
+it('leaves alone what it cannot translate: other protocols, quotes without ports', () => {
   const to = { address: '10.9.9.9', port: 9 };
-  const echo = icmpEcho({ to: '10.0.0.2' });
-  const fragment = udpPacket({ from: '10.0.0.1:1', to: '10.0.0.2:2', payload: 64 });
-  fragment[6] = 0x20;
+  const gre = udpPacket({ from: '10.0.0.1:1', to: '10.0.0.2:2', payload: 64 });
+  gre[9] = 47;
   const short = new Uint8Array(576);
   const offender = udpPacket({ from: '10.0.0.2:2', to: '10.0.0.1:1' });
-  const length = unreachable(
-    offender,
-    0,
-    offender.length,
-    UnreachableReason.Port,
-    parseIp('10.0.0.1').bytes,
-    0,
-    short,
-    0,
-  );
+  const complainer = parseIp('10.0.0.1').bytes;
+  unreachable(offender, 0, offender.length, UnreachableReason.Port, complainer, 0, short, 0);
   short[3] = 20 + 8 + 22;
-  for (const bytes of [echo, fragment, short.slice(0, Math.min(length, 50))]) {
+  for (const bytes of [gre, short.slice(0, 50)]) {
     const before = bytes.slice();
     expect(change(bytes, true, to)).toBe(false);
     expect(bytes).toEqual(before);
