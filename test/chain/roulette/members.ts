@@ -13,7 +13,14 @@ import { choose } from './roulette-world.ts';
 const encode = (message: object) => new TextEncoder().encode(JSON.stringify(message));
 const decode = (bytes: Uint8Array) => JSON.parse(new TextDecoder().decode(bytes));
 
-export function serve(runtime: Runtime, bind: string, tenant: number, roulette: () => Roulette): Listener {
+/** @param bufferLimit little by default, so that streams meet a full buffer */
+export function serve(
+  runtime: Runtime,
+  bind: string,
+  tenant: number,
+  roulette: () => Roulette,
+  bufferLimit = 2048,
+): Listener {
   return runtime.listen(
     bind,
     {
@@ -40,8 +47,7 @@ export function serve(runtime: Runtime, bind: string, tenant: number, roulette: 
         };
       },
     },
-    // Little, so that streams meet a full buffer.
-    { bufferLimit: 2048 },
+    { bufferLimit },
   );
 }
 
