@@ -1,6 +1,6 @@
 /**
  * The flows that an end of a chain has placed, in columns by row: id, chain, path, and the prefix in front of their packets.
- * A flow takes 190 bytes, 104 of them for a prefix of 32 functions.
+ * A flow takes 206 bytes, 108 of them for a prefix of 32 functions.
  *
  * A flow that has been silent for the idle time ends; when the table is full, the one that has been silent longest ends
  * early, and comes back with a packet of its own.
@@ -25,6 +25,8 @@ export interface FlowTableOptions {
 }
 
 export class FlowTable {
+  /** ns; set at the start of a breath. It must not go back. A field, for a double that is passed becomes an object. */
+  now = 0;
   readonly limit: number;
   /** Bytes in `prefixes` for each flow. */
   readonly stride: number;
@@ -40,6 +42,11 @@ export class FlowTable {
   /** How many bytes of it. 0 in a new row. */
   readonly prefixLength: Uint8Array;
 
+  /** Rows by flow id: the first of each bucket, and the next of each row. */
+  readonly #buckets: Int32Array;
+  readonly #next: Int32Array;
+  /** 1 for rows that are in there. */
+  readonly #linked: Uint8Array;
   readonly #table: KeyTable;
   readonly #ids: FlowIds;
   readonly #idle: number;
@@ -54,6 +61,9 @@ export class FlowTable {
     this.servicePath = new Int32Array(flows);
     this.prefixes = new Uint8Array(flows * this.stride);
     this.prefixLength = new Uint8Array(flows);
+    this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(flows))).fill(NONE);
+    this.#next = new Int32Array(flows);
+    this.#linked = new Uint8Array(flows);
     this.#table = new KeyTable(flows);
     this.#ids = new FlowIds(options.secret);
     this.#idle = options.idle;
@@ -84,12 +94,22 @@ export class FlowTable {
     return this.#table[Symbol.iterator]();
   }
 
-  /** The row of a flow that has a packet now, or NONE. Times must not go back. */
-  find(key: Int32Array, tenant: number, now: number): number {
+  /** The row of a flow that has a packet now, or NONE. */
+  find(key: Int32Array, tenant: number): number {
     const row = this.#table.find(key, tenant);
     if (row === NONE) return NONE;
-    this.last[row] = now;
+    this.last[row] = this.now;
     this.#table.touch(row);
+    return row;
+  }
+
+  /**
+   * A row of a flow with this id, without a packet: the first behind `after`, or NONE. Where addresses are translated on the
+   * way, one flow may have had several keys at its far end.
+   */
+  findId(high: number, low: number, after = NONE): number {
+    let row = after === NONE ? this.#buckets[this.#bucket(low)] : this.#next[after];
+    while (row !== NONE && (this.idLow[row] !== low || this.idHigh[row] !== high)) row = this.#next[row];
     return row;
   }
 
@@ -97,12 +117,22 @@ export class FlowTable {
    * A row for a flow that `find` does not know: an id, no chain and no prefix. When the table is full it is that of the
    * flow silent longest.
    */
-  add(key: Int32Array, tenant: number, now: number): number {
-    const row = this.#table.insert(key, tenant);
+  add(key: Int32Array, tenant: number): number {
     this.#ids.of(key, 0, tenant);
-    this.idHigh[row] = this.#ids.high;
-    this.idLow[row] = this.#ids.low;
-    this.last[row] = now;
+    return this.addKnown(key, tenant, this.#ids.high, this.#ids.low);
+  }
+
+  /** The same for a flow whose id its packets have brought. */
+  addKnown(key: Int32Array, tenant: number, high: number, low: number): number {
+    const row = this.#table.insert(key, tenant);
+    this.#unlink(row);
+    this.idHigh[row] = high;
+    this.idLow[row] = low;
+    const bucket = this.#bucket(low);
+    this.#next[row] = this.#buckets[bucket];
+    this.#buckets[bucket] = row;
+    this.#linked[row] = 1;
+    this.last[row] = this.now;
     this.servicePath[row] = 0;
     this.prefixLength[row] = 0;
     return row;
@@ -112,10 +142,10 @@ export class FlowTable {
    * Ends a flow that has been silent for the idle time and returns its row, whose columns stay until the next `add`; or
    * NONE. The caller asks until there is none.
    */
-  expire(now: number): number {
-    if (this.nextDeadline() > now) return NONE;
+  expire(): number {
     const row = this.#table.oldest;
-    this.#table.remove(row);
+    if (row === NONE || this.last[row] + this.#idle > this.now) return NONE;
+    this.remove(row);
     return row;
   }
 
@@ -127,7 +157,26 @@ export class FlowTable {
 
   /** Ends a flow. */
   remove(row: number): void {
+    this.#unlink(row);
     this.#table.remove(row);
+  }
+
+  #bucket(low: number): number {
+    return low & (this.#buckets.length - 1);
+  }
+
+  /** Takes a row out of the index by id. */
+  #unlink(row: number): void {
+    if (this.#linked[row] === 0) return;
+    this.#linked[row] = 0;
+    const bucket = this.#bucket(this.idLow[row]);
+    if (this.#buckets[bucket] === row) {
+      this.#buckets[bucket] = this.#next[row];
+      return;
+    }
+    let before = this.#buckets[bucket];
+    while (this.#next[before] !== row) before = this.#next[before];
+    this.#next[before] = this.#next[row];
   }
 
   /** Where its key starts in `keys`. */

@@ -82,7 +82,8 @@ function asFrame(pool: Pool, packet: number): number {
   return carriesIp(pool, packet) ? takeEcn(pool, packet) : 0;
 }
 
-function takeEcn(pool: Pool, packet: number): number {
+/** Puts the congestion that the outer header met into the IP packet. Returns 0, or the reason to drop it for. */
+export function takeEcn(pool: Pool, packet: number): number {
   const outer = pool.trafficClass[packet] & 3;
   if (outer === 0) return 0;
   const at = pool.offset[packet] + pool.l3Offset[packet];

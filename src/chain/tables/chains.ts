@@ -1,7 +1,7 @@
 /** The revisions of chains that packets may carry, found by integers. */
-import type { ChainUpdate } from '../control.ts';
 import type { ReplicaSet } from '../placement.ts';
 import { MAX_FUNCTIONS } from '../wire/tlv.ts';
+import type { ChainUpdate } from './update.ts';
 
 /** Revisions of all chains together; what is beyond is not known. Roulette keeps 16 of 1024 chains. */
 export const MAX_REVISIONS = 16_384;
@@ -61,6 +61,16 @@ export class Chains {
     return this.#all.length;
   }
 
+  /**
+   * Whether packets may carry this revision: one that is known, or one that is newer than all that are known, for whoever
+   * sends it may have heard of it first.
+   */
+  carries(spi: number, revision: number): boolean {
+    if (this.find(spi, revision) !== null) return true;
+    const chain = this.#bySpi.get(spi);
+    return chain !== undefined && revision > chain.revisions[chain.revisions.length - 1].revision;
+  }
+
   /** @param setOf replicas of a function, by name */
   apply(updates: readonly ChainUpdate[], whole: boolean, setOf: (name: string) => ReplicaSet): void {
     if (whole) this.#bySpi.clear();
@@ -82,7 +92,8 @@ export class Chains {
           backward: functions.toReversed(),
         };
       });
-      this.#bySpi.set(spi, { ended, revisions: known });
+      if (known.length > 0) this.#bySpi.set(spi, { ended, revisions: known });
+      else this.#bySpi.delete(spi);
     }
     this.#index();
   }

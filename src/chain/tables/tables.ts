@@ -6,14 +6,15 @@
 import { type AddressBook, MAX_PINNED } from '../../engine/address-book.ts';
 import { TunconnectorError } from '../../errors.ts';
 import { parseIp } from '../../packet/address.ts';
-import type { ReplicaUpdate, TableUpdate } from '../control.ts';
 import { ReplicaSet } from '../placement.ts';
 import { EGRESS, INGRESS } from '../roulette/model/model.ts';
 import { CHOOSE } from '../wire/tlv.ts';
 import { type ChainRevision, Chains } from './chains.ts';
 import { Suspects } from './suspects.ts';
+import type { ReplicaUpdate, TableUpdate } from './update.ts';
 
-export const ReplicaState = { Gone: 0, Ready: 1, Draining: 2 } as const;
+/** `Unheard`: there may be such a replica, and nobody has told of it yet. */
+export const ReplicaState = { Unheard: 0, Ready: 1, Draining: 2, Gone: 3 } as const;
 
 /** No such address. */
 export const NO_ROW = -1;
@@ -29,9 +30,15 @@ export class ChainTables {
   /** Of `ingress` and of `egress`. */
   ingress = NOBODY;
   egress = NOBODY;
+  /** IP version that packets to some replica have: 6 as soon as one has such an address. */
+  get outer(): 4 | 6 {
+    return this.#ipv6 > 0 ? 6 : 4;
+  }
+
   /** Replicas whose address found no place in the address book. */
   unreachable = 0;
 
+  #ipv6 = 0;
   readonly #chains = new Chains();
   readonly #suspects = new Suspects();
   readonly #rows = new Int32Array(IDS).fill(NO_ROW);
@@ -49,6 +56,11 @@ export class ChainTables {
   /** The revision that a packet carries, or null. @param spi without the bit of the way back */
   chain(spi: number, revision: number): ChainRevision | null {
     return this.#chains.find(spi, revision);
+  }
+
+  /** Whether packets may carry this revision: a known one, or one newer than those, which others may hear of first. */
+  carries(spi: number, revision: number): boolean {
+    return this.#chains.carries(spi, revision);
   }
 
   /** The revision that new flows get, or null when there is no such chain or it has ended. */
@@ -111,8 +123,9 @@ export class ChainTables {
   /** The rules and flows of an update are not for the tables. */
   apply(update: TableUpdate, addresses: AddressBook): void {
     const { whole = false, own, chains = [], replicas = [], gone = [] } = update;
-    if (own) this.own = own.id;
-    else if (whole) this.own = CHOOSE;
+    const self = own ? own.id : whole ? CHOOSE : this.own;
+    if (self !== this.own) this.version++;
+    this.own = self;
     const changed = new Set<string>();
     for (const replica of replicas) this.#put(replica, whole, addresses, changed);
     const left = whole ? [...this.#replicas.keys()] : gone;
@@ -157,6 +170,8 @@ export class ChainTables {
     // Said once more by itself it has registered anew; in a list of everything it is only still there.
     if (moved || !whole) this.#suspects.end(id);
     if (before && before.function !== replica.function) this.#leave(before, changed);
+    if (before?.address.includes(':')) this.#ipv6--;
+    if (replica.address.includes(':')) this.#ipv6++;
     this.#replicas.set(id, { ...replica });
     let members = this.#byFunction.get(replica.function);
     if (!members) this.#byFunction.set(replica.function, (members = new Set()));
@@ -180,6 +195,7 @@ export class ChainTables {
     if (!replica) return;
     this.#unpin(id, addresses);
     this.#leave(replica, changed);
+    if (replica.address.includes(':')) this.#ipv6--;
     this.#replicas.delete(id);
     this.#states[id] = ReplicaState.Gone;
     this.#suspects.end(id);

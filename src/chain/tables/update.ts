@@ -1,37 +1,61 @@
 /** What a member's control half tells its packet half of the registry: plain data, and only what has changed. */
 
+/** A chain as packets need it. */
+export interface ChainUpdate {
+  /** Service path, 1 to 0x7fffff. */
+  spi: number;
+  /** Replies take the same replicas back. */
+  symmetric: boolean;
+  /** It gets no new flows; packets of its revisions still pass. */
+  ended: boolean;
+  /** In the order in which they were made, the last in force. None: the chain is gone. */
+  revisions: { revision: number; functions: string[] }[];
+}
+
+export interface ReplicaUpdate {
+  /** 1 to 65535. */
+  id: number;
+  function: string;
+  /** IPv4 or IPv6, and the UDP port of its chain packets. */
+  address: string;
+  port: number;
+  /** Share of the new flows. */
+  weight: number;
+  state: 'ready' | 'draining';
+}
+
+/** A flow as Roulette holds it. */
+export interface FlowUpdate {
+  /** 16 hexadecimal digits. */
+  id: string;
+  spi: number;
+  revision: number;
+  generation: number;
+  /** A replica for each function of the revision. */
+  path: number[];
+  /** 0: none. */
+  egress: number;
+}
+
+export interface RuleUpdate {
+  name: string;
+  /** As it was written; `writtenMatchSchema` has accepted it. */
+  match: unknown;
+  /** Service path; null: these flows pass no chain. */
+  chain: number | null;
+}
+
 export interface TableUpdate {
   /** Forget everything else: this is all there is. */
   whole?: boolean;
-  /** This member's replica id. */
+  /** This member's replica id; 0 when it has none. */
   own?: { id: number };
-  /** Revisions in the order in which they were made, the last in force. None: the chain is gone. */
-  chains?: {
-    spi: number;
-    symmetric: boolean;
-    ended: boolean;
-    revisions: { revision: number; functions: string[] }[];
-  }[];
-  replicas?: {
-    id: number;
-    function: string;
-    address: string;
-    port: number;
-    weight: number;
-    state: 'ready' | 'draining';
-  }[];
+  chains?: ChainUpdate[];
+  replicas?: ReplicaUpdate[];
   /** Replica ids. */
   gone?: number[];
-  /** Of ends: all rules in order. A match is as it was written; `writtenMatchSchema` has accepted it. */
-  rules?: { name: string; match: unknown; chain: number | null }[];
-  /** Of ends: flows that they know, as Roulette holds them. */
-  flows?: {
-    /** 16 hexadecimal digits. */
-    id: string;
-    spi: number;
-    revision: number;
-    generation: number;
-    path: number[];
-    egress: number;
-  }[];
+  /** Of ends: all rules, in the order in which they are tried. */
+  rules?: RuleUpdate[];
+  /** Of ends: flows that they know. */
+  flows?: FlowUpdate[];
 }

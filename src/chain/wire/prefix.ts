@@ -35,6 +35,11 @@ export const RETURN = 0x800000;
 /** Both encapsulations have 8 bytes. */
 const OUTER = vxlanGpe.HEADER;
 
+/** Offsets in a prefix that is written here: of the NSH header, and of the TLVs. */
+export const AT_NSH = OUTER;
+export const AT_FLOW = AT_NSH + nsh.METADATA;
+export const AT_PATH = AT_FLOW + nsh.TLV_HEADER + FLOW_LENGTH;
+
 /** Bytes of the prefix of a path through so many functions. */
 export const prefixLength = (functions: number): number =>
   OUTER + nsh.HEADER + nsh.TLV_HEADER + FLOW_LENGTH + pathTlvLength(functions);

@@ -1,9 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { ChainUpdate, ReplicaUpdate, TableUpdate } from '../../../src/chain/control.ts';
 import { place, ReplicaSet } from '../../../src/chain/placement.ts';
 import { MAX_REVISIONS } from '../../../src/chain/tables/chains.ts';
-import { ChainTables, NO_ROW, ReplicaState, SUSPICION } from '../../../src/chain/tables/index.ts';
+import {
+  ChainTables,
+  type ChainUpdate,
+  NO_ROW,
+  ReplicaState,
+  type ReplicaUpdate,
+  SUSPICION,
+  type TableUpdate,
+} from '../../../src/chain/tables/index.ts';
 import { AddressBook, MAX_PINNED } from '../../../src/engine/address-book.ts';
 import { parseIp } from '../../../src/packet/address.ts';
 
@@ -55,6 +62,18 @@ describe('chains', () => {
     expect([tables.chain(7, 1)?.names, tables.newest(7)]).toEqual([['fw'], null]);
   });
 
+  it('may be carried in revisions that are known, or newer than those', () => {
+    const { tables } = tablesOf({ chains: [chain(7, [3, 'fw'], [5, 'fw'])] });
+    expect([2, 3, 4, 5, 6].map((revision) => tables.carries(7, revision))).toEqual([
+      false,
+      true,
+      false,
+      true,
+      true,
+    ]);
+    expect(tables.carries(8, 5)).toBe(false);
+  });
+
   it('are all found among hundreds, with revisions of 32 bits, and others are not', () => {
     const chains = Array.from({ length: 400 }, (_, i) => chain(i + 1, [0xfffffe00 + i, 'a'], [i, 'b', 'c']));
     const { tables } = tablesOf({ chains });
@@ -92,7 +111,11 @@ describe('replicas', () => {
   it('have an address and a state until they are gone', () => {
     const { tables, apply, rowOf } = tablesOf({ replicas: [replica(1), replica(2)] });
     expect(tables.row(1)).toBe(rowOf('10.0.0.1'));
-    expect([tables.state(1), tables.state(3), tables.row(3)]).toEqual([ReplicaState.Ready, 0, NO_ROW]);
+    expect([tables.state(1), tables.state(3), tables.row(3)]).toEqual([
+      ReplicaState.Ready,
+      ReplicaState.Unheard,
+      NO_ROW,
+    ]);
     apply({ replicas: [replica(1, { state: 'draining' })], gone: [2] });
     expect([tables.state(1), tables.state(2)]).toEqual([ReplicaState.Draining, ReplicaState.Gone]);
     expect(tables.row(2)).toBe(NO_ROW);
@@ -253,6 +276,7 @@ describe('tables in any order of updates', () => {
         expect(tables.newest(7)!.functions).toEqual([tables.replicasOf('fw'), tables.replicasOf('ids')]);
         const places = new Set([...model.values()].map(({ address, port }) => `${address} ${port}`));
         expect(addresses.pinnedRoom).toBe(MAX_PINNED - places.size);
+        expect(tables.outer).toBe([...places].some((place) => place.includes('::')) ? 6 : 4);
         for (const { id, address, port } of model.values()) {
           expect(addresses.describe(tables.row(id))).toBe(
             address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,

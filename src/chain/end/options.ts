@@ -1,0 +1,44 @@
+/** Options of an end of a chain. */
+import { z } from 'zod';
+import { duration, SECOND } from '../../engine/units.ts';
+import { tenantId } from '../roulette/model/schema.ts';
+import { MAX_FUNCTIONS } from '../wire/tlv.ts';
+
+const time = (expected: string, least: number) =>
+  z.union([z.string(), z.number()]).transform((written, context) => {
+    try {
+      const ns = duration(written);
+      if (ns >= least) return ns;
+    } catch {
+      // Said below, as for one that is too short.
+    }
+    context.addIssue({ code: 'custom', message: `expected ${expected}` });
+    return z.NEVER;
+  });
+
+export const endSchema = z.strictObject({
+  /** `ingress`: classifies, places and sends in. `egress`: delivers, and sends the replies back. */
+  role: z.enum(['ingress', 'egress']),
+  tenant: tenantId,
+  /** Of the tenant's flow ids: upper and lower 32 bits. */
+  secret: z.strictObject({ high: z.int(), low: z.int() }),
+  encapsulation: z.enum(['vxlan-gpe', 'geneve']).default('vxlan-gpe'),
+  /** Of the links between the chain's members: bytes of an IP packet. */
+  mtu: z.int().min(576).max(65_535).default(1500),
+  /** Where its ICMP errors come from, IPv4 and IPv6; without, they come from where the packet was going. */
+  addresses: z.array(z.string()).default([]),
+  /** Most flows of the tenant here. One more, and the one silent longest ends. */
+  flows: z.int().min(2).max(4_000_000).default(100_000),
+  /** Silence after which a flow ends. */
+  flowIdle: time('a time from 1s on', SECOND).default(300 * SECOND),
+  /** New flows of the tenant per second, and how many at once. */
+  newFlows: z.int().min(1).default(20_000),
+  newFlowsBurst: z.int().min(1).default(20_000),
+  /** The most functions of a chain: fewer need less memory per flow. */
+  functions: z.int().min(1).max(MAX_FUNCTIONS).default(MAX_FUNCTIONS),
+  /** Fragments that may wait for the first of their datagram. */
+  heldFragments: z.int().min(0).max(4096).default(64),
+});
+
+export type EndOptions = z.input<typeof endSchema>;
+export type CheckedEnd = z.output<typeof endSchema>;

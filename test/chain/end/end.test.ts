@@ -1,0 +1,353 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { chainOf, EGRESS, EndsWorld, flows, INGRESS, replicaOf, tcpOf } from './ends-world.ts';
+
+let world: EndsWorld;
+afterEach(() => world.net.close());
+
+describe('a flow through a chain', () => {
+  it('visits one replica of each function, and the replies visit the same in the opposite order', async () => {
+    world = await new EndsWorld().start();
+    const there = world.send(flows(1000));
+    expect(world.arrived(world.server).sort((a, b) => a - b)).toEqual(there);
+    const back = world.send(flows(1000), true);
+    expect(world.arrived(world.client).sort((a, b) => a - b)).toEqual(back);
+    const used = new Set<number>();
+    for (const [i, serial] of there.entries()) {
+      const [fw, ids, ...more] = world.way(serial);
+      expect([[11, 12, 13].includes(fw!), [21, 22].includes(ids!), more]).toEqual([true, true, []]);
+      expect(world.way(back[i]!)).toEqual([ids, fw]);
+      used.add(fw!).add(ids!);
+    }
+    expect([...used].sort()).toEqual([11, 12, 13, 21, 22]);
+    expect(world.drops).toEqual({});
+  });
+
+  it('keeps its order', async () => {
+    world = await new EndsWorld().start();
+    const serials: number[] = [];
+    for (let n = 0; n < 50; n++) serials.push(...world.send(flows(20)));
+    const arrived = world.arrived(world.server);
+    expect(arrived).toEqual(serials);
+  });
+
+  it('is told of once, and stays where Roulette holds it', async () => {
+    world = await new EndsWorld().start();
+    const [first] = world.send([5]);
+    world.send([5, 5]);
+    world.takeNews();
+    const { ingress, egress } = world.news;
+    expect(ingress).toHaveLength(1);
+    const [flow] = ingress[0]!.flows!;
+    expect(flow).toMatchObject({ spi: 7, revision: 1, path: world.way(first!), egress: EGRESS });
+    expect(flow!.key).toBe('udp 10.0.0.5:1000 <-> 192.0.2.1:80');
+    expect(egress).toEqual([{ touched: [flow!.id] }]);
+    const path = [flow!.path[0] === 11 ? 12 : 11, flow!.path[1]!];
+    world.tell({ flows: [{ ...flow!, generation: 1, path, egress: EGRESS }] });
+    expect(world.way(world.send([5])[0]!)).toEqual(path);
+    expect(world.way(world.send([5], true)[0]!)).toEqual(path.toReversed());
+    expect(world.ingress.takeNews()).toBe(undefined);
+  });
+
+  it('is told of again a quarter of the idle time later, and forgotten after all of it', async () => {
+    world = await new EndsWorld({ flowIdle: '40s' }).start();
+    world.send([5, 6]);
+    world.takeNews();
+    world.pass('9s');
+    world.send([5]);
+    expect(world.ingress.takeNews()).toBe(undefined);
+    world.pass('1s');
+    world.send([5]);
+    world.send([5], true);
+    expect(world.ingress.takeNews()!.touched).toHaveLength(1);
+    expect(world.egress.takeNews()!.touched).toHaveLength(1);
+    world.pass('31s');
+    expect([world.report('ingress').flows, world.report('ingress').flowsExpired]).toEqual([1, 1]);
+    world.pass('10s');
+    expect([world.report('ingress').flows, world.report('egress').flows]).toEqual([0, 0]);
+  });
+
+  it('arrives with its prefix apart as well, as a port leaves it that has merged some', async () => {
+    world = await new EndsWorld().start();
+    world.fabric.apart = true;
+    const there = world.send(flows(20));
+    world.send(flows(20), true);
+    expect(world.arrived(world.server)).toEqual(there);
+    expect(world.arrived(world.client)).toHaveLength(20);
+    expect(world.drops).toEqual({});
+  });
+
+  it('of a chain that is not symmetric has replies that go straight back', async () => {
+    world = await new EndsWorld().start(['fw', 'ids'], {
+      chains: [chainOf([[1, ['fw', 'ids']]], { symmetric: false })],
+    });
+    const there = world.send(flows(20));
+    const back = world.send(flows(20), true);
+    expect(world.arrived(world.client)).toEqual(back);
+    expect(back.map((serial) => world.way(serial))).toEqual(back.map(() => []));
+    expect(world.send(flows(20)).map((serial) => world.way(serial))).toEqual(
+      there.map((serial) => world.way(serial)),
+    );
+  });
+
+  it('through no function goes from end to end', async () => {
+    world = await new EndsWorld().start([]);
+    expect(world.arrived(world.server)).toEqual(world.send(flows(5)).slice(0, 0));
+    expect(world.arrived(world.server)).toHaveLength(5);
+    world.send(flows(5), true);
+    expect(world.arrived(world.client)).toHaveLength(5);
+  });
+});
+
+describe('replicas', () => {
+  const ways = (serials: number[]) => serials.map((serial) => world.way(serial));
+
+  it('that come move no flow that is there, in either direction, and get their share of new ones', async () => {
+    world = await new EndsWorld().start();
+    const before = ways(world.send(flows(1000)));
+    world.tell({ replicas: [replicaOf(14, 'fw')] });
+    expect(ways(world.send(flows(1000)))).toEqual(before);
+    expect(ways(world.send(flows(1000), true))).toEqual(before.map((way) => way.toReversed()));
+    const fresh = ways(world.send(flows(4000, 1000)));
+    const share = fresh.filter(([fw]) => fw === 14).length / 4000;
+    expect(Math.abs(share - 0.25)).toBeLessThan(0.03);
+    expect(world.drops).toEqual({});
+  });
+
+  it('that drain keep their flows and get no new ones', async () => {
+    world = await new EndsWorld().start();
+    const before = ways(world.send(flows(1000)));
+    world.tell({ replicas: [replicaOf(12, 'fw', { state: 'draining' })] });
+    expect(ways(world.send(flows(1000)))).toEqual(before);
+    expect(ways(world.send(flows(1000), true))).toEqual(before.map((way) => way.toReversed()));
+    expect(ways(world.send(flows(300, 1000))).some(([fw]) => fw === 12)).toBe(false);
+  });
+
+  it('that go lose their flows alone, in their slot alone, and both ends agree on the new one', async () => {
+    world = await new EndsWorld().start();
+    const before = ways(world.send(flows(1000)));
+    world.takeNews();
+    world.fabric.dead.add(12);
+    world.tell({ gone: [12] });
+    const after = ways(world.send(flows(1000)));
+    for (const [i, [fw, ids]] of before.entries()) {
+      if (fw !== 12) expect(after[i]).toEqual([fw, ids]);
+      else expect([[11, 13].includes(after[i]![0]!), after[i]![1]]).toEqual([true, ids]);
+    }
+    expect(ways(world.send(flows(1000), true))).toEqual(after.map((way) => way.toReversed()));
+    const mended = before.filter(([fw]) => fw === 12).length;
+    const told = world.ingress.takeNews()!.flows!;
+    expect([told.length, world.report('ingress').flowsMended]).toEqual([mended, mended]);
+    expect(world.fabric.lost).toBe(0);
+  });
+
+  it('that only one end has heard of make no difference to flows of the other', async () => {
+    world = await new EndsWorld().start();
+    world.send(flows(100));
+    world.tellOne('ingress', { replicas: [replicaOf(14, 'fw')] });
+    const there = ways(world.send(flows(400, 100)));
+    expect(there.some(([fw]) => fw === 14)).toBe(true);
+    // The next change says nothing of 14, and replies still go through it.
+    world.tellOne('egress', { replicas: [replicaOf(23, 'ids')] });
+    expect(ways(world.send(flows(400, 100), true))).toEqual(
+      there.map((way) => (way[1] === 23 ? way : way).toReversed()),
+    );
+    expect(ways(world.send(flows(400, 100)))).toEqual(there);
+  });
+
+  it('that are all gone hold up new and old flows until there is one again', async () => {
+    world = await new EndsWorld().start();
+    world.send([1]);
+    world.tell({ gone: [11, 12, 13] });
+    world.send([1, 2]);
+    expect(world.drops).toEqual({ 'no-replica': 2 });
+    world.tell({ replicas: [replicaOf(15, 'fw')] });
+    expect(ways(world.send([1, 2])).map(([fw]) => fw)).toEqual([15, 15]);
+    expect(ways(world.send([1, 2], true)).map((way) => way.at(-1))).toEqual([15, 15]);
+  });
+
+  it('that cannot be reached are avoided as long as they are suspected', async () => {
+    world = await new EndsWorld().start();
+    const before = ways(world.send(flows(100)));
+    world.ingress.tables.suspect(12, 0);
+    const after = ways(world.send(flows(100)));
+    expect(after.some(([fw]) => fw === 12)).toBe(false);
+    expect(after.filter(([fw], i) => fw !== before[i]![0]).length).toBe(
+      before.filter(([fw]) => fw === 12).length,
+    );
+    // The egress learns it from the packets.
+    expect(ways(world.send(flows(100), true))).toEqual(after.map((way) => way.toReversed()));
+  });
+});
+
+describe('a chain that is edited', () => {
+  it('moves flows at their next packet: functions that stay keep their replicas, and no packet is on a mixed path', async () => {
+    world = await new EndsWorld().start();
+    const before = world.send(flows(300)).map((serial) => world.way(serial));
+    world.tell({
+      chains: [
+        chainOf([
+          [1, ['fw', 'ids']],
+          [2, ['ids', 'log', 'fw']],
+        ]),
+      ],
+      replicas: [replicaOf(31, 'log'), replicaOf(32, 'log')],
+    });
+    const after = world.send(flows(300));
+    for (const [i, serial] of after.entries()) {
+      const [ids, log, fw] = world.way(serial);
+      expect([fw, ids]).toEqual(before[i]);
+      expect([31, 32]).toContain(log);
+    }
+    const back = world.send(flows(300), true);
+    expect(back.map((serial) => world.way(serial))).toEqual(
+      after.map((serial) => world.way(serial).toReversed()),
+    );
+    for (const visits of world.fabric.visits.values()) {
+      expect(new Set(visits.map(({ revision }) => revision)).size).toBe(1);
+      for (const { path } of visits) expect(path.slice(1, -1)).toEqual(visits.map(({ replica }) => replica));
+      for (const { path, back } of visits)
+        expect([path[0], path.at(-1)]).toEqual(back ? [EGRESS, INGRESS] : [INGRESS, EGRESS]);
+    }
+    expect(world.drops).toEqual({});
+  });
+
+  it('moves replies as well when only they flow, to where the packets will go', async () => {
+    world = await new EndsWorld().start();
+    world.send(flows(50));
+    world.tell({
+      chains: [
+        chainOf([
+          [1, ['fw', 'ids']],
+          [2, ['ids']],
+        ]),
+      ],
+    });
+    const back = world.send(flows(50), true).map((serial) => world.way(serial));
+    expect(back.every((way) => way.length === 1)).toBe(true);
+    expect(world.send(flows(50)).map((serial) => world.way(serial))).toEqual(back);
+  });
+
+  it('loses nothing when one end hears of it later', async () => {
+    world = await new EndsWorld().start();
+    const edit = {
+      chains: [
+        chainOf([
+          [1, ['fw', 'ids']],
+          [2, ['ids']],
+        ]),
+      ],
+    };
+    for (const first of ['ingress', 'egress'] as const) {
+      world.send(flows(50));
+      world.tellOne(first, edit);
+      world.send(flows(50));
+      world.send(flows(50), true);
+    }
+    expect([world.arrived(world.server).length, world.arrived(world.client).length]).toEqual([200, 100]);
+    expect(world.drops).toEqual({});
+  });
+
+  it('carries packets of revisions that are kept, and drops those of revisions that are not', async () => {
+    world = await new EndsWorld().start();
+    world.send([1]);
+    world.fabric.stall = true;
+    world.send([1]);
+    world.tell({
+      chains: [
+        chainOf([
+          [1, ['fw', 'ids']],
+          [2, ['ids']],
+        ]),
+      ],
+    });
+    world.fabric.stall = false;
+    world.send([2]);
+    expect(world.arrived(world.server)).toHaveLength(3);
+    world.fabric.stall = true;
+    world.send([2]);
+    world.tell({ chains: [chainOf([[3, ['ids']]])] });
+    world.fabric.stall = false;
+    world.send([3]);
+    expect([world.arrived(world.server).length, world.drops]).toEqual([1, { 'chain-unknown': 1 }]);
+  });
+
+  it('that ends keeps its flows until its revisions are gone; then they are classified anew', async () => {
+    world = await new EndsWorld().start();
+    world.send([1]);
+    world.tell({
+      chains: [{ ...chainOf([[1, ['fw', 'ids']]]), ended: true }],
+      rules: [{ name: 'all', match: '*', chain: null }],
+    });
+    world.send([1, 2]);
+    expect(world.arrived(world.server)).toHaveLength(2);
+    expect(world.drops).toEqual({ 'no-chain': 1 });
+    world.tell({ chains: [chainOf([])] });
+    world.send([1]);
+    world.send([1], true);
+    expect(world.drops).toEqual({ 'no-chain': 2, 'no-flow': 1 });
+  });
+});
+
+describe('paths', () => {
+  it('that were late cannot turn a flow back', async () => {
+    world = await new EndsWorld().start();
+    world.send([5]);
+    world.takeNews();
+    const [flow] = world.news.ingress[0]!.flows!;
+    world.fabric.stall = true;
+    world.send([5]);
+    const path = [flow!.path[0] === 11 ? 12 : 11, flow!.path[1]!];
+    world.tell({ flows: [{ ...flow!, generation: 3, path, egress: EGRESS }] });
+    world.fabric.stall = false;
+    world.pass();
+    world.send([6]);
+    expect(world.way(world.send([5], true)[0]!)).toEqual(path.toReversed());
+    world.tell({ flows: [{ ...flow!, generation: 2, egress: EGRESS }] });
+    expect(world.way(world.send([5])[0]!)).toEqual(path);
+  });
+
+  it('of Roulette win over those that an end has made of the same generation', async () => {
+    world = await new EndsWorld().start();
+    const [fw, ids] = world.way(world.send([5])[0]!);
+    world.takeNews();
+    const { id } = world.news.ingress[0]!.flows![0]!;
+    const held = { id, spi: 7, revision: 1, egress: EGRESS };
+    world.tell({ flows: [{ ...held, generation: 1, path: [fw!, ids!] }] });
+    world.ingress.tables.suspect(fw!, 0);
+    const mended = world.way(world.send([5])[0]!);
+    expect(mended[0]).not.toBe(fw);
+    const other = [11, 12, 13].find((each) => each !== fw && each !== mended[0])!;
+    world.tellOne('ingress', { flows: [{ ...held, generation: 2, path: [other, ids!] }] });
+    expect(world.way(world.send([5])[0]!)).toEqual([other, ids]);
+    // The egress has not heard of it, and follows the ingress.
+    expect(world.way(world.send([5], true)[0]!)).toEqual([ids, other]);
+  });
+});
+
+describe('an end without Roulette', () => {
+  it('goes on with what it knows, for old flows and new ones', async () => {
+    world = await new EndsWorld().start();
+    world.send(flows(10));
+    world.pass('60s');
+    world.send(flows(20));
+    world.send(flows(20), true);
+    expect([world.arrived(world.server).length, world.arrived(world.client).length]).toEqual([30, 20]);
+  });
+
+  it('sends nothing before it is registered', async () => {
+    world = new EndsWorld();
+    await world.net.start();
+    world.send([1]);
+    world.send([1], true);
+    expect(world.drops).toEqual({ 'not-registered': 2 });
+  });
+});
+
+describe('TCP', () => {
+  it('passes like any other, and every packet loses two of its TTL', async () => {
+    world = await new EndsWorld().start();
+    world.send([1], false, tcpOf);
+    world.send([1], true, tcpOf);
+    expect([world.server.received[0]!.bytes[8], world.client.received[0]!.bytes[8]]).toEqual([62, 62]);
+  });
+});
