@@ -30,6 +30,7 @@ const DEBIAN = {
   capinfos: 'wireshark-common',
   chromium: 'chromium',
   curl: 'curl',
+  etcd: 'etcd-server',
   ethtool: 'ethtool',
   'g++': 'g++',
   gcc: 'gcc',
@@ -53,7 +54,7 @@ const DEBIAN = {
   unshare: 'util-linux',
 };
 /** Packages that bring a service, and its name: it is neither started nor left to start at the next boot. */
-const SERVICES = { 'openssh-server': 'ssh' };
+const SERVICES = { 'openssh-server': 'ssh', 'etcd-server': 'etcd' };
 const POLICY = '/usr/sbin/policy-rc.d';
 const POLICY_MARK = '# made by tunconnector while it installs packages; may be deleted';
 const TOOLCHAIN = ['python3', 'make', 'g++'];

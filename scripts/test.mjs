@@ -14,11 +14,11 @@ const PROGRAMS = [
   ...['ip', 'ping', 'iperf3', 'socat', 'tcpdump', 'tshark', 'curl', 'nft', 'ssh', 'ssh-keygen', 'sshd'],
   ...['gcc', 'python3', 'unshare', 'setpriv', 'tc', 'ethtool'],
 ];
-/** Some hundred packages: whoever has a browser gets its tests, and CI has one. */
-const BROWSER = 'chromium';
+/** Large ones: whoever has a browser or etcd gets their tests, and CI has both. */
+const LARGE = ['chromium', 'etcd'];
 const ci = Boolean(process.env.CI) && process.env.CI !== 'false';
 
-await withSetup({ want: ci ? [...PROGRAMS, BROWSER] : PROGRAMS }, async () => {
+await withSetup({ want: ci ? [...PROGRAMS, ...LARGE] : PROGRAMS }, async () => {
   const scratch = await mkdtemp(path.join(tmpdir(), 'tunconnector-test-'));
   try {
     return await test(scratch, process.argv.slice(2));

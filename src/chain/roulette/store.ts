@@ -9,7 +9,7 @@
  * No call answers from within itself. An error (ERR_STORAGE, ERR_BUSY, ERR_CLOSED) says that the outcome of a transaction is not
  * known: of the embedded store it did not happen, of a remote one it may have. Keys and values are text.
  */
-import type { TunconnectorError } from '../../errors.ts';
+import { TunconnectorError } from '../../errors.ts';
 
 export interface RegistryStore {
   /** Names this store's history: a revision of another store means nothing here. */
@@ -38,6 +38,16 @@ export interface RegistryStore {
 
 /** etcd's default for `--max-txn-ops`. */
 export const MAX_OPS = 128;
+
+/** What no store takes. */
+export function checkSize(compare: readonly Compare[], ops: readonly Op[]): TunconnectorError | undefined {
+  const twice = new Set(ops.map(({ key }) => key)).size < ops.length;
+  if (compare.length <= MAX_OPS && ops.length <= MAX_OPS && !twice) return undefined;
+  const found = twice
+    ? 'the same key twice'
+    : `${compare.length} comparisons and ${ops.length} changes, the most is ${MAX_OPS} each`;
+  return new TunconnectorError('ERR_LIMIT', `a transaction has ${found}`, { remedy: 'make it several' });
+}
 
 export interface StoreState {
   rev: number;

@@ -120,10 +120,13 @@ export function storeSuite(name: string, open: () => Promise<StoreWorld>): void 
     run('loses none of a thousand transactions that a watch slept through', async (store) => {
       const { rev } = await store.txn([], [{ key: 'start', value: '' }]);
       const writes = Array.from({ length: 1000 }, (_, i) => ({ key: `k${i % 7}`, value: `${i}` }));
-      await Promise.all(writes.map((op) => store.txn([], [op])));
+      const results = await Promise.all(writes.map((op) => store.txn([], [op])));
       const watch = store.watch(rev + 1);
       await store.until(() => watch.changes.length === 1000);
-      expect(watch.changes.map(({ ops }) => ops[0])).toEqual(writes);
+      expect(watch.changes.map((change) => change.rev)).toEqual(writes.map((_, i) => rev + 1 + i));
+      // Of what is written at the same time, the answers say which was first.
+      const inOrder = writes.map((_, i) => writes[results.findIndex((result) => result.rev === rev + 1 + i)]);
+      expect(watch.changes.map(({ ops }) => ops[0])).toEqual(inOrder);
     });
 
     run('deletes what hangs on a lease when it ends, all in one revision', async (store) => {

@@ -23,7 +23,7 @@ import type {
   StoreWatchHandlers,
   TxnResult,
 } from '../store.ts';
-import { MAX_OPS } from '../store.ts';
+import { checkSize } from '../store.ts';
 import { encodeFrame } from './frame.ts';
 import { logName, type Recovered, recover, removeLogs, SNAPSHOT } from './recovery.ts';
 import { encodeSnapshot } from './snapshot.ts';
@@ -345,15 +345,6 @@ interface Watch {
   readonly handlers: StoreWatchHandlers;
   /** The last revision that it was told of, or did not ask for. */
   position: number;
-}
-
-function checkSize(compare: readonly Compare[], ops: readonly Op[]): TunconnectorError | undefined {
-  const twice = new Set(ops.map(({ key }) => key)).size < ops.length;
-  if (compare.length <= MAX_OPS && ops.length <= MAX_OPS && !twice) return undefined;
-  const found = twice
-    ? 'the same key twice'
-    : `${compare.length} comparisons and ${ops.length} changes, the most is ${MAX_OPS} each`;
-  return new TunconnectorError('ERR_LIMIT', `a transaction has ${found}`, { remedy: 'make it several' });
 }
 
 const noLease = (lease: string) =>
