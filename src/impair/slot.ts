@@ -65,8 +65,11 @@ export class Slot extends Server {
   #options: SlotOptions;
   #distribution: Distribution;
   readonly #draws: Draws;
-  /** When the slot begins that packets wait for or leave in; which number it has; packets and bytes that left in it. */
-  readonly #slot = new Float64Array(4);
+  /**
+   * When the slot begins that packets wait for or leave in, before all packets at first; which number it has; packets and
+   * bytes that left in it.
+   */
+  readonly #slot = Float64Array.of(-1, 0, 0, 0);
 
   constructor(name: string, context: StageContext, options: SlotOptions) {
     super(name, context, options.queue, ASSUMED_RATE);

@@ -14,6 +14,13 @@ describe('slots', () => {
     expect(drive.left.map(({ at }) => at / MS)).toEqual([15, 15, 25, 25, 35, 35]);
   });
 
+  it('begin a time after the first packet, also where that comes at the very start', () => {
+    const drive = new Drive({ kind: 'slot', min: '10ms', packets: 2 });
+    drive.send(0, ...[1, 2, 3].map(() => drive.packet()));
+    drive.advance(1e9);
+    expect(drive.left.map(({ at }) => at / MS)).toEqual([10, 10, 20]);
+  });
+
   it('are over when their bytes have been reached', () => {
     const drive = new Drive({ kind: 'slot', min: '1ms', bytes: 2500 });
     drive.send(MS, ...[1, 2, 3, 4].map(() => drive.packet(datagram(1, 972))));
