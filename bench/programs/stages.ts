@@ -96,7 +96,12 @@ class Subject {
   constructor(stages: Stages, superframes: boolean) {
     this.#superframes = superframes;
     const shared = { pool: this.#pool, marks: this.#marks, flows: this.#flows, seed: 1, quantum: 50_000 };
-    const link = { direction: 'up' as const, mappings: new Mappings(1024, 1), answers: new Train() };
+    const link = {
+      direction: 'up' as const,
+      mappings: new Mappings(1024, 1),
+      answers: new Train(),
+      pipeline: -1,
+    };
     const wanted = stagesSchema.parse(stages);
     this.#pipeline.arrange(
       wanted,

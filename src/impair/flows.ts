@@ -48,7 +48,7 @@ export class Flows {
   readonly pipeline: Int32Array;
   /** Whether that is what the rules say now: 0 while nobody has looked since they changed. */
   readonly looked: Uint8Array;
-  /** What stages remember, `cells` for each flow. Zeros for a new one. */
+  /** What stages remember, `cells` for each flow, zeros for a new one; and behind them as many for `nobody`. */
   readonly state: Int32Array;
   readonly #table: KeyTable;
   readonly #key = new Int32Array(KEY_CELLS);
@@ -75,7 +75,7 @@ export class Flows {
     this.hashes = new Int32Array(limit);
     this.pipeline = new Int32Array(limit).fill(NONE);
     this.looked = new Uint8Array(limit);
-    this.state = new Int32Array(limit * cells);
+    this.state = new Int32Array((limit + 1) * cells);
   }
 
   /** Flows that there are, OTHER among them. */
@@ -161,6 +161,19 @@ export class Flows {
     if (this.pipeline[flow] === pipeline) return;
     this.pipeline[flow] = pipeline;
     this.state.fill(0, flow * this.cells, (flow + 1) * this.cells);
+  }
+
+  /**
+   * Where in `state` a stage of a pipeline has its first cell for a packet. A packet that was held so long that its flow has
+   * been forgotten, or belongs to another pipeline by now, finds nothing remembered there: the cells are others' now.
+   *
+   * @param hash the packet's name for draws @param cell the stage's first of a flow
+   */
+  place(flow: number, hash: number, pipeline: number, cell: number): number {
+    if (this.hashes[flow] === hash && this.pipeline[flow] === pipeline) return flow * this.cells + cell;
+    const nobody = this.limit * this.cells;
+    this.state.fill(0, nobody, nobody + this.cells);
+    return nobody + cell;
   }
 
   /** There is no such pipeline any more. */

@@ -385,7 +385,7 @@ export class Impair implements App {
       const cell = slot * STAGE_CELLS;
       if (used) this.#flows.clear(place, cell, STAGE_CELLS);
       const shared = { pool: this.#pool, marks: this.#marks, flows: this.#flows, mappings: this.#mappings };
-      const own = { direction, quantum, seed: this.#seed, cell, answers: this.#answers };
+      const own = { direction, quantum, seed: this.#seed, pipeline: place, cell, answers: this.#answers };
       return makeStage(name, { ...shared, ...own }, options);
     };
     pipeline.arrange(stages, make, time);

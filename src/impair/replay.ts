@@ -128,7 +128,11 @@ export class Replay extends Stage {
 
   /** Which recorded flow a new flow is, or -1. */
   #look(mark: number): number {
-    const found = this.#byName.get(flowName(this.context.flows, this.marks.flow[mark]));
+    const { flows } = this.context;
+    const place = this.marks.flow[mark];
+    // Another flow has the place of one that was forgotten while its packet was held, and the name is gone.
+    if (flows.hashes[place] !== this.marks.hash[mark]) return UNKNOWN;
+    const found = this.#byName.get(flowName(flows, place));
     if (!found) return UNKNOWN;
     // One that begins again had been forgotten; so it was when the log was made.
     if (found.now < 0) found.now = 0;

@@ -28,8 +28,8 @@ export class Scoped {
   /** Where in `state` a packet's scope has its first cell. */
   place(mark: number): number {
     if (!this.#perFlow) return 0;
-    const { flows, marks, cell } = this.#context;
-    return marks.flow[mark] * flows.cells + cell;
+    const { flows, marks, pipeline, cell } = this.#context;
+    return flows.place(marks.flow[mark], marks.hash[mark], pipeline, cell);
   }
 
   /** How many wire packets of its scope came before this one (modulo 2^32). */

@@ -33,6 +33,8 @@ export interface StageContext {
   readonly direction: Direction;
   /** How flows are called outside, which both directions of the link know. */
   readonly mappings: Mappings;
+  /** The place of its pipeline, by which flows know theirs. */
+  readonly pipeline: number;
   /** The first of its own cells in a flow's state. */
   readonly cell: number;
   /** What goes back to senders: errors about packets that cannot pass. Nothing does where there is none. */

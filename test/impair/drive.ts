@@ -13,6 +13,7 @@ import { STAGE_CELLS } from '../../src/impair/scope.ts';
 import type { Stage } from '../../src/impair/stage.ts';
 import { makeStage, type stageSchema } from '../../src/impair/stages.ts';
 import { Train } from '../../src/impair/train.ts';
+import { NONE } from '../../src/packet/key-table.ts';
 import { tcpPacket, udpPacket } from '../../src/packet/build.ts';
 import { Protocol } from '../../src/packet/protocol.ts';
 import { Gso } from '../../src/packet/segment.ts';
@@ -81,6 +82,8 @@ export class Drive {
       quantum,
       answers,
       direction: 'up' as const,
+      // Nobody gives the flows a pipeline here.
+      pipeline: NONE,
       mappings: new Mappings(64, 1),
     };
     const make: MakeStage = (options, slot) =>
