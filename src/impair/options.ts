@@ -19,28 +19,9 @@ const CHANGES = 4096;
 /** Options of a stage with the name that tells it apart in its pipeline. */
 export type NamedStage = StageOptions & { name: string };
 
-/** Text, or a list of stages, of which each may be text. */
-export const stagesSchema = z
-  .union([z.string(), z.array(z.union([z.string(), z.record(z.string(), z.unknown())]))])
-  .transform((value, context) => {
-    const stages: Record<string, unknown>[] = [];
-    for (const [i, part] of (typeof value === 'string' ? [value] : value).entries()) {
-      if (typeof part !== 'string') {
-        stages.push(part);
-        continue;
-      }
-      try {
-        stages.push(...parseStages(part));
-      } catch (error) {
-        if (!(error instanceof TunconnectorError)) throw error;
-        const path = typeof value === 'string' ? [] : [i];
-        context.addIssue({ code: 'custom', path, message: error.message });
-        return z.NEVER;
-      }
-    }
-    return stages;
-  })
-  .pipe(z.array(stageSchema).max(STAGES))
+const stages = z
+  .array(stageSchema)
+  .max(STAGES)
   .refine(
     (stages) => stages.filter(({ kind }) => kind === 'rebind').length < 2,
     'expected one rebind at most',
@@ -51,6 +32,34 @@ export const stagesSchema = z
     const twice = names.findIndex((name, i) => names.indexOf(name) !== i);
     if (twice < 0) return named;
     context.addIssue({ code: 'custom', path: [twice, 'name'], message: 'expected a name that no other has' });
+    return z.NEVER;
+  });
+
+/** Text, or a list of stages, of which each may be text. */
+export const stagesSchema = z
+  .union([z.string(), z.array(z.union([z.string(), z.record(z.string(), z.unknown())]))])
+  .transform((value, context) => {
+    const found: Record<string, unknown>[] = [];
+    /** Of each: where in the list it was written. */
+    const places: number[] = [];
+    for (const [i, part] of (typeof value === 'string' ? [value] : value).entries()) {
+      try {
+        found.push(...(typeof part === 'string' ? parseStages(part) : [part]));
+      } catch (error) {
+        if (!(error instanceof TunconnectorError)) throw error;
+        const path = typeof value === 'string' ? [] : [i];
+        context.addIssue({ code: 'custom', path, message: error.message });
+        return z.NEVER;
+      }
+      while (places.length < found.length) places.push(typeof value === 'string' ? places.length : i);
+    }
+    const { data, error } = stages.safeParse(found);
+    if (data) return data;
+    for (const issue of error.issues) {
+      const [nth, ...path] = issue.path;
+      const place = nth === undefined ? [] : [places[Number(nth)]];
+      context.issues.push({ ...issue, input: value, path: [...place, ...path] } as never);
+    }
     return z.NEVER;
   });
 

@@ -66,7 +66,7 @@ describe('the spec', () => {
     expect(status).toBe(400);
     expect(body.error).toEqual({
       code: 'ERR_CONFIG',
-      message: 'up: rules.0.stages.1.time: found "soon", expected a time such as 50ms',
+      message: 'rules.1.up.1.time: found "soon", expected a time such as 50ms',
       path: 'rules.1.up.1.time',
       found: '"soon"',
       expected: 'a time such as 50ms',

@@ -134,7 +134,7 @@ function fromFlags(
       if (!(error instanceof TunconnectorError)) throw error;
       throw new TunconnectorError(
         'ERR_USAGE',
-        `${flag}: ${error.message.replace(/^up: (stages\.0\.)?/, '')}`,
+        `${flag}: ${error.message.replace(/^both(\.0)?(\.|: )/, '')}`,
         { cause: error },
       );
     }

@@ -123,9 +123,11 @@ function oneWay(
     return { compiled: compiled as z.input<typeof impairSchema>, checked };
   } catch (error) {
     const { message, place } = error as TunconnectorError;
-    throw new TunconnectorError('ERR_CONFIG', `${direction}: ${message}`, {
-      place: place && { ...place, path: writtenPath(place.path, spec, compiled, direction) },
-    });
+    if (!place) throw error;
+    // Its author knows the spec, and not the options of a direction.
+    const path = writtenPath(place.path, spec, compiled, direction);
+    const written = message.startsWith(place.path) ? path + message.slice(place.path.length) : message;
+    throw new TunconnectorError('ERR_CONFIG', written, { place: { ...place, path } });
   }
 }
 

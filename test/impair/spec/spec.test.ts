@@ -70,18 +70,27 @@ describe('a spec', () => {
   it.each([
     ['up: [', 'f.yaml:1:6: '],
     ['updown: 3', 'f.yaml: found the unknown key "updown", expected one of both, up, down'],
-    [
-      'up: delay 50',
-      'f.yaml: up: stages: found "delay 50", delay: found "50" behind "delay", expected a time',
-    ],
-    ['down: [loss 1%, delay]', 'f.yaml: down: stages.1: found "delay", delay: found the end'],
-    ['down: [{ kind: delay, time: 5 s s }]', 'f.yaml: down: stages.0.time: found "5 s s", expected a time'],
+    ['up: delay 50', 'f.yaml: up: found "delay 50", delay: found "50" behind "delay", expected a time'],
+    ['down: [loss 1%, delay]', 'f.yaml: down.1: found "delay", delay: found the end'],
+    ['down: [{ kind: delay, time: 5 s s }]', 'f.yaml: down.0.time: found "5 s s", expected a time'],
     ['rules: [{ label: a b, match: "*", up: pass }]', 'f.yaml: rules.0.label: found "a b", expected letters'],
-    ['rules: [{ label: a, match: "*:x", up: pass }]', 'f.yaml: up: rules.0.match.protocol: found "*:x"'],
+    ['rules: [{ label: a, match: "*:x", up: pass }]', 'f.yaml: rules.0.match.protocol: found "*:x"'],
+    [
+      'rules: [{ label: a, match: "*", down: pass }, { label: b, match: "*", both: [{ kind: mtu, mtu: 1 }] }]',
+      'f.yaml: rules.1.both.0.mtu: found 1, expected at least 68 bytes',
+    ],
+    [
+      'both: [delay 1ms loss 1%, { kind: mtu, mtu: 68, answers: true }]',
+      'f.yaml: both.1: found the unknown key "answers"',
+    ],
+    [
+      'up: [delay 1ms loss 1%, delay 2ms name delay]',
+      'f.yaml: up.1.name: found "delay 2ms name delay", expected a name',
+    ],
     ['preset: 9g', 'f.yaml: preset: found "9g", expected one of dial, edge'],
     ['timeline: [{ at: 1s, remove: [x] }]', 'f.yaml: timeline.0.remove.0: found "x", expected a rule'],
     ['timeline: [{ at: 1s, rules: [{ label: x, up: pass }] }]', 'timeline.0.rules.0.match: found undefined'],
-    ['timeline: [{ at: soon }]', 'f.yaml: up: timeline.0.at: found "soon", expected a time'],
+    ['timeline: [{ at: soon }]', 'f.yaml: timeline.0.at: found "soon", expected a time'],
     ['seed: -1', 'f.yaml: seed: found -1'],
   ])('that is wrong says where, what was found and what was expected: %s', (text, message) => {
     expect(() => parseSpec(text, 'f.yaml')).toThrow(message);
