@@ -26,16 +26,21 @@ import type { ReadWords } from './spec/words.ts';
 import { Stage, type StageContext } from './stage.ts';
 import type { Train } from './train.ts';
 
+/** Of a table's values, which may be of any width: their squares are to be numbers too. */
+const WIDEST = 1e100;
+
 /** Quantiles as numbers in any order, or as the text of a table file of netem. */
-const table = z.union([z.array(z.number()).min(2).max(65536), z.string()]).transform((value, context) => {
-  if (typeof value !== 'string') return value;
-  try {
-    return parseTable(value);
-  } catch (error) {
-    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
-    return z.NEVER;
-  }
-});
+const table = z
+  .union([z.array(z.number().min(-WIDEST).max(WIDEST)).min(2).max(65536), z.string()])
+  .transform((value, context) => {
+    if (typeof value !== 'string') return value;
+    try {
+      return parseTable(value);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+      return z.NEVER;
+    }
+  });
 
 /** Most packets of which one is reordered. */
 const GAP = 1 << 24;

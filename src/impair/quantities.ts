@@ -14,7 +14,7 @@ export function parseRate(text: string | number): number | undefined {
   const [, digits, prefix, binary, unit] = match;
   const rate =
     Number(digits) * (binary ? 1024 : 1000) ** THOUSANDS.indexOf(prefix) * (unit === 'bps' ? 8 : 1);
-  return rate > 0 ? rate : undefined;
+  return rate > 0 && Number.isFinite(rate) ? rate : undefined;
 }
 
 /** 0 .. 1 of `1.5%`, `0.015` or a number. */
@@ -27,10 +27,11 @@ export function parseProbability(text: string | number): number | undefined {
   return value >= 0 && value <= 1 ? value : undefined;
 }
 
-/** ns of `50ms` or a number of ns. */
+/** ns of `50ms` or a number of ns; at most 2^53 - 1, 104 days, up to which every ns is a number of its own. */
 export function parseTime(text: string | number): number | undefined {
   try {
-    return duration(text);
+    const time = duration(text);
+    return Number.isSafeInteger(time) ? time : undefined;
   } catch (error) {
     if (error instanceof TunconnectorError) return undefined;
     throw error;
@@ -43,7 +44,7 @@ const SIZE = /^(\d+(?:\.\d+)?)\s*([kmg]?)b?$/;
 export function parseSize(text: string | number): number | undefined {
   if (typeof text === 'number') return text >= 0 && Number.isFinite(text) ? Math.round(text) : undefined;
   const match = SIZE.exec(text.toLowerCase());
-  return match ? Math.round(Number(match[1]) * 1024 ** ['', 'k', 'm', 'g'].indexOf(match[2])) : undefined;
+  return match ? parseSize(Number(match[1]) * 1024 ** ['', 'k', 'm', 'g'].indexOf(match[2])) : undefined;
 }
 
 const quantity = (parse: (text: string | number) => number | undefined, expected: string) =>

@@ -165,6 +165,7 @@ describe('jitter', () => {
     [{ table: '5' }, 'at least 2'],
     [{ table: '5\nx' }, 'line 2: found'],
     [{ table: [1] }, 'Too small'],
+    [{ table: [-1e308, 1e308] }, 'Too small'],
     [{ table: [1, 2], distribution: 'normal' }, 'either a table or a distribution'],
   ])('refuses a table that makes no sense: %j', (options, message) => {
     const stage = { kind: 'delay', time: '1ms', jitter: '1ms', ...options } as StageInput;

@@ -23,18 +23,19 @@ const COLUMNS = ['time', 'rate', 'delay', 'loss'] as const;
 type Column = (typeof COLUMNS)[number];
 const ROWS = 1_000_000;
 const BARE = /^\d+(\.\d+)?$/;
+const ZERO = /^0+(\.0+)?[a-z]*$/i;
 
 const READ: Record<Column, { read: (word: string) => number | undefined; expected: string }> = {
   time: {
-    read: (word) => (BARE.test(word) ? Math.round(Number(word) * SECOND) : parseTime(word)),
+    read: (word) => parseTime(BARE.test(word) ? Number(word) * SECOND : word),
     expected: 'seconds or a time such as 1.5s',
   },
   rate: {
-    read: (word) => (BARE.test(word) ? Number(word) : /^0+[a-z]*$/i.test(word) ? 0 : parseRate(word)),
+    read: (word) => (ZERO.test(word) ? 0 : parseRate(BARE.test(word) ? Number(word) : word)),
     expected: 'bit/s or a rate such as 5mbit',
   },
   delay: {
-    read: (word) => (BARE.test(word) ? Math.round(Number(word) * MILLISECOND) : parseTime(word)),
+    read: (word) => parseTime(BARE.test(word) ? Number(word) * MILLISECOND : word),
     expected: 'milliseconds or a time such as 20ms',
   },
   loss: { read: parseProbability, expected: 'a share such as 1% or 0.01' },

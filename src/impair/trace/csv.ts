@@ -169,6 +169,11 @@ export class CsvTrace extends Server {
       const rounds = Math.floor(bits / this.#bits);
       times[Cell.whole] += rounds * this.#period;
       bits -= rounds * this.#bits;
+      // Beyond 2^53 ns a row is over before it began, and all of them are: it never leaves.
+      if (times[Cell.whole] > Number.MAX_SAFE_INTEGER) {
+        times[Cell.whole] = Number.POSITIVE_INFINITY;
+        return;
+      }
     }
     let place = this.#row(times[Cell.whole]);
     for (;;) {

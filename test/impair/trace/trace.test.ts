@@ -184,6 +184,13 @@ describe('a table of rate, delay and loss', () => {
     expect(traceSchema.safeParse(silent).error?.issues[0].message).toContain('rate is 0 in every row');
   });
 
+  it('that is so slow that a packet takes more than there is time never lets it leave', () => {
+    const drive = csv(`time,rate\n0,0.${'0'.repeat(310)}1\n1,0\n2,0`);
+    drive.send(0, drive.packet());
+    drive.advance(1e12);
+    expect([drive.left.length, drive.close()]).toEqual([0, 0]);
+  });
+
   it.each([
     ['rate\n1mbit', 'no column "time"'],
     ['time,colour\n0,red', 'column "colour"'],
@@ -194,6 +201,9 @@ describe('a table of rate, delay and loss', () => {
     ['time,rate\n0,0\n1,0', 'rate is 0'],
     ['time,rate\n0,0\n1,1mbit', 'rate is 0'],
     ['time,rate', 'no rows'],
+    [`time,rate\n0,1mbit\n${'9'.repeat(310)},1mbit`, 'found time'],
+    [`time,delay\n0,${'9'.repeat(310)}s\n1,0`, 'found delay'],
+    [`time,rate\n0,${'9'.repeat(310)}bit\n1,1mbit`, 'found rate'],
   ])('says what is wrong with %j', (text, message) => {
     const result = traceSchema.safeParse({ kind: 'trace', format: 'csv', text });
     expect(result.error?.issues[0].message).toContain(message);
