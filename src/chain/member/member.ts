@@ -28,13 +28,15 @@ export interface MemberOptions {
   flowIdle?: number;
   /** Flows of an end at a time. Default 200 000. */
   flows?: number;
+  /** Not before `register()`: when its port is there. */
+  registersLater?: boolean;
   onEvent?(event: MemberEvent): void;
 }
 
 export type MemberEvent =
   /** The watch is there, for the first time or again. */
   | { type: 'connected' }
-  | { type: 'disconnected'; reason: string }
+  | { type: 'disconnected'; reason: string; error?: TunconnectorError }
   | { type: 'registered'; id: number; state: Replica['state'] }
   /** Roulette does not want what it was asked; it is asked again. */
   | { type: 'refused'; error: TunconnectorError }
@@ -102,9 +104,16 @@ export class Member {
         options.onEvent?.({ type: 'connected' });
         this.#flows.hurry();
       },
-      onLost: (reason) => options.onEvent?.({ type: 'disconnected', reason }),
+      onLost: (reason, error) =>
+        options.onEvent?.({ type: 'disconnected', reason, ...(error && { error }) }),
     });
     this.#watching.start();
+    if (!options.registersLater) this.register();
+  }
+
+  /** From now on it has a lease and a replica. */
+  register(): void {
+    this.#registration.start();
   }
 
   /** What is known of the tenant. */

@@ -48,6 +48,7 @@ export class Registration {
   /** A request is out, or the next one waits for its time. */
   #busy = false;
   #closed = false;
+  #started = false;
   #cancelKeep = () => {};
   #cancelStep = () => {};
   readonly counters = { leases: 0, registrations: 0 };
@@ -82,6 +83,11 @@ export class Registration {
   /** Roulette knows that it takes no new flows. */
   get isDrained(): boolean {
     return this.#rev !== 0 && this.#wanted === 'draining';
+  }
+
+  start(): void {
+    this.#started = true;
+    this.#step();
   }
 
   /** Takes no new flows from now on. */
@@ -129,7 +135,7 @@ export class Registration {
   // ── One step at a time, until all is as it should be
 
   #step(): void {
-    if (this.#busy || this.#closed || !this.#known().isFilled) return;
+    if (this.#busy || this.#closed || !this.#started || !this.#known().isFilled) return;
     if (this.#lease === undefined) this.#grant();
     else if (this.#rev === 0) this.#put(this.#lease);
     else this.#removeOthers();

@@ -13,7 +13,7 @@ export interface WatchEvents {
   /** The first message on a connection has come. */
   onConnected(): void;
   /** What is known stays as it is. Once until `onConnected`. */
-  onLost(reason: string): void;
+  onLost(reason: string, error?: TunconnectorError): void;
 }
 
 export class Watching {
@@ -68,7 +68,7 @@ export class Watching {
     const hello = this.mirror.hello(this.#runtime.now());
     const end = this.#connection.watch(hello, {
       onMessage: (message) => this.#end === end && this.#take(message),
-      onClose: (error) => this.#end === end && this.#lost(closed(error)),
+      onClose: (error) => this.#end === end && this.#lost(closed(error), undefined, error),
     });
     this.#end = end;
   }
@@ -86,14 +86,14 @@ export class Watching {
     this.#events.onConnected();
   }
 
-  #lost(reason: string, after = this.#backoff.next()): void {
+  #lost(reason: string, after = this.#backoff.next(), error?: TunconnectorError): void {
     this.#end?.();
     this.#end = undefined;
     this.#connected = false;
     this.#cancelRetry ??= this.#runtime.timer(this.#runtime.now() + after, () => this.#connect());
     if (this.#told === 'lost') return;
     this.#told = 'lost';
-    this.#events.onLost(reason);
+    this.#events.onLost(reason, error);
   }
 
   #look(): void {

@@ -29,6 +29,17 @@ describe('a member', () => {
     expect(view(world).all('lease').size).toBe(0);
   });
 
+  it('registers no earlier than it is told to', () => {
+    const { world, host, settle } = memberWorld();
+    const fw = host('fw', { registersLater: true });
+    settle(5 * SECOND);
+    expect(fw.half.chains.size).toBe(1);
+    expect(view(world).all('lease').size).toBe(0);
+    fw.member.register();
+    settle();
+    expect(view(world).replicasOf('fw').map((each) => each.id)).toEqual([fw.member.id]);
+  });
+
   it('that dies is gone when its lease ends', () => {
     const { world, host, runtime, settle } = memberWorld();
     const fw = host('fw');

@@ -1,0 +1,292 @@
+/**
+ * An end of chains as a process has it, from nothing to running and back:
+ *
+ *   1. Roulette is watched until the tenant is known, whose secret flow ids are made with
+ *   2. the network of chain port, app `end` and what is inside opens its descriptors, in this thread or in one of its own
+ *   3. the machine: interface, routes, forwarding
+ *   4. the two halves are joined, and the end is registered
+ *
+ * Whatever fails takes back what was done before it. With Roulette gone later, packets go on.
+ */
+import { EventEmitter } from 'node:events';
+import { end } from '../../chain/end/index.ts';
+import type { FlowSecret } from '../../chain/flow-id.ts';
+import { controlPackets } from '../../chain/member/attached.ts';
+import { Member, type MemberEvent } from '../../chain/member/member.ts';
+import { connectRegistry, type RemoteRegistry } from '../../chain/roulette/remote/live-connection.ts';
+import type { AppEvent, AppSpec } from '../../engine/app.ts';
+import { type HostedNetwork, hostNetwork } from '../../engine/live-hosted.ts';
+import { liveRuntime } from '../../engine/live-runtime.ts';
+import type { NetworkReport } from '../../engine/report.ts';
+import { SECOND } from '../../engine/units.ts';
+import { TunconnectorError } from '../../errors.ts';
+import { SystemChanges } from '../../tun/system/live-system.ts';
+import { udp } from '../../tun/udp.ts';
+import { type ChainAddress, chainAddress } from './address.ts';
+import type { MemberSettings } from './options.ts';
+
+/** What is on the other side of the end. */
+export interface Inside {
+  apps: Record<string, AppSpec>;
+  /** Between `end.inside` and these. */
+  links: string[];
+  /** Where the ICMP errors of the end come from. */
+  addresses: string[];
+  /** The interface to make, if there is one. */
+  interface?: string;
+  /** @param name of the interface, once it is open */
+  setUp(system: SystemChanges, name: string): Promise<void>;
+}
+
+export interface ChainEndUp {
+  role: 'ingress' | 'egress';
+  /** Replica id. */
+  id: number;
+  /** Of the chain port. */
+  address: string;
+  /** Of the TUN; empty where there is none. */
+  interface: string;
+  mtu: number;
+}
+
+export interface ChainEndReport extends ChainEndUp {
+  /** ns since it was up. */
+  duration: number;
+  member: Member['status'];
+  network: NetworkReport;
+}
+
+interface ChainEndEvents {
+  up: [ChainEndUp];
+  /** What happens between it and Roulette. */
+  member: [MemberEvent];
+  /** Of the apps inside: clients of a tunnel that come and go, for example. */
+  app: [app: string, event: AppEvent];
+  /** It cannot go on. Close it. */
+  error: [error: unknown];
+}
+
+/** ns for Roulette to answer before the start is given up. */
+const PATIENCE = 10 * SECOND;
+/** ns for the last figures. */
+const REPORT_LIMIT = SECOND;
+
+export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDisposable {
+  readonly role: 'ingress' | 'egress';
+  readonly #settings: MemberSettings;
+  readonly #inside: (mtu: number) => Inside;
+  readonly #system = SystemChanges.open();
+  #connection: RemoteRegistry | undefined;
+  #member: Member | undefined;
+  #network: HostedNetwork | undefined;
+  #where: ChainAddress | undefined;
+  #name = '';
+  #started = 0;
+  #ended: ChainEndReport | undefined;
+  #closing: Promise<void> | undefined;
+  /** While it starts: what settles the wait for Roulette. */
+  #waiting: ((event: MemberEvent) => void) | undefined;
+
+  /** @param inside what is inside, for links of that MTU */
+  constructor(role: 'ingress' | 'egress', settings: MemberSettings, inside: (mtu: number) => Inside) {
+    super();
+    this.role = role;
+    this.#settings = settings;
+    this.#inside = inside;
+  }
+
+  /** When it rejects, everything is as it was. @throws ERR_UNREACHABLE, ERR_TOKEN, ERR_NOT_FOUND, ERR_PORT_IN_USE, ERR_PERMISSION, ... */
+  async start(): Promise<void> {
+    try {
+      await this.#open();
+    } catch (error) {
+      await this.close().catch(() => {});
+      throw error;
+    }
+    this.emit('up', this.about());
+  }
+
+  async #open(): Promise<void> {
+    const { roulette, tenant, token, ca, bind, encapsulation, thread } = this.#settings;
+    const where = await chainAddress(bind, encapsulation, roulette[0]!);
+    this.#where = { ...where, mtu: this.#settings.mtu ?? where.mtu };
+    const network = hostNetwork(thread);
+    this.#network = network;
+    network.on('event', (app, event) => this.#heard(app, event));
+    network.on('error', (error) => this.emit('error', error));
+    const runtime = liveRuntime();
+    const auth = { ...(token !== undefined && { token }), ...(ca !== undefined && { ca }) };
+    this.#connection = connectRegistry(runtime, { addresses: roulette, tenant, ...auth });
+    const { term, flowIdle, flows, weight } = this.#settings;
+    const member = new Member(runtime, this.#connection, {
+      tenant,
+      replica: { function: this.role, address: where.address, port: where.port, weight },
+      ...{ term, flowIdle, flows: 2 * flows, registersLater: true },
+      onEvent: (event) => {
+        this.#waiting?.(event);
+        this.emit('member', event);
+      },
+    });
+    this.#member = member;
+    const secret = await this.#secret(member);
+    const inside = this.#inside(this.#where.mtu);
+    this.#name = inside.interface ?? '';
+    await network.start(this.#networkWith(inside, secret));
+    await inside.setUp(this.#system, this.#name);
+    await controlPackets(member, network, 'end');
+    await this.#registered(member);
+    this.#started = runtime.now();
+  }
+
+  #networkWith(inside: Inside, secret: FlowSecret) {
+    const { tenant, encapsulation, flows, flowIdle, gso, gro } = this.#settings;
+    const { text, mtu } = this.#where!;
+    const coalesce = gro ? (encapsulation === 'geneve' ? 'geneve' : 'gpe') : 'none';
+    const { addresses } = inside;
+    const apps = {
+      ...inside.apps,
+      end: end({ role: this.role, tenant, secret, encapsulation, mtu, addresses, flows, flowIdle }),
+      chain: udp({ bind: text, gso, gro, coalesce }),
+    };
+    return { apps, links: ['chain.out -> end.outside', 'end.outside -> chain.in', ...inside.links] };
+  }
+
+  // ── Waiting for Roulette
+
+  #secret(member: Member): Promise<FlowSecret> {
+    const { tenant } = this.#settings;
+    return this.#until(
+      () => member.secret,
+      () =>
+        member.status.connected
+          ? new TunconnectorError('ERR_NOT_FOUND', `Roulette knows no tenant ${tenant}`, {
+              remedy: 'make it first',
+            })
+          : undefined,
+    );
+  }
+
+  #registered(member: Member): Promise<true> {
+    const done = this.#until(() => (member.status.registered ? true : undefined));
+    member.register();
+    return done;
+  }
+
+  /** Until `fact` is known. @throws what kept it from being known */
+  #until<T>(fact: () => T | undefined, why: () => Error | undefined = () => undefined): Promise<T> {
+    const runtime = liveRuntime();
+    return new Promise<T>((resolve, reject) => {
+      let last = 'it does not answer';
+      let refused: TunconnectorError | undefined;
+      const settle = (work: () => void) => {
+        this.#waiting = undefined;
+        cancel();
+        work();
+      };
+      const cancel = runtime.timer(runtime.now() + PATIENCE, () => {
+        const remedy = 'is it running, and is this its address?';
+        const message = `Roulette cannot be reached: ${last} (${remedy})`;
+        settle(() => reject(refused ?? why() ?? new TunconnectorError('ERR_UNREACHABLE', message)));
+      });
+      const look = () => {
+        const known = fact();
+        if (known !== undefined) settle(() => resolve(known));
+      };
+      this.#waiting = (event) => {
+        if (event.type === 'disconnected') {
+          last = event.reason;
+          const { error } = event;
+          if (error?.code === 'ERR_TOKEN') return settle(() => reject(error));
+        }
+        if (event.type === 'refused') refused = event.error;
+        look();
+        // What the tenant has not when all of it is known, it will not have soon.
+        const missing = event.type === 'connected' && this.#waiting ? why() : undefined;
+        if (missing) settle(() => reject(missing));
+      };
+      look();
+    });
+  }
+
+  #heard(app: string, event: AppEvent): void {
+    if (event.type === 'interface' && app === 'tun') this.#name = String(event.name);
+    else if (event.type === 'port-failed') {
+      this.emit('error', new TunconnectorError('ERR_INTERFACE', `${event.subject} failed (${event.errno})`));
+    } else this.emit('app', app, event);
+  }
+
+  // ── While it runs, and the end
+
+  about(): ChainEndUp {
+    const { text = '', mtu = 0 } = this.#where ?? {};
+    return { role: this.role, id: this.#member?.id ?? 0, address: text, interface: this.#name, mtu };
+  }
+
+  /** Rejects when the network's thread has ended by itself. */
+  async report(): Promise<ChainEndReport> {
+    if (this.#ended) return this.#ended;
+    const network = await this.#network!.report();
+    return this.#ended ?? this.#reportWith(network);
+  }
+
+  #reportWith(network: NetworkReport): ChainEndReport {
+    const duration = this.#started === 0 ? 0 : liveRuntime().now() - this.#started;
+    return { ...this.about(), duration, member: this.#member!.status, network };
+  }
+
+  /** For captures and the control socket. Undefined before `start`. */
+  get hosted(): HostedNetwork | undefined {
+    return this.#network;
+  }
+
+  /** Gets no new flows from now on; those it has go on. Resolves when Roulette knows, or after `limit` ns. */
+  drain(limit: number): Promise<void> {
+    const runtime = liveRuntime();
+    return new Promise((resolve) => {
+      const cancel = runtime.timer(runtime.now() + limit, resolve);
+      this.#member?.drain(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+
+  /** Gives up its place at Roulette and undoes every change to the machine. May be called any number of times. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#started !== 0) this.#ended = await this.#lastReport();
+    // The others stop sending before the port is gone.
+    if (this.#member) await new Promise<void>((resolve) => this.#member!.close(resolve));
+    this.#connection?.close();
+    try {
+      await this.#network?.close();
+    } finally {
+      await this.#system.undo();
+    }
+  }
+
+  /** A thread that answers no more must not hold up the end. */
+  async #lastReport(): Promise<ChainEndReport | undefined> {
+    const runtime = liveRuntime();
+    let forget = () => {};
+    const late = new Promise<undefined>((resolve) => {
+      forget = runtime.timer(runtime.now() + REPORT_LIMIT, () => resolve(undefined));
+    });
+    try {
+      const network = await Promise.race([this.#network!.report(), late]);
+      return network && this.#reportWith(network);
+    } catch {
+      return undefined;
+    } finally {
+      forget();
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
