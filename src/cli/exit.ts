@@ -23,6 +23,8 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   ERR_PERMISSION: Exit.permission,
   ERR_REFUSED: Exit.peer,
   ERR_RESOLVE: Exit.peer,
+  ERR_UNREACHABLE: Exit.peer,
+  ERR_TOKEN: Exit.peer,
   ERR_TUN_OPEN: Exit.machine,
   ERR_INTERFACE: Exit.machine,
   ERR_PORT_IN_USE: Exit.machine,

@@ -8,6 +8,9 @@ import { addConfigOption, withConfigFile } from './config-options.ts';
 import { doctorCommand } from './doctor.ts';
 import { Exit, reportError, usageError } from './exit.ts';
 import { impairCommand } from './impair/impair.ts';
+import { clientCommand } from './member/client.ts';
+import { egressCommand } from './member/egress.ts';
+import { ingressCommand } from './member/ingress.ts';
 import { shellCommand } from './shell/shell.ts';
 import { suggestion } from './suggest.ts';
 import { topCommand } from './top/top.ts';
@@ -19,6 +22,9 @@ Commands:
   tunnel                 the above, and what runs when no command is named
   capture NAME [FILE]    packets of a running tunnel or any interface, as pcapng
   impair LEFT RIGHT      a bad network between two interfaces
+  ingress                where packets come into service chains
+  egress                 where they leave them
+  client                 this host's packets for some networks through chains
   shell -- COMMAND       a command whose network is behind a bad link
   top [NAME]             running tunnels in the terminal, link by link
   doctor                 what this machine lacks, what that costs, what helps
@@ -93,7 +99,13 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
     });
   const all = new Map([['tunnel', quiet(tunnel)]]);
   const others = { capture: captureCommand, impair: impairCommand, shell: shellCommand, top: topCommand };
-  for (const [name, make] of Object.entries({ ...others, doctor: doctorCommand, bench: benchCommand }))
+  const members = { ingress: ingressCommand, egress: egressCommand, client: clientCommand };
+  for (const [name, make] of Object.entries({
+    ...others,
+    ...members,
+    doctor: doctorCommand,
+    bench: benchCommand,
+  }))
     all.set(name, quiet(addConfigOption(make(done))));
   all.set('completion', quiet(completionCommand(() => all)));
   return all;

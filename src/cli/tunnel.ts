@@ -25,8 +25,20 @@ export async function runTunnelCommand(
   const options = tunnelOptions(settings, label);
   const outside = settings.rootless ? insideNamespace() : undefined;
   if (settings.rootless && !outside) return runRootless(options);
+  return runTunnel(
+    settings,
+    new TunConnector(options, { warmUp: true, ...(outside && { outside }) }),
+    outside,
+  );
+}
+
+/** Runs a tunnel that has not been started. */
+export async function runTunnel(
+  settings: Settings,
+  tunnel: TunConnector,
+  outside?: Outside,
+): Promise<number> {
   const output = settings.json ? new JsonOutput() : new TextOutput();
-  const tunnel = new TunConnector(options, { warmUp: true, ...(outside && { outside }) });
   const command = new TunnelCommand(settings, tunnel, output);
   try {
     return await command.run(outside);

@@ -104,8 +104,7 @@ export class Member {
         options.onEvent?.({ type: 'connected' });
         this.#flows.hurry();
       },
-      onLost: (reason, error) =>
-        options.onEvent?.({ type: 'disconnected', reason, ...(error && { error }) }),
+      onLost: (reason, error) => options.onEvent?.({ type: 'disconnected', reason, ...(error && { error }) }),
     });
     this.#watching.start();
     if (!options.registersLater) this.register();

@@ -32,10 +32,16 @@ export type ChainClientOptions = z.input<typeof schema>;
 export class ChainClient extends TunConnector {
   /** Nothing happens before `start`. @throws ERR_CONFIG */
   constructor(options: ChainClientOptions) {
-    const { ingress: remote, port, interface: name, addresses, to, announce, mtu, thread } = checkOptions(
-      schema,
-      options,
-    );
+    const {
+      ingress: remote,
+      port,
+      interface: name,
+      addresses,
+      to,
+      announce,
+      mtu,
+      thread,
+    } = checkOptions(schema, options);
     const client = { remote, port, interface: name, addresses, routes: to, announce };
     super({ client, thread, ...(mtu !== undefined && { mtu }) }, { warmUp: true });
   }

@@ -46,7 +46,7 @@ export class Egress extends ChainEnd {
 function insideOf(options: z.output<typeof schema>, mtu: number): Inside {
   const { interface: name, addresses, nat: outer, routes, forward } = options;
   const device = tun({ name });
-  const wiring =
+  const wiring: Pick<Inside, 'apps' | 'links'> =
     outer.length > 0
       ? {
           apps: { nat: nat({ addresses: outer }), tun: device },

@@ -1,12 +1,13 @@
 /** Where a member's chain port is: others are told this address, so it cannot be one that stands for all of a host's. */
-import type { Endpoint } from '../../packet/prefix.ts';
-import { formatEndpoint, parseEndpoint } from '../../packet/prefix.ts';
-import { formatIp, isIp, isUnspecified, parseIp } from '../../packet/address.ts';
+
+import { type Encapsulation, PORTS } from '../../chain/wire/prefix.ts';
 import { configError } from '../../engine/config.ts';
 import { TunconnectorError } from '../../errors.ts';
+import { formatIp, isIp, isUnspecified, parseIp } from '../../packet/address.ts';
+import type { Endpoint } from '../../packet/prefix.ts';
+import { formatEndpoint, parseEndpoint } from '../../packet/prefix.ts';
 import { routeTo } from '../../tun/system/live-ip.ts';
 import { liveOutside } from '../../tunnel/connector/live-outside.ts';
-import { type Encapsulation, PORTS } from '../../chain/wire/prefix.ts';
 
 export interface ChainAddress {
   address: string;

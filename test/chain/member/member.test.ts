@@ -37,7 +37,11 @@ describe('a member', () => {
     expect(view(world).all('lease').size).toBe(0);
     fw.member.register();
     settle();
-    expect(view(world).replicasOf('fw').map((each) => each.id)).toEqual([fw.member.id]);
+    expect(
+      view(world)
+        .replicasOf('fw')
+        .map((each) => each.id),
+    ).toEqual([fw.member.id]);
   });
 
   it('that dies is gone when its lease ends', () => {
