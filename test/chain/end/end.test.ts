@@ -190,7 +190,8 @@ describe('a chain that is edited', () => {
           [2, ['ids', 'log', 'fw']],
         ]),
       ],
-      replicas: [replicaOf(31, 'log'), replicaOf(32, 'log')],
+      // Placed anew, some flows would go to 14 and 23.
+      replicas: [replicaOf(31, 'log'), replicaOf(32, 'log'), replicaOf(14, 'fw'), replicaOf(23, 'ids')],
     });
     const after = world.send(flows(300));
     for (const [i, serial] of after.entries()) {
