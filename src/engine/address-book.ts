@@ -30,6 +30,7 @@ export class AddressBook implements AddressTable {
   readonly rows: Uint8Array;
   readonly cursor = new Int32Array(new SharedArrayBuffer(4));
   readonly tooLong = new Int32Array(new SharedArrayBuffer(4 * (1 + MAX_PINNED)));
+  readonly refused = new Int32Array(new SharedArrayBuffer(4 * (1 + MAX_PINNED)));
   readonly #free: number[] = [];
   readonly #references = new Int32Array(MAX_PINNED);
   readonly #byKey = new Map<string, number>();
@@ -76,6 +77,7 @@ export class AddressBook implements AddressTable {
         throw new TunconnectorError('ERR_LIMIT', `${MAX_PINNED} outer addresses are in use`);
       this.rows.set(bytes, row * ADDRESS_ROW);
       this.tooLong[1 + row] = 0;
+      this.refused[1 + row] = 0;
       this.#byKey.set(key, row);
       for (const listener of this.#listeners) listener.pinned(row);
     }
@@ -97,6 +99,14 @@ export class AddressBook implements AddressTable {
     const length = this.tooLong[1 + row];
     this.tooLong[1 + row] = 0;
     return length;
+  }
+
+  /** How many datagrams to a kept address were refused by its machine since the last call: nobody listens there. */
+  takeRefused(row: number): number {
+    if (row < 0 || row >= MAX_PINNED) return 0;
+    const count = this.refused[1 + row];
+    this.refused[1 + row] = 0;
+    return count;
   }
 
   /** The row's bytes as a copy of their own. */

@@ -227,6 +227,11 @@ export interface AddressTable {
    * its end; cell `1 + row` is the length of the shortest to that pinned row, until somebody sets it to 0.
    */
   tooLong: Int32Array;
+  /**
+   * What came back from where nobody listens (ICMP port unreachable), to ports that ask for it. Cell 0 counts such datagrams,
+   * over its end; cell `1 + row` those to that pinned row, until somebody sets it to 0.
+   */
+  refused: Int32Array;
 }
 
 export interface PacketSocketOptions {

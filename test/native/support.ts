@@ -239,7 +239,8 @@ export function addressBytes(text: string): Uint8Array {
 
 export function addressTable(pinned = 8, ring = 2048): AddressTable {
   const rows = new Uint8Array((pinned + ring) * 32);
-  return { pinned, rows, cursor: new Int32Array(1), tooLong: new Int32Array(1 + pinned) };
+  const tooLong = new Int32Array(1 + pinned);
+  return { pinned, rows, cursor: new Int32Array(1), tooLong, refused: new Int32Array(1 + pinned) };
 }
 
 export function setRow(table: AddressTable, row: number, address: string, port: number): void {
