@@ -53,7 +53,7 @@ struct Port {
   int32_t* batch = nullptr;
   int32_t batchLength = 0;
   double* counters = nullptr;
-  napi_ref held[5] = {};
+  napi_ref held[6] = {};
 
   virtual ~Port() {}
   virtual int32_t receive(int32_t max) = 0;

@@ -1,6 +1,7 @@
 // UDP sockets: opening and batched receiving with GRO.
 #include "udp.h"
 
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -135,6 +136,12 @@ bool readFraming(napi_env env, napi_value options, Framing* framing) {
   return framingOf(static_cast<int32_t>(number), framing);
 }
 
+// A socket that is not connected hears of ICMP errors only if it asks. On one of family 6 that is dual, of both kinds.
+bool askForErrors(const UdpPort* port) {
+  bool four = setInt(port->fd, SOL_IP, IP_RECVERR, 1);
+  return port->family == 4 ? four : setInt(port->fd, SOL_IPV6, IPV6_RECVERR, 1);
+}
+
 napi_value udpPort(napi_env env, napi_callback_info info) {
   Arguments<3> call(env, info);
   napi_value options = call.values[2];
@@ -144,6 +151,9 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
   void* rows = nullptr;
   void* cursor = nullptr;
   void* tooLong = nullptr;
+  void* refused = nullptr;
+  size_t refusedLength = 0;
+  bool refusals = false;
   size_t rowBytes = 0;
   size_t cursorLength = 0;
   size_t tooLongLength = 0;
@@ -155,10 +165,13 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
             fieldTypedArray(env, addresses, "rows", napi_uint8_array, &rows, &rowBytes, &port->held[2]) &&
             fieldTypedArray(env, addresses, "cursor", napi_int32_array, &cursor, &cursorLength, &port->held[3]) &&
             fieldTypedArray(env, addresses, "tooLong", napi_int32_array, &tooLong, &tooLongLength, &port->held[4]) &&
+            fieldTypedArray(env, addresses, "refused", napi_int32_array, &refused, &refusedLength, &port->held[5]) &&
+            (!fieldPresent(env, options, "refusals") || fieldBoolean(env, options, "refusals", &refusals)) &&
             fieldInteger(env, addresses, "pinned", 0,
                          static_cast<int64_t>(std::min<size_t>(rowBytes / kAddressRow, 1 << 24)), &pinned);
-  if (ok && (cursorLength < 1 || tooLongLength <= static_cast<size_t>(pinned))) {
-    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "cursor must have a cell, and tooLong one and one for each pinned row");
+  if (ok && (cursorLength < 1 || std::min(tooLongLength, refusedLength) <= static_cast<size_t>(pinned))) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE",
+                           "cursor must have a cell, and tooLong and refused one and one for each pinned row");
     ok = false;
   }
   if (!ok) {
@@ -170,6 +183,7 @@ napi_value udpPort(napi_env env, napi_callback_info info) {
   port->rows = static_cast<uint8_t*>(rows);
   port->cursor = static_cast<int32_t*>(cursor);
   port->tooLong = static_cast<int32_t*>(tooLong);
+  if (refusals && askForErrors(port)) port->refused = static_cast<int32_t*>(refused);
   port->pinned = static_cast<int32_t>(pinned);
   port->transient = static_cast<int32_t>(std::min<size_t>(rowBytes / kAddressRow, INT32_MAX)) - port->pinned;
   port->index.reset(port->pinned);
@@ -244,6 +258,58 @@ void UdpPort::noteTooLong(int32_t handle, uint32_t datagram) {
   int32_t length = static_cast<int32_t>(datagram);
   if (*shortest == 0 || length < *shortest) *shortest = length;
   tooLong[0] = static_cast<int32_t>(static_cast<uint32_t>(tooLong[0]) + 1);
+}
+
+namespace {
+
+constexpr int kErrors = 16;
+// Messages of errors per call; those behind them keep the descriptor in its state, and are read with the next.
+constexpr int kErrorRounds = 8;
+
+bool isRefusal(msghdr* message) {
+  for (cmsghdr* at = CMSG_FIRSTHDR(message); at != nullptr; at = CMSG_NXTHDR(message, at)) {
+    bool known = (at->cmsg_level == SOL_IP && at->cmsg_type == IP_RECVERR) ||
+                 (at->cmsg_level == SOL_IPV6 && at->cmsg_type == IPV6_RECVERR);
+    if (!known || at->cmsg_len < CMSG_LEN(sizeof(sock_extended_err))) continue;
+    sock_extended_err error;
+    memcpy(&error, CMSG_DATA(at), sizeof error);
+    // Not one that was made here, about a route or a length.
+    if (error.ee_errno == ECONNREFUSED && error.ee_origin != SO_EE_ORIGIN_LOCAL) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void UdpPort::readErrors() {
+  if (refused == nullptr) return;
+  mmsghdr messages[kErrors];
+  sockaddr_in6 names[kErrors];
+  // The error, and the address of whoever told it.
+  alignas(cmsghdr) uint8_t control[kErrors][CMSG_SPACE(sizeof(sock_extended_err) + sizeof(sockaddr_in6)) + 64];
+  for (int round = 0; round < kErrorRounds; round++) {
+    memset(messages, 0, sizeof messages);
+    for (int i = 0; i < kErrors; i++) {
+      msghdr& header = messages[i].msg_hdr;
+      header.msg_name = &names[i];
+      header.msg_namelen = sizeof names[i];
+      header.msg_control = control[i];
+      header.msg_controllen = sizeof control[i];
+    }
+    int got = recvmmsg(fd, messages, kErrors, MSG_ERRQUEUE | MSG_DONTWAIT, nullptr);
+    for (int i = 0; i < got; i++) {
+      msghdr& header = messages[i].msg_hdr;
+      if (header.msg_namelen < sizeof(sockaddr_in) || !isRefusal(&header)) continue;
+      // Where the datagram went.
+      int32_t row = index.find(AddressKey::fromSocket(names[i]));
+      if (row < 0) continue;
+      refused[1 + row] = static_cast<int32_t>(static_cast<uint32_t>(refused[1 + row]) + 1);
+      refused[0] = static_cast<int32_t>(static_cast<uint32_t>(refused[0]) + 1);
+    }
+    // A pending error may stand in front of the queue: it is over with this call.
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (got == 0) return;
+  }
 }
 
 void UdpPort::statistics() {
@@ -385,13 +451,18 @@ int32_t UdpPort::receiveBatch(int32_t max) {
     }
     int32_t want = wanted(max - n);
     int got = scatter.fill(pool, fd, want, account, 0);
-    if (got == -EAGAIN) break;
+    if (got == -EAGAIN) {
+      // Whoever woke this for an error may have been a send that took it away.
+      readErrors();
+      break;
+    }
     if (got == -EINTR) continue;
     if (got == -ENOBUFS) {
       starved = true;
       break;
     }
     if (got < 0) {
+      readErrors();
       // Errors of earlier sends (ICMP) are told to the next receive and are over then.
       count(kRxErrors);
       if (++failures < 16) continue;

@@ -19,6 +19,8 @@ struct UdpPort final : Port {
   int32_t* cursor = nullptr;
   // Cell 0 counts datagrams that were refused as too long; 1 + row is the length of that peer's shortest.
   int32_t* tooLong = nullptr;
+  // Cell 0 counts datagrams that came back from where nobody listens; 1 + row those to that peer. Null: not asked for.
+  int32_t* refused = nullptr;
   AddressIndex index;
   Scatter scatter;
   // Datagrams already handed on of the message scatter.at.
@@ -42,6 +44,8 @@ struct UdpPort final : Port {
   socklen_t nameOf(int32_t handle, sockaddr_in6* name) const;
   // The kernel refused a datagram of this length to the packet's peer (EMSGSIZE).
   void noteTooLong(int32_t handle, uint32_t datagram);
+  // Reads what came back (MSG_ERRQUEUE), up to a bound.
+  void readErrors();
 
  private:
   bool deliver(int i, double now, int32_t max, int32_t* n, bool* starved);

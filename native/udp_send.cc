@@ -22,6 +22,8 @@ constexpr int kMaxVectors = 1024;
 constexpr uint32_t kMaxSegmentsPerSend = 64;  // of every kernel since 4.18; newer ones take 128
 constexpr uint32_t kMaxDatagram = 65507;
 constexpr size_t kArena = 512 * 1024;
+// Of a send that failed for another datagram's error.
+constexpr int kRetries = 4;
 
 struct Message {
   int32_t first;       // batch index of its first packet
@@ -72,6 +74,7 @@ struct UdpSender {
   bool joinsRun(int32_t first, int32_t handle, const Message& run) const;
   void finish(const Message& message, socklen_t nameLength, int firstVector, uint8_t trafficClass);
   bool flush();
+  bool isAnothers(int error);
   bool sendPlainly(int i, int segmentedError);
   void setFragmenting(bool may);
   void complete(const Message& message);
@@ -288,14 +291,26 @@ void UdpSender::finish(const Message& message, socklen_t nameLength, int firstVe
   messages[count++] = message;
 }
 
+// Where a port asks for errors, one that is pending for an earlier datagram, perhaps to another peer, fails the next send,
+// whatever that is, and is over then. What is really wrong with a datagram fails again.
+bool UdpSender::isAnothers(int error) {
+  if (port->refused == nullptr || error == EAGAIN || error == ENOBUFS) return false;
+  port->readErrors();
+  errno = error;
+  return true;
+}
+
 // 2. Sends what is built. False when the kernel had no room for all of it.
 bool UdpSender::flush() {
   bool open = true;
+  int retries = kRetries;
   for (int i = 0; i < count && open;) {
     int sent = sendmmsg(port->fd, headers + i, static_cast<unsigned>(count - i), MSG_DONTWAIT | MSG_NOSIGNAL);
     int error = errno;
+    if (sent > 0) retries = kRetries;
     for (; sent > 0; sent--) complete(messages[i++]);
     if (sent == 0 || error == EINTR) continue;
+    if (isAnothers(error) && retries-- > 0) continue;
     const Message& message = messages[i];
     if (error == EAGAIN || error == ENOBUFS) {
       stop(message, 0);
@@ -327,9 +342,10 @@ bool UdpSender::sendPlainly(int i, int segmentedError) {
     header.msg_iov = &vector;
     header.msg_iovlen = 1;
     ssize_t sent;
+    int retries = kRetries;
     do {
       sent = sendmsg(port->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
+    } while (sent < 0 && (errno == EINTR || (isAnothers(errno) && retries-- > 0)));
     if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS)) {
       stop(message, k);
       return false;

@@ -470,6 +470,8 @@ export interface UdpPortOptions {
   gro: boolean;
   /** A value of `Coalesce`; what arrives is not merged without it. */
   coalesce?: number;
+  /** Asks the kernel for what comes back from where nobody listens, and counts it in `addresses.refused`. */
+  refusals?: boolean;
   addresses: AddressTable;
   epoch: number;
 }

@@ -29,6 +29,8 @@ const schema = z.strictObject({
   gso: z.boolean().default(true),
   gro: z.boolean().default(true),
   coalesce: coalescing,
+  /** Counts what comes back from where nobody listens, by peer (`pool.addresses.takeRefused`). */
+  refusals: z.boolean().default(false),
   buffer: z
     .number()
     .int()
@@ -103,6 +105,7 @@ export class UdpPort extends NativePort {
       gso,
       gro,
       coalesce: Coalesce[this.options.coalesce],
+      refusals: this.options.refusals,
       addresses,
     });
     this.#leave = addresses.listen({

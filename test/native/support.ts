@@ -255,6 +255,7 @@ export interface UdpEndOptions extends Partial<Omit<UdpOptions, 'address' | 'fam
   address?: string;
   /** A value of `Coalesce`. */
   coalesce?: number;
+  refusals?: boolean;
 }
 
 /** A UDP socket with its port. */
@@ -263,7 +264,7 @@ export class UdpEnd extends TestPort {
   readonly addresses = addressTable();
 
   constructor(pool: TestPool, options: UdpEndOptions = {}) {
-    const { address = '127.0.0.1', coalesce, ...rest } = options;
+    const { address = '127.0.0.1', coalesce, refusals = false, ...rest } = options;
     const family = address.includes(':') ? 6 : 4;
     const handle = native().udpOpen({
       family,
@@ -288,6 +289,7 @@ export class UdpEnd extends TestPort {
       gso,
       gro,
       ...(coalesce === undefined ? {} : { coalesce }),
+      refusals,
       addresses: this.addresses,
     });
   }
