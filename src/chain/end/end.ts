@@ -32,11 +32,13 @@ import { flowMatchSchema } from '../classifier/match.ts';
 import { FlowKeys, UNKNOWN_DATAGRAM } from '../flow-keys.ts';
 import { NONE } from '../flow-table.ts';
 import { Fragments } from '../fragments.ts';
+import { Answers } from '../hop/answers.ts';
+import { Neighbours } from '../hop/neighbours.ts';
 import type { ChainControlled, MemberNews } from '../member/control.ts';
 import { ChainTables, NO_ROW, type RuleUpdate, type TableUpdate } from '../tables/index.ts';
 import { ACCEPTED, ChainHeader } from '../wire/header.ts';
 import { RETURN } from '../wire/prefix.ts';
-import { CHOOSE, flowHigh, flowLow, replica, revision } from '../wire/tlv.ts';
+import { CHOOSE, flowHigh, flowLow, replica, revision, START } from '../wire/tlv.ts';
 import { Counts } from './counts.ts';
 import { Bucket } from './limit.ts';
 import { type CheckedEnd, type EndOptions, endSchema } from './options.ts';
@@ -46,8 +48,6 @@ import { EndDrop } from './reasons.ts';
 
 /** Flows that end in one breath, at most: the others in the next. */
 const ENDINGS = 256;
-/** Probes answered per second: two members that take answers for questions must not keep each other busy. */
-const PROBES = 1000;
 
 export class End implements App, ChainControlled {
   readonly inputs = ['inside', 'outside', 'bypass'];
@@ -67,7 +67,9 @@ export class End implements App, ChainControlled {
   readonly #counts = new Counts();
   readonly #icmp: IcmpReplies;
   readonly #opening: Bucket;
-  readonly #probes = new Bucket(PROBES, PROBES / 10);
+  readonly #answers = new Answers();
+  /** Of what this end sends to: the first stops of its flows. */
+  readonly #neighbours: Neighbours;
   #fragments: Fragments;
   #keys: FlowKeys;
   #classifier = new Classifier([]);
@@ -84,6 +86,8 @@ export class End implements App, ChainControlled {
     this.limits = { packets: options.heldFragments, superframes: 0 };
     this.#placing = new Paths(this.tables, options);
     this.#placing.flows.onNews = () => this.onNews?.();
+    this.#neighbours = new Neighbours(this.tables, options.tenant, options.encapsulation);
+    this.#neighbours.onNews = () => this.onNews?.();
     this.#icmp = new IcmpReplies(prefixes('addresses', options.addresses, true));
     this.#opening = new Bucket(options.newFlows, options.newFlowsBurst);
     this.#fragments = new Fragments({ held: options.heldFragments });
@@ -116,7 +120,9 @@ export class End implements App, ChainControlled {
   }
 
   takeNews(): MemberNews | undefined {
-    return this.#placing.flows.take();
+    const news = this.#placing.flows.take();
+    const suspects = this.#neighbours.takeNews();
+    return suspects ? { ...news, suspects } : news;
   }
 
   // ── Packets.
@@ -125,8 +131,9 @@ export class End implements App, ChainControlled {
     const { input, output, now } = ports;
     this.#placing.flows.table.now = now;
     this.#opening.refill(now);
-    this.#probes.refill(now);
+    this.#answers.refill(now);
     this.#upkeep(ports);
+    if (this.#options.probes) this.#neighbours.run(ports.pool, output.outside, now);
     for (let n = input.outside.waiting; n > 0; n--) this.#fromOutside(ports, input.outside.take());
     for (let n = input.inside.waiting; n > 0 && roomForPieces(output.outside); n--)
       this.#fromInside(ports, input.inside.take());
@@ -135,6 +142,7 @@ export class End implements App, ChainControlled {
       this.#placing.flows.table.nextDeadline(),
       this.#fragments.nextDeadline(),
       this.tables.nextDeadline(),
+      this.#neighbours.next[0],
     );
   }
 
@@ -215,7 +223,9 @@ export class End implements App, ChainControlled {
     pool.prefixLength[packet] = length;
     pool.peer[packet] = peer;
     pool.trafficClass[packet] = ecnOf(pool.slab, at);
-    this.#counts.add(table.servicePath[row] & ~RETURN, 0, pool.segments[packet], pool.length[packet]);
+    const spi = table.servicePath[row] & ~RETURN;
+    if (this.#options.probes) this.#neighbours.use(this.#placing.first(row), spi);
+    this.#counts.add(spi, 0, pool.segments[packet], pool.length[packet]);
     this.#put(ports, packet, length);
   }
 
@@ -284,10 +294,8 @@ export class End implements App, ChainControlled {
       pool.drop(packet, problem);
       return;
     }
-    // Whoever asks whether this replica lives gets the question back.
-    if (header.path < 0) {
-      if (this.#probes.take()) output.outside.put(packet);
-      else pool.drop(packet, EndDrop.Probe);
+    if (header.family === 0) {
+      this.#probe(ports, packet);
       return;
     }
     const refused = this.#refusal(pool, packet, header);
@@ -306,12 +314,38 @@ export class End implements App, ChainControlled {
     if (this.#passes(ports, packet, null)) output.inside.put(packet);
   }
 
+  /** One that asks whether this replica lives is answered to whoever asks, one of a path that ends here to the path's start. */
+  #probe({ pool, output }: Ports, packet: number): void {
+    const header = this.#header;
+    const { slab } = pool;
+    if (pool.prefixLength[packet] > 0) {
+      pool.drop(packet, EndDrop.Probe);
+      return;
+    }
+    if (header.path < 0) {
+      if (this.#answers.answer(slab, header.nsh)) {
+        output.outside.put(packet);
+      } else {
+        this.#neighbours.answered(pool.peer[packet]);
+        pool.drop(packet, EndDrop.Probe);
+      }
+      return;
+    }
+    const refused = this.#refusal(pool, packet, header);
+    const asker = this.tables.row(replica(slab, header.path, START));
+    if (refused !== 0 || asker === NO_ROW || !this.#answers.take()) {
+      pool.drop(packet, refused === 0 ? EndDrop.Probe : refused);
+      return;
+    }
+    pool.peer[packet] = asker;
+    output.outside.put(packet);
+  }
+
   /** Why a packet with a whole prefix is not for this end; 0: it is. */
   #refusal(pool: Pool, packet: number, header: ChainHeader): number {
     const { tables } = this;
     const { slab } = pool;
     if (!tables.isMember(pool.peer[packet])) return EndDrop.Stranger;
-    if (header.family === 0) return EndDrop.Probe;
     const path = nsh.servicePath(slab, header.nsh);
     if (header.tenant !== this.#options.tenant) return EndDrop.Unknown;
     if (!tables.carries(path & ~RETURN, revision(slab, header.path))) return EndDrop.Unknown;

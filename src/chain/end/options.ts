@@ -36,6 +36,8 @@ export const endSchema = z.strictObject({
   newFlowsBurst: z.int().min(1).default(20_000),
   /** The most functions of a chain: fewer need less memory per flow. */
   functions: z.int().min(1).max(MAX_FUNCTIONS).default(MAX_FUNCTIONS),
+  /** Whether the first stops of flows are probed. */
+  probes: z.boolean().default(true),
   /** Fragments that may wait for the first of their datagram. */
   heldFragments: z.int().min(0).max(4096).default(64),
 });

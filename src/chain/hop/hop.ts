@@ -29,7 +29,7 @@ import type { ChainControlled, MemberNews } from '../member/control.ts';
 import type { ReplicaSet } from '../placement.ts';
 import { ChainDrop } from '../reasons.ts';
 import { tenantId } from '../roulette/model/schema.ts';
-import { type ChainRevision, ChainTables, NO_ROW, ReplicaState } from '../tables/index.ts';
+import { ChainTables, NO_ROW, ReplicaState } from '../tables/index.ts';
 import type { TableUpdate } from '../tables/update.ts';
 import { advance } from '../wire/edit.ts';
 import { ACCEPTED, ChainHeader } from '../wire/header.ts';
@@ -192,18 +192,22 @@ export class Hop implements App, ChainControlled {
     const header = this.#header;
     if (!tables.isMember(pool.peer[packet])) return HopDrop.Stranger;
     if (tables.own === CHOOSE) return HopDrop.NotRegistered;
-    if (header.tenant !== this.#options.tenant || this.#chainOf(slab) === null) return HopDrop.Unknown;
+    if (header.tenant !== this.#options.tenant || !this.#isCarried(slab)) return HopDrop.Unknown;
     if (header.position >= header.functions) return HopDrop.Misdirected;
     const id = replica(slab, header.path, header.position);
     return id === tables.own || id === CHOOSE ? 0 : HopDrop.Misdirected;
   }
 
-  /** The chain that the header is of, if it has as many functions as the path. */
-  #chainOf(slab: Uint8Array): ChainRevision | null {
+  /** Whether there is such a chain and such a path of it. A revision that others have heard of first has any path. */
+  #isCarried(slab: Uint8Array): boolean {
     const header = this.#header;
     const spi = nsh.servicePath(slab, header.nsh) & ~RETURN;
-    const chain = this.tables.chain(spi, revision(slab, header.path) | 0);
-    return chain !== null && chain.names.length === header.functions ? chain : null;
+    const carried = revision(slab, header.path);
+    const chain = this.tables.chain(spi, carried);
+    if (chain === null) return this.tables.carries(spi, carried);
+    const back = (nsh.servicePath(slab, header.nsh) & RETURN) !== 0;
+    // Replies of a chain that is not symmetric visit no function.
+    return chain.names.length === header.functions || (back && !chain.symmetric && header.functions === 0);
   }
 
   /** Goes on past the function, and a copy to whoever asked. */
@@ -262,8 +266,7 @@ export class Hop implements App, ChainControlled {
     const { slab } = pool;
     const header = this.#header;
     const { tables } = this;
-    const chain = this.#chainOf(slab);
-    if (chain === null) {
+    if (header.tenant !== this.#options.tenant || !this.#isCarried(slab)) {
       pool.drop(packet, HopDrop.Unknown);
       return;
     }
@@ -281,7 +284,7 @@ export class Hop implements App, ChainControlled {
     const servicePath = nsh.servicePath(slab, header.nsh);
     const next = header.position + 1;
     let id = replica(slab, header.path, next);
-    if (!this.#reachable(id)) id = this.#choose(slab, chain, servicePath, next, id);
+    if (!this.#reachable(id)) id = this.#choose(slab, servicePath, next, id);
     const row = tables.row(id);
     if (row === NO_ROW) {
       pool.drop(packet, HopDrop.NoReplica);
@@ -304,9 +307,11 @@ export class Hop implements App, ChainControlled {
   }
 
   /** Another replica for one slot, or the same where there is no other. */
-  #choose(slab: Uint8Array, chain: ChainRevision, servicePath: number, position: number, id: number): number {
+  #choose(slab: Uint8Array, servicePath: number, position: number, id: number): number {
     const { path, flow } = this.#header;
-    const other = this.#setOf(chain, servicePath, position).pick(flowHigh(slab, flow), flowLow(slab, flow));
+    const set = this.#setOf(slab, servicePath, position);
+    if (set === null) return id;
+    const other = set.pick(flowHigh(slab, flow), flowLow(slab, flow));
     if (other === CHOOSE || other === id) return id;
     setReplica(slab, path, position, other);
     setGeneration(slab, path, (generation(slab, path) + 1) & 0xffff);
@@ -314,9 +319,13 @@ export class Hop implements App, ChainControlled {
     return other;
   }
 
-  #setOf(chain: ChainRevision, servicePath: number, position: number): ReplicaSet {
+  /** The replicas of a position; null where the revision is not known here. */
+  #setOf(slab: Uint8Array, servicePath: number, position: number): ReplicaSet | null {
+    const { functions, path } = this.#header;
     const back = (servicePath & RETURN) !== 0;
-    if (position === chain.names.length) return back ? this.tables.ingress : this.tables.egress;
+    if (position === functions) return back ? this.tables.ingress : this.tables.egress;
+    const chain = this.tables.chain(servicePath & ~RETURN, revision(slab, path));
+    if (chain === null) return null;
     return back ? chain.backward[position] : chain.functions[position];
   }
 

@@ -64,7 +64,8 @@ export class EndsWorld {
 
   constructor(options: Partial<EndOptions> = {}, memory = 48 << 20) {
     this.net = new Network(this.runtime, { memory });
-    const common = { tenant: 42, secret: { high: 1, low: 2 }, ...options };
+    // Probes would be answered by nobody here.
+    const common = { tenant: 42, secret: { high: 1, low: 2 }, probes: false, ...options };
     this.net
       .app('client', this.client)
       .app('server', this.server)

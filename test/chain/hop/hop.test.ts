@@ -140,7 +140,7 @@ describe('a hop', () => {
   it.each([
     ['chain-stranger', { from: 3 }],
     ['chain-unknown', { servicePath: 8 }],
-    ['chain-unknown', { revision: 18 }],
+    ['chain-unknown', { revision: 16 }],
     ['chain-unknown', { tenant: 43 }],
     ['chain-unknown', { replicas: [16, 32, 48] }],
     ['chain-misdirected', { replicas: [17, 32] }],

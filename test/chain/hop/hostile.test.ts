@@ -109,7 +109,6 @@ it('lets a million mutated datagrams pass or drops each of them for a reason, wi
     'nsh-truncated',
     'nsh-no-path',
     'nsh-tlv',
-    'nsh-ttl',
     'nsh-next-protocol',
     'chain-stranger',
     'chain-unknown',
