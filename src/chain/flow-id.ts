@@ -47,3 +47,9 @@ const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
 
 /** 16 hexadecimal digits, as registries and people have it. */
 export const formatFlowId = (high: number, low: number): string => hex(high) + hex(low);
+
+/** Back from there: upper and lower 32 bits, signed. */
+export const readFlowId = (id: string): { high: number; low: number } => ({
+  high: Number.parseInt(id.slice(0, 8), 16) | 0,
+  low: Number.parseInt(id.slice(8), 16) | 0,
+});

@@ -45,6 +45,7 @@ import { type CheckedEnd, type EndOptions, endSchema } from './options.ts';
 import { Paths } from './paths.ts';
 import { sendInPieces } from './pieces.ts';
 import { EndDrop } from './reasons.ts';
+import { Traces } from './traces.ts';
 
 /** Flows that end in one breath, at most: the others in the next. */
 const ENDINGS = 256;
@@ -70,6 +71,9 @@ export class End implements App, ChainControlled {
   readonly #answers = new Answers();
   /** Of what this end sends to: the first stops of its flows. */
   readonly #neighbours: Neighbours;
+  readonly #traces: Traces;
+  /** Answers to probes from here. */
+  #heard = 0;
   #fragments: Fragments;
   #keys: FlowKeys;
   #classifier = new Classifier([]);
@@ -88,19 +92,21 @@ export class End implements App, ChainControlled {
     this.#placing.flows.onNews = () => this.onNews?.();
     this.#neighbours = new Neighbours(this.tables, options.tenant, options.encapsulation);
     this.#neighbours.onNews = () => this.onNews?.();
+    this.#traces = new Traces(this.#placing);
     this.#icmp = new IcmpReplies(prefixes('addresses', options.addresses, true));
     this.#opening = new Bucket(options.newFlows, options.newFlowsBurst);
     this.#fragments = new Fragments({ held: options.heldFragments });
     this.#keys = new FlowKeys(this.#fragments, 0);
   }
 
-  open({ pool, runtime, wake }: AppContext): void {
+  open({ pool, runtime, wake, emit }: AppContext): void {
     // Nobody who sends may know in which bucket a key is.
     const seeds = new Int32Array(runtime.secret(8).slice().buffer);
     this.#fragments = new Fragments({ held: this.#options.heldFragments, seed: seeds[0] });
     this.#keys = new FlowKeys(this.#fragments, seeds[1]);
     this.#addresses = pool.addresses;
     this.#wake = wake;
+    this.#traces.emit = emit;
     for (const update of this.#early.splice(0)) this.update(update);
   }
 
@@ -125,6 +131,19 @@ export class End implements App, ChainControlled {
     return suspects ? { ...news, suspects } : news;
   }
 
+  /**
+   * Sends a probe along the path of a flow that is known here. Each hop that it passes, and the far end, sends it back, and is
+   * told of as an event of the network: `{ type: 'hop', flow, position, replica, time, last }`, the time in ns since it was sent.
+   *
+   * @param id 16 hexadecimal digits
+   * @returns the path: replica ids from this end to the other; undefined when there is no such flow, or too many are traced
+   */
+  trace(id: string): number[] | undefined {
+    const path = this.#traces.ask(id);
+    if (path) this.#wake?.();
+    return path;
+  }
+
   // ── Packets.
 
   push(ports: Ports): void {
@@ -134,6 +153,7 @@ export class End implements App, ChainControlled {
     this.#answers.refill(now);
     this.#upkeep(ports);
     if (this.#options.probes) this.#neighbours.run(ports.pool, output.outside, now);
+    this.#traces.send(ports, this.tables);
     for (let n = input.outside.waiting; n > 0; n--) this.#fromOutside(ports, input.outside.take());
     for (let n = input.inside.waiting; n > 0 && roomForPieces(output.outside); n--)
       this.#fromInside(ports, input.inside.take());
@@ -315,7 +335,7 @@ export class End implements App, ChainControlled {
   }
 
   /** One that asks whether this replica lives is answered to whoever asks, one of a path that ends here to the path's start. */
-  #probe({ pool, output }: Ports, packet: number): void {
+  #probe({ pool, output, now }: Ports, packet: number): void {
     const header = this.#header;
     const { slab } = pool;
     if (pool.prefixLength[packet] > 0) {
@@ -326,9 +346,13 @@ export class End implements App, ChainControlled {
       if (this.#answers.answer(slab, header.nsh)) {
         output.outside.put(packet);
       } else {
-        this.#neighbours.answered(pool.peer[packet]);
-        pool.drop(packet, EndDrop.Probe);
+        this.#answered(pool, packet);
       }
+      return;
+    }
+    if (replica(slab, header.path, START) === this.tables.own) {
+      if (this.tables.isMember(pool.peer[packet])) this.#traces.answered(slab, header, now);
+      this.#answered(pool, packet);
       return;
     }
     const refused = this.#refusal(pool, packet, header);
@@ -339,6 +363,20 @@ export class End implements App, ChainControlled {
     }
     pool.peer[packet] = asker;
     output.outside.put(packet);
+  }
+
+  /** An answer has done what it was for. What strangers say is dropped, and so are questions more than are answered. */
+  #answered(pool: Pool, packet: number): void {
+    const peer = pool.peer[packet];
+    const { nsh: at, path } = this.#header;
+    const isQuestion = path < 0 && nsh.ttl(pool.slab, at) === nsh.DEFAULT_TTL;
+    if (isQuestion || !this.tables.isMember(peer)) {
+      pool.drop(packet, EndDrop.Probe);
+      return;
+    }
+    if (path < 0) this.#neighbours.answered(peer);
+    this.#heard++;
+    pool.free(packet);
   }
 
   /** Why a packet with a whole prefix is not for this end; 0: it is. */
@@ -464,6 +502,9 @@ export class End implements App, ChainControlled {
       replicas,
       revisions,
       suspects,
+      suspected: this.#neighbours.suspected,
+      probesAnswered: this.#answers.given,
+      answersHeard: this.#heard,
       unreachable: this.tables.unreachable,
       ...this.#counts.report(),
     };

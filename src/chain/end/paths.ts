@@ -7,7 +7,7 @@
  */
 import { KeyCell } from '../../packet/flow-key.ts';
 import { servicePath } from '../../packet/nsh.ts';
-import type { FlowSecret } from '../flow-id.ts';
+import { type FlowSecret, readFlowId } from '../flow-id.ts';
 import { NONE } from '../flow-table.ts';
 import { place, type ReplicaSet } from '../placement.ts';
 import { type ChainRevision, type ChainTables, type FlowUpdate, ReplicaState } from '../tables/index.ts';
@@ -192,8 +192,7 @@ export class Paths {
   adopt(flow: FlowUpdate): void {
     const { table, checked } = this.flows;
     const { prefixes } = table;
-    const high = Number.parseInt(flow.id.slice(0, 8), 16) | 0;
-    const low = Number.parseInt(flow.id.slice(8), 16) | 0;
+    const { high, low } = readFlowId(flow.id);
     for (let row = table.findId(high, low); row !== NONE; row = table.findId(high, low, row)) {
       if (table.prefixLength[row] === 0) continue;
       const at = this.#at(row);

@@ -28,6 +28,6 @@ export const EndDrop = {
   TooBig: reason('too-big-for-path'),
   TtlExpired: reason('ttl-expired'),
   NoMemory: reason('no-memory'),
-  /** A probe more than are answered. */
+  /** A probe more than are answered, or one of a stranger that is no question. */
   Probe: reason('chain-probe'),
 } as const;

@@ -1,5 +1,15 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { chainOf, EGRESS, EndsWorld, flows, INGRESS, replicaOf, tcpOf } from './ends-world.ts';
+import {
+  chainOf,
+  EGRESS,
+  EndsWorld,
+  flows,
+  INGRESS,
+  INGRESS2,
+  packetOf,
+  replicaOf,
+  tcpOf,
+} from './ends-world.ts';
 
 let world: EndsWorld;
 afterEach(() => world.net.close());
@@ -179,6 +189,58 @@ describe('replicas', () => {
   });
 });
 
+describe('a replica that is dead', () => {
+  it('is found out by the ends that send to it, its flows alone move, and it is tried again', async () => {
+    world = await new EndsWorld({ probes: true }).start();
+    const before = world.send(flows(200)).map((serial) => world.way(serial));
+    world.fabric.dead.add(12);
+    world.pass('450ms');
+    world.takeNews();
+    const after = world.send(flows(200)).map((serial) => world.way(serial));
+    for (const [i, way] of before.entries())
+      if (way[0] !== 12) expect(after[i]).toEqual(way);
+      else expect([after[i]![0] !== 12, after[i]![1]]).toEqual([true, way[1]]);
+    expect(world.news.ingress.flatMap(({ suspects = [] }) => suspects)).toEqual([
+      { replica: 12, evidence: 'silent' },
+    ]);
+    expect([world.report('ingress').suspects, world.fabric.lost]).toEqual([1, 0]);
+    world.fabric.dead.clear();
+    world.pass('150ms');
+    expect(world.report('ingress').suspects).toBe(0);
+    expect(world.send(flows(200)).map((serial) => world.way(serial))).toEqual(after);
+  });
+});
+
+describe('a trace', () => {
+  it('shows each hop of a flow, and its far end, from either end', async () => {
+    world = await new EndsWorld({ probes: true }).start();
+    const [fw, ids] = world.way(world.send([5])[0]!);
+    world.takeNews();
+    const { id } = world.news.ingress[0]!.flows![0]!;
+    const hops: object[] = [];
+    world.net.on('event', (app, { type, ...event }) => hops.push({ app, ...event }));
+    expect(world.ingress.trace(id)).toEqual([INGRESS, fw, ids, EGRESS]);
+    world.pass();
+    const hop = (app: string, position: number, replica: number) => ({
+      app,
+      flow: id,
+      position,
+      replica,
+      time: 0,
+      last: position === 2,
+    });
+    expect(hops.splice(0)).toEqual([
+      hop('ingress', 0, fw!),
+      hop('ingress', 1, ids!),
+      hop('ingress', 2, EGRESS),
+    ]);
+    expect(world.egress.trace(id)).toEqual([EGRESS, ids, fw, INGRESS]);
+    world.pass();
+    expect(hops).toEqual([hop('egress', 0, ids!), hop('egress', 1, fw!), hop('egress', 2, INGRESS)]);
+    expect(world.ingress.trace('00000000000000ff')).toBe(undefined);
+  });
+});
+
 describe('a chain that is edited', () => {
   it('moves flows at their next packet: functions that stay keep their replicas, and no packet is on a mixed path', async () => {
     world = await new EndsWorld().start();
@@ -322,6 +384,39 @@ describe('paths', () => {
     expect(world.way(world.send([5])[0]!)).toEqual([other, ids]);
     // The egress has not heard of it, and follows the ingress.
     expect(world.way(world.send([5], true)[0]!)).toEqual([ids, other]);
+  });
+});
+
+describe('two ingresses', () => {
+  it('send a flow the same way without asking, and replies go to where its packets came in last', async () => {
+    world = await new EndsWorld({}, 48 << 20, true).start();
+    const all = [11, 12, 13].map((id) => replicaOf(id, 'fw'));
+    const second = replicaOf(INGRESS2, 'ingress');
+    world.tell({ replicas: [second] });
+    world.ingress2.update({
+      whole: true,
+      own: { id: INGRESS2 },
+      chains: [chainOf([[1, ['fw', 'ids']]])],
+      replicas: [
+        replicaOf(INGRESS, 'ingress'),
+        replicaOf(EGRESS, 'egress'),
+        second,
+        ...all,
+        replicaOf(21, 'ids'),
+        replicaOf(22, 'ids'),
+      ],
+      rules: [{ name: 'all', match: '*', chain: 7 }],
+    });
+    const first = world.send(flows(100)).map((serial) => world.way(serial));
+    for (const flow of flows(100)) world.client2.send(packetOf(flow, 10_000 + flow));
+    world.pass();
+    expect(flows(100).map((flow) => world.way(10_000 + flow))).toEqual(first);
+    world.send(flows(100), true);
+    expect([world.arrived(world.client).length, world.arrived(world.client2).length]).toEqual([0, 100]);
+    world.send(flows(100));
+    world.send(flows(100), true);
+    expect([world.arrived(world.client).length, world.arrived(world.client2).length]).toEqual([100, 0]);
+    expect(world.drops).toEqual({});
   });
 });
 

@@ -11,6 +11,8 @@ import { addressOf, Fabric, serialOf } from './fabric.ts';
 export const SPI = 7;
 export const INGRESS = 1;
 export const EGRESS = 2;
+/** Of a world with a second ingress. */
+export const INGRESS2 = 3;
 
 export const replicaOf = (id: number, name: string, fields: Partial<ReplicaUpdate> = {}): ReplicaUpdate => ({
   id,
@@ -56,13 +58,16 @@ export function tcpOf(flow: number, serial: number, back = false, payload = 4): 
 export class EndsWorld {
   readonly runtime = new VirtualRuntime({ seed: 5 });
   readonly net: Network;
-  readonly fabric = new Fabric({ [INGRESS]: 'ingress', [EGRESS]: 'egress' });
+  readonly fabric: Fabric;
   readonly client = new MemoryPort();
+  readonly client2 = new MemoryPort();
   readonly server = new MemoryPort();
   readonly news: { ingress: MemberNews[]; egress: MemberNews[] } = { ingress: [], egress: [] };
   #serial = 0;
 
-  constructor(options: Partial<EndOptions> = {}, memory = 48 << 20) {
+  constructor(options: Partial<EndOptions> = {}, memory = 48 << 20, hasSecond = false) {
+    const ends = { [INGRESS]: 'ingress', [EGRESS]: 'egress' };
+    this.fabric = new Fabric(hasSecond ? { ...ends, [INGRESS2]: 'ingress2' } : ends);
     this.net = new Network(this.runtime, { memory });
     // Probes would be answered by nobody here.
     const common = { tenant: 42, secret: { high: 1, low: 2 }, probes: false, ...options };
@@ -80,10 +85,22 @@ export class EndsWorld {
       .link('fabric.ingress -> ingress.outside')
       .link('egress.outside -> fabric.egress')
       .link('fabric.egress -> egress.outside');
+    if (!hasSecond) return;
+    this.net
+      .app('client2', this.client2)
+      .app('ingress2', end({ ...common, role: 'ingress' }))
+      .link('client2.out -> ingress2.inside')
+      .link('ingress2.inside -> client2.in')
+      .link('ingress2.outside -> fabric.ingress2')
+      .link('fabric.ingress2 -> ingress2.outside');
   }
 
   get ingress(): End {
     return this.net.get('ingress') as unknown as End;
+  }
+
+  get ingress2(): End {
+    return this.net.get('ingress2') as unknown as End;
   }
 
   get egress(): End {

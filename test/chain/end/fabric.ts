@@ -5,7 +5,7 @@
 
 import { advance } from '../../../src/chain/wire/edit.ts';
 import { ACCEPTED, ChainHeader } from '../../../src/chain/wire/header.ts';
-import { functions, generation, replica, revision } from '../../../src/chain/wire/tlv.ts';
+import { functions, generation, replica, revision, START } from '../../../src/chain/wire/tlv.ts';
 import type { App, Pool, Ports } from '../../../src/engine/index.ts';
 import { nsh } from '../../../src/packet/index.ts';
 import { parseEndpoint } from '../../../src/packet/prefix.ts';
@@ -86,12 +86,25 @@ export class Fabric implements App {
     for (;;) {
       const to = pool.addresses.describe(pool.peer[packet]!);
       const end = this.#ends.get(to);
+      if (end !== undefined && [...this.dead].some((id) => addressOf(id) === to)) {
+        this.lost++;
+        pool.free(packet);
+        return;
+      }
       if (end !== undefined) {
         this.spoil?.(pool, packet);
         pool.peer[packet] = rowOf(pool, this.disguise ?? from);
         if (this.apart) this.#part(pool, packet);
         output[end]!.put(packet);
         return;
+      }
+      const start = pool.offset[packet]!;
+      if (this.#header.read(pool.slab, start, start + pool.length[packet]!, 'vxlan-gpe') === ACCEPTED) {
+        if (this.#header.path < 0) {
+          this.#answer(pool, packet, output, from, to);
+          return;
+        }
+        if (this.#header.family === 0) this.#answerTrace(pool, packet, output, to);
       }
       const next = this.#hop(pool, packet, to);
       if (next === undefined) {
@@ -130,6 +143,25 @@ export class Fabric implements App {
     this.onVisit?.(serial, visit);
     advance(bytes, header.nsh);
     return addressOf(replica(bytes, header.path, header.position + 1));
+  }
+
+  /** Whether a hop lives. */
+  #answer(pool: Pool, packet: number, output: Ports['output'], from: string, to: string): void {
+    if ([...this.dead].some((id) => addressOf(id) === to)) {
+      pool.free(packet);
+      return;
+    }
+    nsh.setTtl(pool.slab, this.#header.nsh, 62);
+    pool.peer[packet] = rowOf(pool, to);
+    output[this.#ends.get(from)!]!.put(packet);
+  }
+
+  /** A copy of a probe of a path, to who has sent it. */
+  #answerTrace(pool: Pool, packet: number, output: Ports['output'], at: string): void {
+    const start = replica(pool.slab, this.#header.path, START);
+    const answer = pool.copy(packet);
+    pool.peer[answer] = rowOf(pool, at);
+    output[this.#ends.get(addressOf(start))!]!.put(answer);
   }
 
   onVisit: ((serial: number, visit: Visit) => void) | undefined;
