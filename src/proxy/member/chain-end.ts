@@ -146,7 +146,7 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
     const apps = {
       ...inside.apps,
       end: end({ role: this.role, tenant, secret, encapsulation, mtu, addresses, flows, flowIdle }),
-      chain: udp({ bind: text, gso, gro, coalesce }),
+      chain: udp({ bind: text, gso, gro, coalesce, refusals: true }),
     };
     return { apps, links: ['chain.out -> end.outside', 'end.outside -> chain.in', ...inside.links] };
   }
