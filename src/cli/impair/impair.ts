@@ -8,6 +8,7 @@ import { TunconnectorError } from '../../errors.ts';
 import type { Inspector } from '../../impair/attached.ts';
 import { inspector } from '../../impair/attached.ts';
 import { impairedLink } from '../../impair/link.ts';
+import { warmUp } from '../../impair/live-warm-up.ts';
 import { compileSpec, type WrittenSpec } from '../../impair/spec/spec.ts';
 import { captureHosted, type HostedCapture } from '../../tun/capture/live-attached.ts';
 import { ControlSockets } from '../control.ts';
@@ -166,6 +167,7 @@ class ImpairRun {
     const started = liveRuntime().now();
     const spec = withSeed(compileSpec(this.#spec));
     try {
+      if (this.#options.thread === 'worker') await warmUp(this.#network, spec);
       await this.#network.start(impairedLink(this.#left.port, this.#right.port, spec));
       await this.#left.up();
       await this.#right.up();

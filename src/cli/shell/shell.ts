@@ -5,6 +5,7 @@ import { type HostedNetwork, hostNetwork } from '../../engine/live-hosted.ts';
 import { liveRuntime } from '../../engine/live-runtime.ts';
 import type { TunconnectorError } from '../../errors.ts';
 import { inspector } from '../../impair/attached.ts';
+import { warmUp } from '../../impair/live-warm-up.ts';
 import type { CompiledSpec } from '../../impair/spec/spec.ts';
 import { captureHosted, type HostedCapture } from '../../tun/capture/live-attached.ts';
 import { runCommand } from '../../tun/system/live-command.ts';
@@ -141,7 +142,6 @@ async function runShell(
   let started: number | undefined;
   let capture: HostedCapture | undefined;
   try {
-    if (!(await child.ready())) return await child.status;
     network = hostNetwork('worker', { memory });
     const onError = (error: unknown) => {
       note(`the link has ended: ${errorLine(error)}`);
@@ -150,6 +150,8 @@ async function runShell(
     network.on('event', (_app, event) => {
       if (event.type === 'port-failed') onError(`${event.subject} went down or was removed`);
     });
+    const [isReady] = await Promise.all([child.ready(), warmUp(network, spec)]);
+    if (!isReady) return await child.status;
     const onEnd = ({ error }: { error: TunconnectorError | undefined }) => error && note(errorLine(error));
     link = new ShellLink({ network, spec, netns: child.netns, isolated });
     await link.open();

@@ -4,16 +4,12 @@
  * goes round and round. V8 has optimised the path then, which the few packets of an idle tunnel would make it do over
  * minutes, with a pause for each function. Measured in docs/decisions/010.
  */
-import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attachable, Attached } from '../../engine/attach.ts';
 import { LiveRuntime } from '../../engine/live-runtime.ts';
 import { Network } from '../../engine/network.ts';
 import { MILLISECOND } from '../../engine/units.ts';
-import { TunOffload } from '../../native/binding.ts';
-import { native } from '../../native/load.ts';
-import { parseIp } from '../../packet/address.ts';
-import { TunPort } from '../../tun/tun.ts';
+import { pairedTuns, pingSized } from '../../tun/live-paired-tuns.ts';
 import { type UdpPort, udp } from '../../tun/udp.ts';
 import { type TunnelClient, tunnelClient } from '../client.ts';
 import { tunnelServer } from '../server.ts';
@@ -30,10 +26,8 @@ const PACKETS = [1, 8];
 const CLIENT = '192.0.2.1';
 const SERVER = '192.0.2.2';
 const LOOPBACK = '127.0.0.1';
-const VIRTIO_HEADER = 12;
 /** What four sources of packets need. */
 const MEMORY = 32 << 20;
-const DEVICE = { mode: 'tun', offload: true, multiQueue: false, persist: false, netns: '' } as const;
 
 export interface WarmUpOptions {
   /** Set in the tunnel's options, or not: objects with other properties are others to V8. */
@@ -65,7 +59,7 @@ export async function warmUp(network: Attachable, options: WarmUpOptions): Promi
 async function round(options: WarmUpOptions): Promise<number> {
   const runtime = new LiveRuntime({ blocking: true });
   const network = new Network(runtime, { memory: MEMORY });
-  const [left, right] = native().tunPair();
+  const tuns = pairedTuns('warm-up');
   const outside = udp.create({ bind: `${LOOPBACK}:0`, coalesce: 'ip' }) as UdpPort;
   const join = (side: string) => {
     network.link(`${side}Tun.out -> ${side}.inside`);
@@ -74,14 +68,14 @@ async function round(options: WarmUpOptions): Promise<number> {
     network.link(`${side}.outside -> ${side}Udp.in`);
   };
   try {
-    network.app('serverTun', device(right));
+    network.app('serverTun', tuns.right);
     network.app('server', tunnelServer({ ...options, addresses: [`${SERVER}/24`], maxDatagram: 1472 }));
     network.app('serverUdp', outside);
     join('server');
     await network.start();
     const server = `${LOOPBACK}:${outside.localPort}`;
     const client = tunnelClient.create({ ...options, server, addresses: [`${CLIENT}/24`] }) as TunnelClient;
-    network.app('clientTun', device(left));
+    network.app('clientTun', tuns.left);
     network.app('client', client);
     network.app('clientUdp', udp({ bind: `${LOOPBACK}:0`, coalesce: 'ip' }));
     join('client');
@@ -90,8 +84,8 @@ async function round(options: WarmUpOptions): Promise<number> {
     const end = runtime.now() + LIMIT;
     for (const [i, count] of PACKETS.entries()) {
       for (let n = 0; n < count; n++) {
-        writeSync(right, frame(CLIENT, SERVER));
-        writeSync(left, frame(SERVER, CLIENT));
+        tuns.put('left', pingSized(CLIENT, SERVER));
+        tuns.put('right', pingSized(SERVER, CLIENT));
       }
       const enough = (BREATHS * (i + 1)) / PACKETS.length;
       do await sleep(2);
@@ -102,20 +96,4 @@ async function round(options: WarmUpOptions): Promise<number> {
   } finally {
     await network.close();
   }
-}
-
-/** One of the two descriptors that stand for TUNs. */
-function device(fd: number): TunPort {
-  const { checksum, tso4, tso6, uso } = TunOffload;
-  const handle = { fd, name: 'warm-up', index: 0, vnetHeader: VIRTIO_HEADER };
-  return new TunPort({ ...DEVICE, name: handle.name }, { ...handle, offloads: checksum | tso4 | tso6 | uso });
-}
-
-/** An IP packet behind a virtio header. */
-function frame(from: string, to: string): Uint8Array {
-  const bytes = new Uint8Array(VIRTIO_HEADER + 84);
-  bytes.set([0x45, 0, 0, 84, 0, 0, 0x40, 0, 64, 1], VIRTIO_HEADER);
-  bytes.set(parseIp(from).bytes, VIRTIO_HEADER + 12);
-  bytes.set(parseIp(to).bytes, VIRTIO_HEADER + 16);
-  return bytes;
 }
