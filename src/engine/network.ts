@@ -31,6 +31,8 @@ export interface NetworkOptions {
 interface NetworkEvents {
   /** Something an app wants known: a peer came or went. */
   event: [app: string, event: AppEvent];
+  /** A commit is in force, and no packet has passed since. */
+  changed: [];
   /** An app threw. The network has stopped. */
   error: [error: unknown];
 }
@@ -173,6 +175,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
     const wiring = wire(nodes, this.#lingering, plan.links, plan.layers, this.#layers, this.pool);
     this.#layers = wiring.layers;
     this.#arrange(wiring.order);
+    this.emit('changed');
     this.#driver?.wake();
     await this.#endDone();
   }

@@ -12,23 +12,38 @@ const CHUNKS = 1024;
 /** To be attached. Sends text, and null when it was told to stop and all is sent; is told `taken` for each text. */
 export const recordingVerdicts: Attached<undefined, void> = (network, _options, port) => {
   let away = 0;
+  let stopped = false;
   const sink = (text: string): boolean => {
-    if (away === CHUNKS) return false;
+    if (stopped || away === CHUNKS) return false;
     away++;
     port.postMessage(text);
     return true;
   };
-  const apps = Object.keys(network.config.apps)
-    .map((name) => network.get(name))
-    .filter((app) => app instanceof Impair);
-  for (const app of apps) app.record(sink);
+  let apps = new Set<Impair>();
+  // One that took another's place, with another seed, is recorded from its first packet on. It names flows anew: lines of
+  // the other one behind its own would be about the wrong ones.
+  const follow = () => {
+    const all = Object.keys(network.config.apps).map((name) => network.get(name));
+    const before = apps;
+    apps = new Set(all.filter((app) => app instanceof Impair));
+    for (const app of before) if (!apps.has(app)) app.record(undefined);
+    for (const app of apps) if (!before.has(app)) app.record(sink);
+  };
+  const stop = () => {
+    network.off('changed', follow);
+    for (const app of apps) app.record(undefined);
+    stopped = true;
+  };
+  follow();
+  network.on('changed', follow);
+  port.once('close', () => network.off('changed', follow));
   port.on('message', (message: 'taken' | 'flush' | 'stop') => {
     if (message === 'taken') {
       away--;
     } else if (message === 'flush') {
       for (const app of apps) app.flushRecord();
     } else {
-      for (const app of apps) app.record(undefined);
+      stop();
       port.postMessage(null);
     }
   });
@@ -42,8 +57,8 @@ export interface VerdictRecording {
 }
 
 /**
- * From now on `write` gets the verdict log (docs/impair/log.md) of each impairment that is in the network now, whole lines at a
- * time and the next when it is done with the last. To be stopped before the network is closed.
+ * From now on `write` gets the verdict log (docs/impair/log.md) of each impairment of the network, those that come later too, whole
+ * lines at a time and the next when it is done with the last. To be stopped before the network is closed.
  */
 export async function recordVerdicts(
   network: Attachable,

@@ -5,6 +5,7 @@ import { NetworkHere } from '../../../src/engine/live-hosted.ts';
 import { runInWorker } from '../../../src/engine/live-worker.ts';
 import { impair } from '../../../src/impair/impair.ts';
 import { recordVerdicts } from '../../../src/impair/log/attached.ts';
+import { parseVerdicts } from '../../../src/impair/log/parse.ts';
 import { udpPacket } from '../../../src/packet/build.ts';
 import { MemoryPort } from '../../../src/tun/memory.ts';
 import { events } from './recorded.ts';
@@ -54,6 +55,25 @@ describe('a recording', () => {
     await sleep(2);
     await expect(recording.stop()).rejects.toThrow('the disk is full');
     await network.close();
+  });
+
+  it('goes on with what takes the place of an impairment, from its first packet on', async () => {
+    const { network, a } = await here();
+    let text = '';
+    const recording = await recordVerdicts(network, (lines) => {
+      text += lines;
+    });
+    a.send(packet);
+    while (network.network.get('up').report!().packets !== 1) await sleep(1);
+    await network.replace({ up: impair({ seed: 8, stages: 'delay 5ms' }) });
+    a.send(packet);
+    while (network.network.get('up').report!().packetsOut !== 1) await sleep(1);
+    await recording.stop();
+    await network.close();
+    expect(text.match(/"seed":\d/g)).toEqual(['"seed":7', '"seed":8']);
+    expect(events(text).filter(({ event }) => event === 'in')).toHaveLength(2);
+    expect(events(text).filter(({ event }) => event === 'out')).toHaveLength(1);
+    expect(() => parseVerdicts(text)).not.toThrow();
   });
 
   it('says when its network was closed before it', async () => {
