@@ -33,7 +33,7 @@ export const policeSchema = z.strictObject({
   name: z.string().optional(),
   /** bit/s */
   rate,
-  /** What the bucket holds; never less than one packet of 1514 bytes. */
+  /** What the bucket holds; never less than one frame of 1514 bytes, as it is counted. */
   burst: burst.default(`${100 * MILLISECOND}ns`),
   action: z.enum(['drop', 'mark']).default('drop'),
   /**
@@ -84,9 +84,10 @@ export class Police extends SegmentStage {
   /** Tokens that were saved stay, as far as the new bucket holds them. */
   reconfigure(options: PoliceOptions): void {
     this.#rate = options.rate;
-    this.#burst = Math.max(LEAST, burstBytes(options.burst, options.rate) ?? 0);
     this.#marks = options.action === 'mark';
     this.#ethernet = options.framing === 'ethernet';
+    const least = this.#ethernet ? LEAST + FRAME_OVERHEAD : LEAST;
+    this.#burst = Math.max(least, burstBytes(options.burst, options.rate) ?? 0);
   }
 
   protected decide(mark: number, segment: number): number {

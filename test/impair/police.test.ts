@@ -79,4 +79,10 @@ describe('police with framing ethernet', () => {
       expect(drive.close()).toBe(0);
     }
   });
+
+  it('has room for a full frame, however small the burst', () => {
+    const drive = new Drive({ kind: 'police', rate: '8kbit', burst: '0', framing: 'ethernet' });
+    drive.send(0, drive.packet(datagram(1000, 1472)), drive.packet(datagram(1000, 1472)));
+    expect(drive.left.length).toBe(1);
+  });
 });
