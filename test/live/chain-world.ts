@@ -30,7 +30,7 @@ export interface ChainHosts extends AsyncDisposable {
 export async function chainHosts(): Promise<ChainHosts> {
   const world = await createWorld({ name: 'chain' });
   const folder = await scratchDirectory();
-  const names = ['client', 'ingress', 'egress', 'server', 'registry', 'f0', 'f1', 'f2'];
+  const names = ['client', 'ingress', 'egress', 'server', 'registry', 'f0', 'f1', 'f2', 'f3'];
   const made = await Promise.all(names.map((name) => world.host(name)));
   const [client, ingress, egress, server, registry, ...functions] = made as [
     Host,
