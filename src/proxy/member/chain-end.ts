@@ -184,8 +184,7 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
         work();
       };
       const cancel = runtime.timer(runtime.now() + PATIENCE, () => {
-        const remedy = 'is it running, and is this its address?';
-        const message = `Roulette cannot be reached: ${last} (${remedy})`;
+        const message = `Roulette cannot be reached: ${last}`;
         settle(() => reject(refused ?? why() ?? new TunconnectorError('ERR_UNREACHABLE', message)));
       });
       const look = () => {
