@@ -17,6 +17,19 @@ export function addConfigOption(command: Command): Command {
   return command.addOption(option.helpGroup('The command:'));
 }
 
+/** What a command takes from its file that is no option: by the key, with the place for messages. */
+const kept = new WeakMap<Command, Map<string, (value: unknown, place: string) => void>>();
+
+/** @param take is called before the command is, and throws ERR_CONFIG for what does not fit */
+export function keepConfigKey(
+  command: Command,
+  key: string,
+  take: (value: unknown, place: string) => void,
+): void {
+  const keys = kept.get(command) ?? new Map();
+  kept.set(command, keys.set(key, take));
+}
+
 /** A command line with what the file adds that it names, or as it is. @throws ERR_CONFIG, ERR_USAGE */
 export function withConfigFile(command: Command, argv: readonly string[]): string[] {
   const { given, operands, file } = scan(command, argv);
@@ -32,7 +45,9 @@ export function withConfigFile(command: Command, argv: readonly string[]): strin
   for (const [key, value] of Object.entries(content)) {
     const option = command.options.find(({ long }) => long === `--${key}` && key !== 'config');
     const argument = command.registeredArguments.find((each) => each.name() === key);
-    if (argument) words.set(key, textsOf(value, argument.variadic, `${file}: ${key}`));
+    const take = kept.get(command)?.get(key);
+    if (take) take(value, `${file}: ${key}`);
+    else if (argument) words.set(key, textsOf(value, argument.variadic, `${file}: ${key}`));
     else if (!option) throw unknownKey(command, key, file);
     else if (!given.has(option.long!)) options.push(...tokensOf(option, value, `${file}: ${key}`));
   }
@@ -96,7 +111,8 @@ function textsOf(value: unknown, several: boolean, place: string): string[] {
 function unknownKey(command: Command, key: string, file: string): Error {
   const options = command.options.flatMap(({ long, hidden }) => (long && !hidden ? [long.slice(2)] : []));
   const names = command.registeredArguments.map((argument) => argument.name());
-  const known = [...names, ...options].filter((name) => name !== 'config');
+  const own = kept.get(command)?.keys() ?? [];
+  const known = [...names, ...own, ...options].filter((name) => name !== 'config');
   const near = suggestion(key, known);
   const expected = near ? `; did you mean "${near}"?` : `, expected one of ${known.join(', ')}`;
   return configError(`${file}: found the unknown key "${key}"${expected}`);

@@ -25,6 +25,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   ERR_RESOLVE: Exit.peer,
   ERR_UNREACHABLE: Exit.peer,
   ERR_TOKEN: Exit.peer,
+  ERR_FORBIDDEN: Exit.peer,
   ERR_TUN_OPEN: Exit.machine,
   ERR_INTERFACE: Exit.machine,
   ERR_PORT_IN_USE: Exit.machine,

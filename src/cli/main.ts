@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench.ts';
 import { captureCommand } from './capture.ts';
+import { chainCommand } from './chain/chain.ts';
 import { addTunnelOptions, explainMistake, quiet, settingsOf } from './command-line.ts';
 import { completionCommand } from './completion.ts';
 import { addConfigOption, withConfigFile } from './config-options.ts';
@@ -11,6 +12,7 @@ import { impairCommand } from './impair/impair.ts';
 import { clientCommand } from './member/client.ts';
 import { egressCommand } from './member/egress.ts';
 import { ingressCommand } from './member/ingress.ts';
+import { rouletteCommand } from './roulette/roulette.ts';
 import { shellCommand } from './shell/shell.ts';
 import { suggestion } from './suggest.ts';
 import { topCommand } from './top/top.ts';
@@ -27,6 +29,8 @@ Commands:
   client                 this host's packets for some networks through chains
   shell -- COMMAND       a command whose network is behind a bad link
   top [NAME]             running tunnels in the terminal, link by link
+  roulette               the registry of service chains
+  chain show|set|watch   service chains as the registry has them
   doctor                 what this machine lacks, what that costs, what helps
   bench                  measure a tunnel between two throw-away hosts
   completion SHELL       completion for bash, zsh or fish
@@ -100,12 +104,9 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
   const all = new Map([['tunnel', quiet(tunnel)]]);
   const others = { capture: captureCommand, impair: impairCommand, shell: shellCommand, top: topCommand };
   const members = { ingress: ingressCommand, egress: egressCommand, client: clientCommand };
-  for (const [name, make] of Object.entries({
-    ...others,
-    ...members,
-    doctor: doctorCommand,
-    bench: benchCommand,
-  }))
+  const chains = { roulette: rouletteCommand, chain: chainCommand };
+  const machine = { doctor: doctorCommand, bench: benchCommand };
+  for (const [name, make] of Object.entries({ ...others, ...members, ...chains, ...machine }))
     all.set(name, quiet(addConfigOption(make(done))));
   all.set('completion', quiet(completionCommand(() => all)));
   return all;

@@ -141,6 +141,7 @@ describe('the client', () => {
           this.onmessage?.({ data: '{"type":"spec","revision":3}' });
         });
       }
+      send() {}
       close() {
         asked.push('closed');
       }

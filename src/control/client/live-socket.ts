@@ -6,11 +6,11 @@ export interface SocketLike {
   onmessage: ((event: { data: unknown }) => void) | null;
   onclose: ((event: { code: number; reason: string }) => void) | null;
   onerror: (() => void) | null;
+  send(text: string): void;
   close(): void;
 }
 export type SocketClass = new (url: string, protocols: string[]) => SocketLike;
 
-/** Messages that wait for who iterates; of more, the oldest are missed. */
 const WAITING = 256;
 
 /** The WebSocket of this place: Node 20 has none of its own. */
@@ -22,11 +22,13 @@ export async function socketClass(): Promise<SocketClass> {
 /**
  * Messages until the connection ends, whoever ends it.
  * @param opened it is connected
+ * @param most messages that may wait for who iterates; of more, the oldest are missed
  */
 export async function* messagesOf(
   socket: SocketLike,
   opened: () => void,
   signal: AbortSignal | undefined,
+  most = WAITING,
 ): AsyncGenerator<string> {
   const waiting: string[] = [];
   let ended = false;
@@ -42,7 +44,7 @@ export async function* messagesOf(
   socket.onopen = opened;
   socket.onmessage = ({ data }) => {
     waiting.push(String(data));
-    if (waiting.length > WAITING) waiting.shift();
+    if (waiting.length > most) waiting.shift();
     wake();
   };
   socket.onclose = end;

@@ -27,6 +27,8 @@ export interface HttpAnswer {
 export interface Ask {
   method: string;
   path: string;
+  /** Beside those of all. */
+  headers?: Record<string, string>;
   body?: string;
   /** ns for all of it; for a stream, until it begins. */
   timeout: number;
@@ -126,10 +128,11 @@ export class LiveHttp {
     this.#agent.destroy();
   }
 
-  #request({ method, path, body }: Ask, agent: HttpAgent | false, tls: TlsFiles = {}) {
+  #request({ method, path, headers: own, body }: Ask, agent: HttpAgent | false, tls: TlsFiles = {}) {
     const send = this.#secure ? secureRequest : plainRequest;
     const headers = {
       ...this.#options.headers,
+      ...own,
       ...(body !== undefined && {
         'content-type': 'application/json',
         'content-length': Buffer.byteLength(body),

@@ -1,0 +1,307 @@
+/**
+ * A client of Roulette (`tunconnector roulette`), for Node and browsers: for people and programs that manage chains. Members
+ * have `connectRegistry`.
+ *
+ *     const shop = new RouletteClient({ url: 'http://127.0.0.1:7590', tenant: 42 });
+ *     const { rev } = await shop.chain(7);
+ *     await shop.putChain(7, { functions: ['fw', 'dpi'], ifRev: rev });
+ *     for await (const message of shop.watch()) console.log(message);
+ */
+import {
+  DEFAULT_PORT,
+  httpOf,
+  PROTOCOL,
+  type RequestName,
+  TENANTS,
+  TOKEN_PROTOCOL,
+  tenantPath,
+  WATCH,
+} from '../../chain/roulette/remote/api.ts';
+import type { FeedMessage, WatchRequest } from '../../chain/roulette/watch/messages.ts';
+import type {
+  ChainDocument,
+  ChainList,
+  ClassifierDocument,
+  FlowDocument,
+  FlowList,
+  FlowQuery,
+  FunctionList,
+  ReplicaDocument,
+  ReplicaList,
+  TenantDocument,
+  TenantList,
+} from '../roulette/contract.ts';
+import { ControlError } from './error.ts';
+import { messagesOf, pause, type SocketClass, socketClass } from './live-socket.ts';
+import { paths } from './paths.ts';
+
+export type {
+  ChainDocument,
+  ChainList,
+  ClassifierDocument,
+  FeedMessage,
+  FlowDocument,
+  FlowList,
+  FlowQuery,
+  FunctionList,
+  ReplicaDocument,
+  ReplicaList,
+  TenantDocument,
+  TenantList,
+};
+
+export interface RouletteClientOptions {
+  /** A page's own origin, and `http://127.0.0.1:7590` elsewhere, when left out. */
+  url?: string | URL;
+  /** 0 to 16777215. */
+  tenant: number;
+  token?: string;
+  /** In place of those of this environment. */
+  fetch?: typeof fetch;
+  WebSocket?: SocketClass;
+}
+
+/** With `ifRev` it is done only if the value has that revision, 0: if it is new. Otherwise 412 (`ERR_REVISION`). */
+export interface Conditional {
+  ifRev?: number;
+}
+
+export interface Written {
+  rev: number;
+}
+
+export interface WatchOptions {
+  /** What to hear of; everything when left out. */
+  kinds?: NonNullable<WatchRequest['kinds']>;
+  /** Ends it. */
+  signal?: AbortSignal;
+  /** Connects again when the connection is lost, and goes on where it was. Default true. */
+  reconnect?: boolean;
+  /** Hears when the connection is there, and when it is lost. */
+  onConnection?: (connected: boolean) => void;
+}
+
+/** From one attempt to connect to the next, ms: at first, and at most. */
+const WAIT = 250;
+const LONGEST_WAIT = 5000;
+/** Messages that wait for who iterates: a snapshot of 200 000 flows has 800. */
+const WAITING = 4096;
+
+export class RouletteClient {
+  readonly #url: string;
+  readonly #tenant: number;
+  readonly #token: string | undefined;
+  readonly #fetch: typeof fetch;
+  readonly #socketClass: SocketClass | undefined;
+
+  constructor(options: RouletteClientOptions) {
+    const { location } = globalThis as { location?: { origin: string } };
+    const url = String(options.url ?? location?.origin ?? `http://127.0.0.1:${DEFAULT_PORT}`);
+    this.#url = url.replace(/\/+$/, '');
+    this.#tenant = options.tenant;
+    this.#token = options.token;
+    this.#fetch = options.fetch ?? ((...request) => fetch(...request));
+    this.#socketClass = options.WebSocket;
+  }
+
+  // ── Reading
+
+  /** Those that the token is for. */
+  tenants(): Promise<TenantList> {
+    return this.#ask('GET', TENANTS);
+  }
+
+  tenant(): Promise<TenantDocument> {
+    return this.#read('');
+  }
+
+  functions(): Promise<FunctionList> {
+    return this.#read('/functions');
+  }
+
+  chains(): Promise<ChainList> {
+    return this.#read('/chains');
+  }
+
+  /** @throws ControlError, 404 when there is none */
+  chain(spi: number): Promise<ChainDocument> {
+    return this.#read(`/chains/${spi}`);
+  }
+
+  replicas(): Promise<ReplicaList> {
+    return this.#read('/replicas');
+  }
+
+  replica(id: number): Promise<ReplicaDocument> {
+    return this.#read(`/replicas/${id}`);
+  }
+
+  classifier(): Promise<ClassifierDocument> {
+    return this.#read('/classifier');
+  }
+
+  /** A page of flows; `next` of the answer as `after` gets the next one. */
+  flows(query: FlowQuery = {}): Promise<FlowList> {
+    const search = new URLSearchParams();
+    for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
+    return this.#read(search.size > 0 ? `/flows?${search}` : '/flows');
+  }
+
+  flow(id: string): Promise<FlowDocument> {
+    return this.#read(`/flows/${id}`);
+  }
+
+  /** As Prometheus reads them; with a token for all tenants. */
+  async metrics(): Promise<string> {
+    return (await this.#request('GET', paths.metrics)).text();
+  }
+
+  openapi(): Promise<Record<string, unknown>> {
+    return this.#ask('GET', paths.openapi);
+  }
+
+  // ── Writing
+
+  putTenant(body: { description?: string } & Conditional = {}): Promise<Written> {
+    return this.request('tenant.put', body);
+  }
+
+  /** @throws ControlError while there is something in it */
+  removeTenant(condition: Conditional = {}): Promise<Written> {
+    return this.request('tenant.remove', condition);
+  }
+
+  putFunction(name: string, body: { description?: string } & Conditional = {}): Promise<Written> {
+    return this.request('function.put', { ...body, name });
+  }
+
+  removeFunction(name: string, condition: Conditional = {}): Promise<Written> {
+    return this.request('function.remove', { ...condition, name });
+  }
+
+  /** Makes a chain, or a new revision of it. @param body `functions` in the order of the packets; `symmetric` is true when left out */
+  putChain(
+    spi: number,
+    body: { functions: readonly string[]; symmetric?: boolean } & Conditional,
+  ): Promise<Written & { revision: number }> {
+    return this.request('chain.put', { ...body, spi });
+  }
+
+  endChain(spi: number, condition: Conditional = {}): Promise<Written> {
+    return this.request('chain.end', { ...condition, spi });
+  }
+
+  /** All rules, in their order. */
+  putClassifier(body: Pick<ClassifierDocument, 'rules'> & Conditional): Promise<Written> {
+    return this.request('classifier.put', body);
+  }
+
+  setReplicaState(
+    id: number,
+    state: ReplicaDocument['state'],
+    condition: Conditional = {},
+  ): Promise<Written> {
+    return this.request('replica.state', { ...condition, id, state });
+  }
+
+  removeReplica(id: number, condition: Conditional = {}): Promise<Written> {
+    return this.request('replica.remove', { ...condition, id });
+  }
+
+  /** Puts a flow on replicas by hand; `key` and `spi` for one that is not there yet. */
+  pinFlow(
+    id: string,
+    body: { path?: readonly number[]; egress?: number; pinned?: boolean; key?: string; spi?: number },
+  ): Promise<Omit<FlowDocument, 'rev' | 'key'>> {
+    return this.request('flow.pin', { ...body, id });
+  }
+
+  /** Any request of the registry, by name. */
+  request<Answer>(name: RequestName, body: object): Promise<Answer> {
+    const asked = httpOf(this.#tenant, name, body);
+    if (!asked) throw new TypeError(`${name} needs more fields`);
+    return this.#ask(asked.method, asked.path, asked.body);
+  }
+
+  // ── Watching
+
+  /**
+   * Everything, and then every change as it happens, until it is left (`break`), aborted, or refused. After a lost connection, or when
+   * who reads did not keep up, it goes on from the last message, with a snapshot where the registry does not reach back so far.
+   * @throws ControlError when the server refuses; without `reconnect`, an error when it cannot be reached
+   */
+  async *watch(options: WatchOptions = {}): AsyncGenerator<FeedMessage> {
+    const { signal, reconnect = true, onConnection, kinds } = options;
+    const Socket = this.#socketClass ?? (await socketClass());
+    const path = tenantPath(this.#tenant) + WATCH;
+    const protocols = [PROTOCOL, ...(this.#token === undefined ? [] : [TOKEN_PROTOCOL + this.#token])];
+    let from: WatchRequest['from'];
+    let parts = 0;
+    let wait = WAIT;
+    while (!signal?.aborted) {
+      let connected = false;
+      const socket = new Socket(this.#url.replace(/^http/, 'ws') + path, protocols);
+      const hello: WatchRequest = { t: 'watch', ...(from && { from }), ...(kinds && { kinds }) };
+      const opened = () => {
+        connected = true;
+        onConnection?.(true);
+        socket.send(JSON.stringify(hello));
+      };
+      for await (const text of messagesOf(socket, opened, signal, WAITING)) {
+        const message = JSON.parse(text) as FeedMessage;
+        // Missed by who does not keep up: once more from there.
+        if (message.t === 'snap' ? message.part !== (message.part && parts) : message.prev !== from?.rev)
+          break;
+        wait = WAIT;
+        parts = message.t === 'snap' ? message.part + 1 : 0;
+        if (message.t !== 'snap') from = { store: from!.store, rev: message.rev };
+        else if (message.last) from = { store: message.store, rev: message.rev };
+        else from = undefined;
+        yield message;
+      }
+      if (signal?.aborted) return;
+      if (connected) onConnection?.(false);
+      else await this.#whyNot(path, reconnect);
+      if (!reconnect) return;
+      await pause(wait, signal);
+      wait = Math.min(2 * wait, LONGEST_WAIT);
+    }
+  }
+
+  /** Throws what the server has against it. That there is no server, or too many watch already, may pass. */
+  async #whyNot(path: string, mayPass: boolean): Promise<void> {
+    try {
+      await this.#request('GET', path);
+    } catch (error) {
+      const passes = !(error instanceof ControlError) || error.status === 503;
+      if (error instanceof ControlError && error.status === 426) return;
+      if (!mayPass || !passes) throw error;
+    }
+  }
+
+  #read<Answer>(below: string): Promise<Answer> {
+    return this.#ask('GET', tenantPath(this.#tenant) + below);
+  }
+
+  async #ask<Answer>(method: string, path: string, body?: string): Promise<Answer> {
+    return (await this.#request(method, path, body)).json() as Promise<Answer>;
+  }
+
+  async #request(method: string, path: string, body?: string): Promise<Response> {
+    const headers = {
+      ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    };
+    const response = await this.#fetch(this.#url + path, {
+      method,
+      headers,
+      ...(body !== undefined && { body }),
+    });
+    if (response.ok) return response;
+    const answer = (await response.json().catch(() => undefined)) as
+      | { error?: ConstructorParameters<typeof ControlError>[1] }
+      | undefined;
+    const unknown = { code: 'ERR_INTERNAL', message: `${method} ${path}: ${response.status}` };
+    throw new ControlError(response.status, answer?.error ?? unknown);
+  }
+}
