@@ -94,7 +94,7 @@ export class VnfApp implements App {
     this.#flow = new VnfFlow(this.#flows.states);
   }
 
-  open(context: AppContext): void {
+  async open(context: AppContext): Promise<void> {
     this.#context = context;
     this.#pool = context.pool;
     this.#now = context.runtime.now();
@@ -116,8 +116,9 @@ export class VnfApp implements App {
         wake: context.wake,
       },
       context.random,
+      context.runtime,
     );
-    this.#does.open?.(this.#ctx);
+    await this.#does.open?.(this.#ctx);
     if (this.#imported) this.importState(this.#imported);
   }
 
@@ -346,6 +347,7 @@ export class VnfApp implements App {
   // ── State, for another runtime of the same function.
 
   exportState(): VnfExport {
+    this.#now = this.#context.runtime.now();
     const state = this.#does.exportState?.();
     return { name: this.function, ...(state === undefined ? {} : { state }), flows: this.exportFlows() };
   }
@@ -357,6 +359,7 @@ export class VnfApp implements App {
   exportFlows(since = Number.NEGATIVE_INFINITY, most = Number.POSITIVE_INFINITY): ExportedFlow[] {
     const flows: ExportedFlow[] = [];
     const now = this.#context.runtime.now();
+    this.#now = now;
     for (const row of this.#flows) {
       if (this.#flows.last[row] < since || flows.length >= most) break;
       const state = this.#flows.states[row];
@@ -382,8 +385,9 @@ export class VnfApp implements App {
         'ERR_CONFIG',
         `state of the function ${exported.name}, expected that of ${this.function}`,
       );
-    if (exported.state !== undefined) this.#does.importState?.(exported.state);
     const now = this.#context.runtime.now();
+    this.#now = now;
+    if (exported.state !== undefined) this.#does.importState?.(exported.state);
     // The one silent longest first: the table keeps that order.
     for (let i = exported.flows.length - 1; i >= 0; i--) {
       const { id, midstream, age, state } = exported.flows[i];
@@ -417,7 +421,7 @@ export class VnfApp implements App {
     return report;
   }
 
-  close(): void {
+  async close(): Promise<void> {
     if (this.#context === undefined) return;
     const pool = this.#pool;
     for (;;) {
@@ -425,7 +429,7 @@ export class VnfApp implements App {
       if (held < 0) break;
       pool.drop(held, Reason.Closed);
     }
-    this.#guard(() => this.#does.close?.(this.#ctx));
+    await this.#does.close?.(this.#ctx);
   }
 }
 

@@ -1,5 +1,6 @@
 /** What a function has beside its packet: time, timers, draws, counters, packets of its own, and those it holds. */
 import type { RandomStream } from '../../engine/random.ts';
+import type { Runtime } from '../../engine/runtime.ts';
 import { duration } from '../../engine/units.ts';
 import { OwnReasons, VnfDrop } from './reasons.ts';
 import { VnfTimers } from './timers.ts';
@@ -29,6 +30,10 @@ export interface ContextHost {
 export class VnfContext {
   /** Repeatable in virtual time; a stream of this function's own. */
   readonly random: RandomStream;
+  /** Time passes by itself: not in virtual time. */
+  readonly live: boolean;
+  /** Nanoseconds of the Unix epoch at `time` 0. */
+  readonly startOfTime: bigint;
   /** Why the packet in hand is dropped. @internal */
   reason: number = VnfDrop.Dropped;
   /** @internal */
@@ -39,9 +44,11 @@ export class VnfContext {
   readonly #counts = new Float64Array(MAX_COUNTERS);
 
   /** @internal */
-  constructor(host: ContextHost, random: RandomStream) {
+  constructor(host: ContextHost, random: RandomStream, runtime: Pick<Runtime, 'live' | 'startOfTime'>) {
     this.#host = host;
     this.random = random;
+    this.live = runtime.live;
+    this.startOfTime = runtime.startOfTime;
   }
 
   /** Integer nanoseconds since the runtime's start. */

@@ -16,7 +16,7 @@ import * as ipv6 from '../../packet/ipv6.ts';
 import { Problem } from '../../packet/problem.ts';
 import { Protocol } from '../../packet/protocol.ts';
 import * as tcp from '../../packet/tcp.ts';
-import { mend, mendTransport } from '../../packet/translate.ts';
+import { mend, mendTransport, translate } from '../../packet/translate.ts';
 import { checksumField } from '../../packet/transport.ts';
 import * as udp from '../../packet/udp.ts';
 import { isFragment, isLaterFragment, upperDistance, upperProtocol } from '../../packet/upper.ts';
@@ -52,6 +52,7 @@ export class Cursor {
   /** Of the transport checksum; -1 without. */
   #field = -1;
   #owned = false;
+  readonly #address = new Uint8Array(16);
   /** Sum of the payload before it was written to; -1 while it was not. */
   #before = -1;
 
@@ -224,6 +225,19 @@ export class Cursor {
   /** ICMP of IPv4 has no pseudo-header. */
   get #pseudo(): boolean {
     return this.protocol !== Protocol.Icmp;
+  }
+
+  /** See `translate` of src/packet; what that does not know gets the address alone. */
+  translate(source: boolean, to: Int32Array, port: number): void {
+    if (!this.own()) return;
+    // What was written so far is in the checksum before others mend it.
+    this.finish();
+    if (translate(this.slab, this.at, this.end, source, to, 0, port, this.#open)) return;
+    const bytes = this.#address;
+    for (let i = 0; i < 4; i++) put32(bytes, 4 * i, to[i]);
+    this.putAddress(source, bytes, 0);
+    if (this.fragment && (this.kind === Upper.Tcp || this.kind === Upper.Udp))
+      this.putTransport16(source ? 0 : 2, port);
   }
 
   // ── The payload.

@@ -25,9 +25,9 @@ export interface VnfFunction<State = unknown> {
   /** A flow has ended: it was silent for `idle`, or the table was full. */
   flowEnded?(state: State, ctx: VnfContext): void;
   /** Before the first packet. */
-  open?(ctx: VnfContext): void;
+  open?(ctx: VnfContext): void | Promise<void>;
   /** After the last. */
-  close?(ctx: VnfContext): void;
+  close?(ctx: VnfContext): void | Promise<void>;
   /** True when it handles superframes; otherwise it gets packets as they are on a wire. */
   superframes?: boolean;
   /** Flows that are told apart at a time (default 65536). */

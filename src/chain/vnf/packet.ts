@@ -1,8 +1,17 @@
 /** The packet that a function sees: one object over the slab, moved from packet to packet. It is another one after `process`. */
+import { datagramKey } from '../../packet/flow-key.ts';
 import * as ip from '../../packet/ip.ts';
 import { type Cursor, Upper } from './cursor.ts';
 import { PayloadView } from './payload.ts';
 import { IcmpView, IpView, TcpView, UdpView } from './views.ts';
+
+/** An address and a port, ready to be written. */
+export interface PacketEnd {
+  version: 4 | 6;
+  /** The first of IPv4, all four of IPv6; the first byte of an address is the highest. */
+  words: Int32Array;
+  port: number;
+}
 
 export class VnfPacket {
   readonly ip: IpView;
@@ -58,6 +67,43 @@ export class VnfPacket {
     const { slab, at, end } = this.#c;
     this.#c.finish();
     return slab.slice(at, end);
+  }
+
+  /** The same into memory of the function's own, as much as fits; returns how much. Allocates nothing. */
+  copyTo(into: Uint8Array): number {
+    this.#c.finish();
+    const { slab, at, end } = this.#c;
+    const length = Math.min(end - at, into.length);
+    for (let i = 0; i < length; i++) into[i] = slab[at + i];
+    return length;
+  }
+
+  /**
+   * Fills `key`, of KEY_CELLS, with the packet's endpoints and protocol (`datagramKey`): for classifiers.
+   *
+   * @returns 0 when it goes from the lower endpoint to the higher, 1 the other way, -1 without a key, -2 for a later fragment
+   */
+  flowKey(key: Int32Array): -2 | -1 | 0 | 1 {
+    return datagramKey(this.#c.slab, this.#c.at, this.#c.end, key);
+  }
+
+  /**
+   * Gives one end of the packet another address and port, also in the packet that an ICMP error quotes, where that end is the other
+   * one. What has no ports gets the address alone.
+   */
+  translate(end: 'source' | 'destination', to: PacketEnd): void {
+    this.#c.translate(end === 'source', to.words, to.port);
+  }
+
+  /** The packet's own, to keep; allocates. Port 0 where there is none. */
+  end(end: 'source' | 'destination'): PacketEnd {
+    const { ip } = this;
+    const words = new Int32Array(4);
+    for (let i = 0; i < (ip.version === 4 ? 1 : 4); i++)
+      words[i] = end === 'source' ? ip.sourceWord(i) : ip.destinationWord(i);
+    const ports = this.tcp ?? this.udp;
+    const port = ports === undefined ? 0 : end === 'source' ? ports.sourcePort : ports.destinationPort;
+    return { version: ip.version, words, port };
   }
 
   /** Source and destination change places, addresses and ports. For replies. */

@@ -41,6 +41,20 @@ export async function openCaptureFile(file: string): Promise<CaptureOutput> {
   }
 }
 
+/**
+ * A file to which another section is added, for those who may begin anew: what is there stays. In virtual time it is written at
+ * once. Throws ERR_CAPTURE.
+ */
+export async function appendCaptureFile(file: string, live: boolean): Promise<CaptureOutput> {
+  if (!live) return new ImmediateFile(file, constants.O_APPEND);
+  try {
+    const handle = await open(file, 'a', MODE);
+    return streamOutput(handle.createWriteStream(), { name: file, reuse: true });
+  } catch (error) {
+    throw writeError(file, error);
+  }
+}
+
 export interface StreamOutputOptions {
   /** What it is called in errors. */
   name: string;
@@ -98,10 +112,10 @@ class ImmediateFile implements CaptureOutput {
   readonly #file: string;
   #fd = -1;
 
-  constructor(file: string) {
+  constructor(file: string, how = constants.O_TRUNC) {
     this.#file = file;
     try {
-      this.#fd = openSync(file, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, MODE);
+      this.#fd = openSync(file, constants.O_WRONLY | constants.O_CREAT | how, MODE);
     } catch (error) {
       throw writeError(file, error);
     }
