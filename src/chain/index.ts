@@ -6,6 +6,7 @@ export {
   impairment,
   match,
   mirror,
+  natFunction,
   pass,
   READY_MADE,
   rateLimit,

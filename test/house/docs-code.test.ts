@@ -4,11 +4,19 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
-import { read, root } from './sources.ts';
+import { filesUnder, read, root } from './sources.ts';
 
 const execute = promisify(execFile);
 const PAGES = [
-  ...['README.md', 'docs/engine.md', 'docs/ports.md', 'docs/tunnel-apps.md', 'docs/impair/serve.md'],
+  ...[
+    'README.md',
+    'docs/engine.md',
+    'docs/ports.md',
+    'docs/tunnel-apps.md',
+    'docs/impair/serve.md',
+    'docs/chain/vnf.md',
+  ],
+  ...filesUnder('docs/chain/functions', '.md'),
 ];
 
 const blocksOf = (page: string, language: string) =>
@@ -91,6 +99,11 @@ describe('the code of the pages', () => {
   it('of the README’s bad network loses the same packets every time', async () => {
     const test = blocksOf('README.md', 'js').find((text) => text.includes('impairedPair'))!;
     expect(await run(test)).toBe('88 of 100 arrived, after 50 ms and not before\n');
+  });
+
+  it('of the page about functions lets one of two packets through', async () => {
+    const [test] = blocksOf('docs/chain/vnf.md', 'js');
+    expect(await run(test!)).toBe('1 of 2 came through\n');
   });
 
   const inVirtualTime = blocksOf('docs/engine.md', 'ts').filter((text) => text.includes('VirtualRuntime'));

@@ -384,6 +384,26 @@ describe('firewall', () => {
   });
 });
 
+describe('nat', () => {
+  it('gives flows there an address outside, and replies go back to who asked; also after a reload', async () => {
+    const options = { addresses: ['192.0.2.7'] };
+    await using first = await vnfWorld(functions.natFunction(options));
+    const sent = tcpThere(Syn);
+    const [out] = first.pass(sent);
+    expect(out.prefix).toEqual(sent.prefix);
+    expect(wrongs(out.bytes)).toEqual([]);
+    expect(out.bytes.slice(12, 16)).toEqual(Uint8Array.of(192, 0, 2, 7));
+    const to = `192.0.2.7:${out.bytes[20] * 256 + out.bytes[21]}`;
+    const reply = () => back(tcpPacket({ from: SERVER, to, flags: Syn | Ack }));
+    const expected = tcpPacket({ from: SERVER, to: CLIENT, flags: Syn | Ack });
+    expect(first.pass(reply())[0].bytes).toEqual(expected);
+    await using second = await vnfWorld(functions.natFunction(options));
+    expect(second.pass(reply())).toEqual([]);
+    second.vnf.importState(JSON.parse(JSON.stringify(first.vnf.exportState())));
+    expect(second.pass(reply())[0].bytes).toEqual(expected);
+  });
+});
+
 describe('impair', () => {
   it('does to packets of each direction what it says, and they keep their prefix', async () => {
     await using world = await vnfWorld(

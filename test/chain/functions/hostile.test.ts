@@ -17,6 +17,7 @@ const options: Record<string, object> = {
   mirror: { file: '/dev/null', count: 100_000 },
   balance: { match: '*', backend: ['192.0.2.1:80', '192.0.2.2', '[2001:db8::1]:80'] },
   firewall: { rule: ['allow *:tcp', 'deny *:udp:53'], default: 'allow' },
+  nat: { addresses: ['192.0.2.1', '2001:db8::1'] },
   impair: { stages: 'delay 1ms 1ms loss 1% duplicate 1% corrupt 1%', seed: 3 },
 };
 
