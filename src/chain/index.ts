@@ -1,4 +1,6 @@
 /** Functions for service chains: your own with `defineVnf`, and those that are there already. */
+
+export { type InheritedSocket, inheritedUdp } from '../tunnel/connector/live-inherited-udp.ts';
 export {
   balance,
   counter,
@@ -24,6 +26,7 @@ export {
   type VnfWithOptions,
 } from './vnf/define.ts';
 export type { ExportedFlow, FlowDirection, VnfFlow } from './vnf/flows.ts';
+export { WatchedFunction, type WatchedOptions } from './vnf/live-watched.ts';
 export type { PacketEnd, VnfPacket } from './vnf/packet.ts';
 export type { PayloadView } from './vnf/payload.ts';
 export type { IcmpView, IpView, TcpView, UdpView } from './vnf/views.ts';

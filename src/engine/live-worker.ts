@@ -144,6 +144,14 @@ export class WorkerNetwork extends EventEmitter<WorkerEvents> implements Attacha
     return this.#closing;
   }
 
+  /** Ends its thread at once, whatever it does: what hangs cannot be closed. Nothing is reported any more. */
+  async terminate(): Promise<void> {
+    this.#ended = true;
+    this.#closing ??= Promise.resolve();
+    await this.#worker.terminate();
+    this.#rejectAll(new TunconnectorError('ERR_CLOSED', 'the network in the worker was ended'));
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -250,7 +258,7 @@ function threadFile(): URL {
 }
 
 /** `src/tun/tun.ts` -> `dist/tun/tun.js`; anything else stays as it is. */
-function built(module: string): string {
+export function built(module: string): string {
   if (!IS_SOURCE || !module.startsWith(SOURCE) || !module.endsWith('.ts')) return module;
   return new URL(`../dist/${module.slice(SOURCE.length, -3)}.js`, SOURCE).href;
 }

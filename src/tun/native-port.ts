@@ -46,6 +46,10 @@ export abstract class NativePort implements App {
   #fd = -1;
   #port = -1;
 
+  /** Whether the descriptor is another's, and stays open when this port closes. */
+  protected get isLent(): boolean {
+    return false;
+  }
   /** Opens the descriptor. */
   protected abstract openDescriptor(context: AppContext): number;
   /** Makes the native port on it. */
@@ -127,7 +131,7 @@ export abstract class NativePort implements App {
   close(): void {
     this.#watch?.close();
     if (this.#port >= 0) this.#native().portClose(this.#port);
-    if (this.#fd >= 0) this.#native().close(this.#fd);
+    if (this.#fd >= 0 && !this.isLent) this.#native().close(this.#fd);
     if (this.#pool) releasePool(this.#pool);
     this.#watch = undefined;
     this.#pool = undefined;

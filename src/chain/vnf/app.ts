@@ -61,7 +61,8 @@ export class VnfApp implements App {
   readonly #flow: VnfFlow;
   readonly #prefix = new PrefixInHand();
   readonly #key = new Int32Array(KEY_CELLS);
-  #ids!: FlowIds;
+  /** Without a chain: the same everywhere, so that whoever takes over knows the flows again. */
+  readonly #ids = new FlowIds({ high: 0, low: 0 });
   #context!: AppContext;
   #ctx!: VnfContext;
   #pool!: Pool;
@@ -98,8 +99,6 @@ export class VnfApp implements App {
     this.#context = context;
     this.#pool = context.pool;
     this.#now = context.runtime.now();
-    const [high, low] = new Int32Array(context.runtime.secret(8).buffer);
-    this.#ids = new FlowIds({ high, low });
     const self = this;
     this.#ctx = new VnfContext(
       {
@@ -347,9 +346,14 @@ export class VnfApp implements App {
   // ── State, for another runtime of the same function.
 
   exportState(): VnfExport {
-    this.#now = this.#context.runtime.now();
-    const state = this.#does.exportState?.();
+    const state = this.exportOwnState();
     return { name: this.function, ...(state === undefined ? {} : { state }), flows: this.exportFlows() };
+  }
+
+  /** What is not of a flow; undefined where there is nothing. */
+  exportOwnState(): unknown {
+    this.#now = this.#context.runtime.now();
+    return this.#does.exportState?.();
   }
 
   /**

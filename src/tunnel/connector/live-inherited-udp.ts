@@ -3,7 +3,7 @@
  * while this process and its TUN are in another.
  */
 import { z } from 'zod';
-import { type AppContext, type AppReport, defineApp, type Layer } from '../../engine/app.ts';
+import { type AppContext, type AppReport, defineApp, type Layer, type Ports } from '../../engine/app.ts';
 import { checkOptions } from '../../engine/options.ts';
 import { Coalesce } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
@@ -18,6 +18,8 @@ const schema = z.strictObject({
   /** What the kernel granted when it was opened. */
   gso: z.boolean(),
   gro: z.boolean(),
+  /** The descriptor is somebody else's in this process, and stays open when the app closes. */
+  lent: z.boolean().default(false),
   /** As of `udp()`. */
   coalesce: coalescing,
 });
@@ -29,10 +31,24 @@ class InheritedUdp extends NativePort {
   readonly layers: Readonly<Record<string, Layer>> = { in: 'datagram', out: 'datagram' };
   readonly #socket: Checked;
   #leave: (() => void) | undefined;
+  #paused = false;
 
   constructor(socket: Checked) {
     super();
     this.#socket = socket;
+  }
+
+  protected override get isLent(): boolean {
+    return this.#socket.lent;
+  }
+
+  /** Takes nothing in any more: what comes waits in the socket, for the next who has it. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  override pull(ports: Ports, room: number): boolean {
+    return this.#paused ? false : super.pull(ports, room);
   }
 
   protected get subject(): string {
@@ -80,7 +96,7 @@ class InheritedUdp extends NativePort {
   }
 }
 
-/** The descriptor is closed with the app, and gone: the app stays as long as its options stay the same. */
+/** The descriptor is closed with the app, and gone, unless it is lent: the app stays as long as its options stay the same. */
 export const inheritedUdp = defineApp<InheritedSocket, Checked>({
   module: import.meta.url,
   export: 'inheritedUdp',
