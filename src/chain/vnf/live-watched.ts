@@ -77,6 +77,8 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
   /** What the thread in charge told of its state. */
   #state: unknown;
   readonly #flows = new Map<string, { flow: ExportedFlow; at: number }>();
+  /** A thread that has loaded the function already: where one hangs, half of the time would go into that. */
+  #spare: Promise<WorkerNetwork | undefined> = Promise.resolve(undefined);
   #timer: NodeJS.Timeout | undefined;
   #looked = 0;
   #changing: Promise<void> = Promise.resolve();
@@ -117,6 +119,7 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
     const watched = new WatchedFunction(options);
     const network = await watched.#prepare();
     await watched.#take(network, undefined);
+    watched.#renewSpare();
     watched.#looked = performance.now();
     watched.#timer = setInterval(() => watched.#look(), LOOK);
     if (options.watch && watched.#file) watchFile(watched.#file, { interval: FILE_LOOK }, watched.#onFile);
@@ -150,6 +153,23 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** Another spare, with the function as it is now. */
+  #renewSpare(): void {
+    const former = this.#spare;
+    this.#spare = former
+      .then((network) => network?.terminate())
+      // What does not load now is told when it is needed.
+      .then(() => (this.#closed ? undefined : this.#prepare()))
+      .catch(() => undefined);
+  }
+
+  /** The spare, if there is one. */
+  async #next(): Promise<WorkerNetwork> {
+    const spare = this.#spare;
+    this.#spare = Promise.resolve(undefined);
+    return (await spare) ?? this.#prepare();
   }
 
   /** Puts a thread in charge. */
@@ -218,8 +238,9 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
     this.#changing = this.#changing.then(async () => {
       if (this.#closed) return;
       try {
-        const [next] = await Promise.all([this.#prepare(), network.terminate()]);
+        const [next] = await Promise.all([this.#next(), network.terminate()]);
         await this.#take(next, this.#known());
+        this.#renewSpare();
         this.emit('replaced', why);
       } catch (error) {
         this.emit('error', error);
@@ -264,6 +285,7 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
       this.emit('error', error);
       throw error;
     }
+    this.#renewSpare();
     this.emit('reloaded');
   }
 
@@ -284,6 +306,7 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
     // One that took over meanwhile.
     const later = this.#running as Running | undefined;
     await later?.network.close();
+    await (await this.#spare)?.terminate();
   }
 }
 
