@@ -10,7 +10,7 @@ import type { Context, Plan } from './requests/request.ts';
 import type { RegistryStore } from './store.ts';
 
 /** Times that a plan may be overtaken. */
-const ATTEMPTS = 16;
+const ATTEMPTS = 64;
 /** Edits of one tenant that may wait for each other. */
 const LINE = 1024;
 

@@ -62,7 +62,8 @@ Where others than this machine can ask, they need tokens.
 
 Examples:
   tunconnector roulette --tenant 42
-  tunconnector roulette --listen 0.0.0.0 --tokens tokens.yaml --tls-cert cert.pem --tls-key key.pem
+  tunconnector roulette --listen 0.0.0.0 --tokens tokens.yaml \\
+    --tls-cert cert.pem --tls-key key.pem
   tunconnector roulette --store etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379
   tunconnector roulette --config shop.yaml`,
     );

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { HopDrop } from '../../../src/chain/hop/reasons.ts';
 import { ChainDrop } from '../../../src/chain/reasons.ts';
 import { ACCEPTED, ChainHeader } from '../../../src/chain/wire/header.ts';
 import { reasonName } from '../../../src/engine/reasons.ts';
@@ -70,7 +71,8 @@ describe('the header of a packet in a chain', () => {
   it('has every reason on its page', () => {
     const page = readFileSync(new URL('../../../docs/chain/wire.md', import.meta.url), 'utf8');
     const listed = [...page.matchAll(/^\| `(.*?)` \|/gm)].map((found) => found[1]);
-    expect(listed.sort()).toEqual(Object.values(ChainDrop).map(reasonName).sort());
+    const reasons = new Set([...Object.values(ChainDrop), ...Object.values(HopDrop)].map(reasonName));
+    expect(listed.sort()).toEqual([...reasons].sort());
   });
 });
 
