@@ -154,11 +154,11 @@ if (fresh && !process.argv.includes('--force')) {
   process.exit(0);
 }
 
-const started = Date.now();
+const started = performance.now();
 const output = mode === 'sanitize' ? buildSanitized() : buildWithGyp();
 const warnings = output.split('\n').filter((line) => /warning:/.test(line) && /native\//.test(line));
 if (warnings.length > 0) fail(`\n  ${warnings.join('\n  ')}\n`, 'the addon compiles without warnings');
 if (!existsSync(join(root, target))) fail(`${target} was not written`, 'run with --force');
 mkdirSync(dirname(stampFile), { recursive: true });
 writeFileSync(stampFile, stamp);
-console.log(`built ${target} in ${((Date.now() - started) / 1000).toFixed(1)} s`);
+console.log(`built ${target} in ${((performance.now() - started) / 1000).toFixed(1)} s`);

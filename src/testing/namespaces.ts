@@ -316,8 +316,8 @@ export class Host {
    * a while after both ends are up. Gives up after 3 s, for an interface that has none.
    */
   async carrier(name: string): Promise<void> {
-    const end = Date.now() + 3000;
-    while (Date.now() < end) {
+    const end = performance.now() + 3000;
+    while (performance.now() < end) {
       const [link] = JSON.parse(
         (await this.exec(['ip', '-json', 'link', 'show', 'dev', name], { check: true })).stdout,
       );

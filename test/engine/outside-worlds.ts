@@ -44,8 +44,8 @@ function liveWorld(): World {
     folder,
     pass,
     until: async (condition) => {
-      for (const start = Date.now(); !condition(); await pass(2)) {
-        if (Date.now() - start > LIMIT) throw new Error(`not within ${LIMIT} ms: ${condition}`);
+      for (const start = performance.now(); !condition(); await pass(2)) {
+        if (performance.now() - start > LIMIT) throw new Error(`not within ${LIMIT} ms: ${condition}`);
       }
     },
     end: () => rmSync(folder, { recursive: true, force: true }),

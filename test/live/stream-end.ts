@@ -39,11 +39,11 @@ export class StreamEnd implements AsyncDisposable {
 
   /** The first event of a type from the `from`-th event on. */
   async event(type: StreamNotice['type'], within = 5000, from = 0): Promise<StreamNotice> {
-    const end = Date.now() + within;
+    const end = performance.now() + within;
     for (;;) {
       const found = this.events.slice(from).find((e) => e.type === type);
       if (found) return found;
-      if (Date.now() > end) {
+      if (performance.now() > end) {
         const seen = this.events.map((e) => `${e.type} ${e.reason}`).join(', ');
         throw new Error(`no event "${type}" within ${within} ms; saw ${seen || 'none'}`);
       }

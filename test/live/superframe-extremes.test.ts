@@ -38,7 +38,7 @@ async function datagrams(from: Host, to: Host, address: string, sizes: readonly 
   const sender = [process.execPath, '-e', SENDER, address, ...sizes.map(String)];
   const { stdout } = await from.exec(sender, { check: true });
   const lines = () => receiver.stdout.trim().split('\n').slice(1);
-  for (const end = Date.now() + 3000; Date.now() < end && lines().length < sizes.length; ) await sleep(20);
+  for (const end = performance.now() + 3000; performance.now() < end && lines().length < sizes.length; ) await sleep(20);
   const received = lines();
   await receiver.stop('SIGKILL');
   return { sent: stdout.trim().split('\n'), received };
@@ -91,7 +91,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'nft'))('a tunnel at its edges', ()
     });
     near.send(packets);
     const large = () => far.received.filter(({ length }) => length > 20_000);
-    for (const end = Date.now() + 3000; Date.now() < end && large().length < packets.length; )
+    for (const end = performance.now() + 3000; performance.now() < end && large().length < packets.length; )
       await sleep(20);
     expect(large().map(({ length }) => length)).toEqual(packets.map(({ length }) => length));
     expect(large().every((bytes, i) => Buffer.compare(bytes, packets[i]!) === 0)).toBe(true);
@@ -121,7 +121,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'nft'))('a tunnel at its edges', ()
           await sleep(5);
         }
         const arrived = () => far.received.slice(before).filter(({ length }) => length >= 1000);
-        for (const end = Date.now() + 3000; Date.now() < end && arrived().length < 90; ) await sleep(20);
+        for (const end = performance.now() + 3000; performance.now() < end && arrived().length < 90; ) await sleep(20);
         const seen = arrived();
         expect(seen).toHaveLength(90);
         const ces = seen.filter((bytes) => ecnOf(bytes) === 3).length;
@@ -153,7 +153,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'nft'))('a tunnel at its edges', ()
     near.send(
       Array.from({ length: 7 }, () => udpPacket({ from: '10.0.0.3:5', to: '10.0.0.2:9', payload: 900 })),
     );
-    for (const end = Date.now() + 3000; Date.now() < end && dropped() < 7; ) await sleep(20);
+    for (const end = performance.now() + 3000; performance.now() < end && dropped() < 7; ) await sleep(20);
     expect(dropped()).toBeGreaterThanOrEqual(7);
   });
 });

@@ -84,7 +84,7 @@ describe.skipIf(needs('root', 'tun', 'ping'))('packets of all kinds', () => {
           const sent = inSendingOrder(kinds);
           const already = far.received.length;
           near.send(sent);
-          for (const end = Date.now() + 5000; Date.now() < end; await sleep(20)) {
+          for (const end = performance.now() + 5000; performance.now() < end; await sleep(20)) {
             if (far.received.length - already >= sent.length) break;
           }
           await sleep(50);

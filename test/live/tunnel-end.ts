@@ -68,11 +68,11 @@ export class TunnelEnd implements AsyncDisposable {
 
   /** The first event of a type from the `from`-th event on. */
   async event(type: TunnelNotice['type'], within = 5000, from = 0): Promise<TunnelNotice> {
-    const end = Date.now() + within;
+    const end = performance.now() + within;
     for (;;) {
       const found = this.events.slice(from).find((e) => e.type === type);
       if (found) return found;
-      if (Date.now() > end) {
+      if (performance.now() > end) {
         const seen = this.events.map((e) => `${e.type}${e.reason ? `(${e.reason})` : ''}`).join(', ');
         throw new Error(`no event "${type}" within ${within} ms; saw ${seen || 'none'}`);
       }
@@ -98,11 +98,11 @@ export async function ping(host: Host, to: string, count = 3, ...more: string[])
 
 /** Milliseconds until an echo request comes back; throws after `within`. */
 export async function untilPing(host: Host, to: string, within: number): Promise<number> {
-  const start = Date.now();
+  const start = performance.now();
   for (;;) {
     const { code } = await host.exec(['ping', '-c', '1', '-W', '0.2', to], { check: false });
-    if (code === 0) return Date.now() - start;
-    if (Date.now() - start > within) throw new Error(`no answer from ${to} within ${within} ms`);
+    if (code === 0) return performance.now() - start;
+    if (performance.now() - start > within) throw new Error(`no answer from ${to} within ${within} ms`);
   }
 }
 

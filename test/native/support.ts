@@ -200,7 +200,7 @@ export class TestPort {
   /** Receives until `done` says so or 2 s have passed; frees and returns copies. */
   async collect(wanted: number): Promise<Uint8Array[]> {
     const found: Uint8Array[] = [];
-    for (const end = Date.now() + 2000; found.length < wanted && Date.now() < end; ) {
+    for (const end = performance.now() + 2000; found.length < wanted && performance.now() < end; ) {
       for (const handle of this.receive()) {
         found.push(this.pool.bytes(handle));
         this.pool.free(handle);

@@ -409,7 +409,7 @@ describe.skipIf(needs('root', 'netns'))('UDP between two hosts', RETRY, () => {
       m.checksumOffset[handle] = frame.checksumOffset;
       const found: Uint8Array[] = [];
       let batch = [handle, narrow.to(0, pattern(77, 1))];
-      for (const limit = Date.now() + 3000; batch.length > 0 && Date.now() < limit; ) {
+      for (const limit = performance.now() + 3000; batch.length > 0 && performance.now() < limit; ) {
         batch = batch.slice(narrow.send(batch));
         await new Promise((resolve) => setTimeout(resolve, 2));
       }

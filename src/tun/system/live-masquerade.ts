@@ -66,7 +66,7 @@ async function holdTable(table: string, lines: readonly string[]): Promise<Child
   nft.stdin!.on('error', () => {});
   nft.stdin!.write(`${lines.join('\n')}\n`);
   const wanted = lines.filter((line) => line.startsWith('add rule')).length;
-  for (const end = Date.now() + 1000; !failed && Date.now() < end; await sleep(5)) {
+  for (const end = performance.now() + 1000; !failed && performance.now() < end; await sleep(5)) {
     const { stdout } = await runCommand(['nft', 'list', 'table', 'inet', table]);
     if ((stdout.match(/ masquerade$/gm)?.length ?? 0) === wanted && stdout.includes('flags owner'))
       return nft;

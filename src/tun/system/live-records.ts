@@ -152,8 +152,8 @@ export function isLive(record: ChangeRecord): boolean {
  */
 export async function withLock<T>(work: () => Promise<T> | T, limit = 2000): Promise<T> {
   const server = createServer();
-  const end = Date.now() + limit;
-  while (!(await tryListen(server)) && Date.now() < end) await sleep(5);
+  const end = performance.now() + limit;
+  while (!(await tryListen(server)) && performance.now() < end) await sleep(5);
   try {
     return await work();
   } finally {
