@@ -6,7 +6,7 @@ import { BIN, scratchDirectory } from './cli-world.ts';
 const fixture = (name: string) => fileURLToPath(new URL(`fixtures/${name}.mjs`, import.meta.url));
 
 export const TOKEN = 'chain-test-token-0123456789';
-export const ROULETTE = 'http://10.9.0.1:4792';
+export const ROULETTE = 'http://10.9.0.1:7590';
 export const SERVER = { v4: '203.0.113.9', v6: '2001:db8:1::9' };
 export const NAT = { v4: '198.51.100.80', v6: '2001:db8:80::1' };
 export const CLIENT = { v4: '10.8.0.2', v6: 'fd08::2' };

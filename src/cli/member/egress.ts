@@ -39,8 +39,8 @@ export function egressCommand(
       'after',
       `
 Examples:
-  tunconnector egress --roulette http://10.9.0.1:4792 --nat 198.51.100.80
-  tunconnector egress --roulette http://10.9.0.1:4792 --route 10.8.0.0/24
+  tunconnector egress --roulette http://10.9.0.1:7590 --nat 198.51.100.80
+  tunconnector egress --roulette http://10.9.0.1:7590 --route 10.8.0.0/24
   tunconnector egress --config egress.yaml --metrics --json`,
     )
     .action(async (flags: Flags) => {

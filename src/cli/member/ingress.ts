@@ -48,8 +48,8 @@ export function ingressCommand(
       'after',
       `
 Examples:
-  tunconnector ingress --roulette http://10.9.0.1:4792 --tunnel 10.8.0.1/24
-  tunconnector ingress --roulette http://10.9.0.1:4792 \\
+  tunconnector ingress --roulette http://10.9.0.1:7590 --tunnel 10.8.0.1/24
+  tunconnector ingress --roulette http://10.9.0.1:7590 \\
     --tun chain0 --route 203.0.113.0/24
   tunconnector ingress --config ingress.yaml --metrics --json`,
     )

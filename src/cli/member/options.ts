@@ -26,12 +26,18 @@ export interface MemberFlags {
 
 const METRICS_PORT = 9479;
 const TOKEN_VARIABLE = 'TUNCONNECTOR_TOKEN';
+const ROULETTE_VARIABLE = 'TUNCONNECTOR_ROULETTE';
 
 export const many = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text];
 
 export function addMemberFlags(command: Command): Command {
   const chain = (option: Option) => command.addOption(option.helpGroup('The chain:'));
-  chain(new Option('--roulette <urls>', 'where the registry is; several with commas between'));
+  chain(
+    new Option(
+      '--roulette <urls>',
+      `where the registry is; several with commas between; ${ROULETTE_VARIABLE} in the environment does as well`,
+    ),
+  );
   chain(new Option('--tenant <number>', 'whose chains').default('0'));
   chain(
     new Option(
@@ -73,8 +79,9 @@ export function addCommandFlags(command: Command): Command {
 
 /** As the library has them. @throws ERR_USAGE */
 export function memberOptions(flags: MemberFlags) {
-  const { roulette, tenant, ca, bind, encapsulation, mtu, flowIdle, thread } = flags;
-  if (roulette === undefined) throw usageError('--roulette is missing', 'name the URL of the registry');
+  const { tenant, ca, bind, encapsulation, mtu, flowIdle, thread } = flags;
+  const roulette = flags.roulette ?? process.env[ROULETTE_VARIABLE];
+  if (!roulette) throw usageError('--roulette is missing', 'name the URL of the registry');
   const token = tokenOf(flags.tokenFile);
   return {
     roulette: roulette.split(','),

@@ -2,7 +2,7 @@
  * The egress of service chains: where packets leave for the hosts they are for, and where the replies come back. It has a TUN; between the
  * chain and the TUN is a source NAT in userspace, or nothing: then the hosts outside need a route to the clients by way of this one.
  *
- *     const egress = new Egress({ roulette: ['http://10.9.0.1:4792'], tenant: 42, nat: ['192.0.2.80'] });
+ *     const egress = new Egress({ roulette: ['http://10.9.0.1:7590'], tenant: 42, nat: ['192.0.2.80'] });
  *     await egress.start();
  *     ...
  *     await egress.close();

@@ -2,7 +2,7 @@
  * The ingress of service chains: where the packets of unmodified hosts come in. They come out of a tunnel, whose server it is, or of a TUN
  * that this host routes them into.
  *
- *     const ingress = new Ingress({ roulette: ['http://10.9.0.1:4792'], tenant: 42, tunnel: { addresses: ['10.8.0.1/24'] } });
+ *     const ingress = new Ingress({ roulette: ['http://10.9.0.1:7590'], tenant: 42, tunnel: { addresses: ['10.8.0.1/24'] } });
  *     await ingress.start();
  *     ...
  *     await ingress.close();

@@ -36,7 +36,7 @@ async function hostOf(url: string): Promise<string> {
   try {
     host = new URL(url).hostname.replace(/^\[|\]$/g, '');
   } catch {
-    throw configError(`roulette: found "${url}", expected a URL such as http://roulette.example:4792`);
+    throw configError(`roulette: found "${url}", expected a URL such as http://roulette.example:7590`);
   }
   const [address] = await liveOutside.resolve(host);
   return address!;
