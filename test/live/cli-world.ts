@@ -57,7 +57,8 @@ export async function interfaceMtu(host: Host, name: string): Promise<number> {
 
 /** Repeats until it holds; the last answer otherwise. */
 export async function until(condition: () => Promise<boolean> | boolean, within = 5000): Promise<boolean> {
-  for (const end = performance.now() + within; performance.now() < end; await sleep(50)) if (await condition()) return true;
+  for (const end = performance.now() + within; performance.now() < end; await sleep(50))
+    if (await condition()) return true;
   return condition();
 }
 

@@ -38,7 +38,8 @@ async function datagrams(from: Host, to: Host, address: string, sizes: readonly 
   const sender = [process.execPath, '-e', SENDER, address, ...sizes.map(String)];
   const { stdout } = await from.exec(sender, { check: true });
   const lines = () => receiver.stdout.trim().split('\n').slice(1);
-  for (const end = performance.now() + 3000; performance.now() < end && lines().length < sizes.length; ) await sleep(20);
+  for (const end = performance.now() + 3000; performance.now() < end && lines().length < sizes.length; )
+    await sleep(20);
   const received = lines();
   await receiver.stop('SIGKILL');
   return { sent: stdout.trim().split('\n'), received };
@@ -121,7 +122,8 @@ describe.skipIf(needs('root', 'tun', 'ping', 'nft'))('a tunnel at its edges', ()
           await sleep(5);
         }
         const arrived = () => far.received.slice(before).filter(({ length }) => length >= 1000);
-        for (const end = performance.now() + 3000; performance.now() < end && arrived().length < 90; ) await sleep(20);
+        for (const end = performance.now() + 3000; performance.now() < end && arrived().length < 90; )
+          await sleep(20);
         const seen = arrived();
         expect(seen).toHaveLength(90);
         const ces = seen.filter((bytes) => ecnOf(bytes) === 3).length;

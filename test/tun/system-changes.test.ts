@@ -114,7 +114,8 @@ describe.skipIf(needs('netns', 'userns', 'ip', 'nft', 'ping', 'sysctl'))('change
       await changes.watchRoutes((move) => moves.push(move.path && [move.path.device, move.path.via]));
       const way = async () => (await client.exec(['ip', 'route', 'get', '10.2.0.1'])).stdout;
       const settled = async (count: number) => {
-        for (const end = performance.now() + 3000; moves.length < count && performance.now() < end; ) await sleep(20);
+        for (const end = performance.now() + 3000; moves.length < count && performance.now() < end; )
+          await sleep(20);
       };
       await sleep(150); // the monitor starts
       await client.ip('route replace default via 10.3.0.254');
