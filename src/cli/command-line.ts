@@ -69,7 +69,7 @@ export function explainMistake(error: CommanderError, command: Command): Tunconn
       const near = long ? suggestion(found.slice(2).split('=')[0]!, [...known, 'help']) : undefined;
       return usageError(
         `unknown option ${found}${near ? `; did you mean --${near}?` : ''}`,
-        near ? undefined : 'tunconnector --help lists the options',
+        near ? undefined : `${command.name()} --help lists the options`,
       );
     }
     case 'commander.optionMissingArgument': {
@@ -79,7 +79,10 @@ export function explainMistake(error: CommanderError, command: Command): Tunconn
     }
     case 'commander.excessArguments': {
       const word = command.args.at(-1)!;
-      return usageError(`unexpected "${word}"`, 'options begin with "-"; tunconnector --help lists them');
+      return usageError(
+        `unexpected "${word}"`,
+        `options begin with "-"; ${command.name()} --help lists them`,
+      );
     }
     case 'commander.missingArgument':
       return usageError(`the ${found} is missing`, `${command.name()} --help tells more`);

@@ -17,6 +17,9 @@ export function addConfigOption(command: Command): Command {
   return command.addOption(option.helpGroup('The command:'));
 }
 
+/** Options of the command line alone. */
+const NOT_IN_FILES = ['config', 'version'];
+
 /** What a command takes from its file that is no option: by the key, with the place for messages. */
 const kept = new WeakMap<Command, Map<string, (value: unknown, place: string) => void>>();
 
@@ -43,7 +46,7 @@ export function withConfigFile(command: Command, argv: readonly string[]): strin
   const options: string[] = [];
   const words = new Map<string, string[]>();
   for (const [key, value] of Object.entries(content)) {
-    const option = command.options.find(({ long }) => long === `--${key}` && key !== 'config');
+    const option = command.options.find(({ long }) => long === `--${key}` && !NOT_IN_FILES.includes(key));
     const argument = command.registeredArguments.find((each) => each.name() === key);
     const take = kept.get(command)?.get(key);
     if (take) take(value, `${file}: ${key}`);
@@ -112,7 +115,7 @@ function unknownKey(command: Command, key: string, file: string): Error {
   const options = command.options.flatMap(({ long, hidden }) => (long && !hidden ? [long.slice(2)] : []));
   const names = command.registeredArguments.map((argument) => argument.name());
   const own = kept.get(command)?.keys() ?? [];
-  const known = [...names, ...own, ...options].filter((name) => name !== 'config');
+  const known = [...names, ...own, ...options].filter((name) => !NOT_IN_FILES.includes(name));
   const near = suggestion(key, known);
   const expected = near ? `; did you mean "${near}"?` : `, expected one of ${known.join(', ')}`;
   return configError(`${file}: found the unknown key "${key}"${expected}`);

@@ -91,8 +91,6 @@ async function run(argv: readonly string[]): Promise<number> {
 /** By name. Each tells its exit code when it is done. */
 export function allCommands(done: (code: number) => void): Map<string, Command> {
   const tunnel = addTunnelOptions(new Command('tunconnector'))
-    .optionsGroup('The command:')
-    .version(packageVersion(), '--version', 'show the version')
     .helpOption('-h, --help', 'show this help')
     .description('Connects TUN or TAP interfaces of two or more hosts through UDP or TCP.')
     .usage('[tunnel] [options]')
@@ -101,13 +99,16 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
       const { settings, label } = settingsOf(command);
       done(await runTunnelCommand(settings, label));
     });
-  const all = new Map([['tunnel', quiet(tunnel)]]);
+  const version = packageVersion();
+  const own = (command: Command) =>
+    quiet(command.optionsGroup('The command:').version(version, '--version', 'show the version'));
+  const all = new Map([['tunnel', own(tunnel)]]);
   const others = { capture: captureCommand, impair: impairCommand, shell: shellCommand, top: topCommand };
   const members = { ingress: ingressCommand, egress: egressCommand, client: clientCommand };
   const chains = { roulette: rouletteCommand, chain: chainCommand };
   const machine = { doctor: doctorCommand, bench: benchCommand };
   for (const [name, make] of Object.entries({ ...others, ...members, ...chains, ...machine }))
-    all.set(name, quiet(addConfigOption(make(done))));
-  all.set('completion', quiet(completionCommand(() => all)));
+    all.set(name, own(addConfigOption(make(done))));
+  all.set('completion', own(completionCommand(() => all)));
   return all;
 }
