@@ -1,0 +1,44 @@
+/** What both directions of an end work with. */
+import { IcmpReplies } from '../../engine/icmp-replies.ts';
+import type { Runtime } from '../../engine/runtime.ts';
+import { prefixes } from '../../tunnel/options.ts';
+import { FlowKeys } from '../flow-keys.ts';
+import { Fragments } from '../fragments.ts';
+import { Answers } from '../hop/answers.ts';
+import { Neighbours } from '../hop/neighbours.ts';
+import { ChainTables } from '../tables/index.ts';
+import { Counts } from './counts.ts';
+import type { CheckedEnd } from './options.ts';
+import { Paths } from './paths.ts';
+
+export class EndState {
+  readonly tables = new ChainTables();
+  readonly options: CheckedEnd;
+  readonly isIngress: boolean;
+  /** The flows, and where they go. */
+  readonly placing: Paths;
+  readonly counts = new Counts();
+  readonly icmp: IcmpReplies;
+  readonly answers = new Answers();
+  /** Of what this end sends to: the first stops of its flows. */
+  readonly neighbours: Neighbours;
+  fragments: Fragments;
+  keys: FlowKeys;
+
+  constructor(options: CheckedEnd) {
+    this.options = options;
+    this.isIngress = options.role === 'ingress';
+    this.placing = new Paths(this.tables, options);
+    this.neighbours = new Neighbours(this.tables, options.tenant, options.encapsulation);
+    this.icmp = new IcmpReplies(prefixes('addresses', options.addresses, true));
+    this.fragments = new Fragments({ held: options.heldFragments });
+    this.keys = new FlowKeys(this.fragments, 0);
+  }
+
+  /** Nobody who sends may know in which bucket a key is. */
+  seed(runtime: Runtime): void {
+    const seeds = new Int32Array(runtime.secret(8).slice().buffer);
+    this.fragments = new Fragments({ held: this.options.heldFragments, seed: seeds[0] });
+    this.keys = new FlowKeys(this.fragments, seeds[1]);
+  }
+}
