@@ -5,7 +5,7 @@
  *
  * `up` is from the first interface to the second, `down` the other way. Times are ns on the link's clock (0 is when it was
  * started), rates bit/s, lengths bytes, packets wire packets. Counters count from the start and never go back, but for
- * those of a rule or a stage that was taken out and comes again.
+ * those of a rule or a stage that was taken out and comes again, and for all of them when the seed is another one.
  */
 import { z } from 'zod';
 
