@@ -5,6 +5,7 @@
  *     npm run soak [-- --minutes 10]
  *     npm run soak -- transfer [--bytes 10G]     (soak-transfer.mjs)
  *     npm run soak -- page [--minutes 60]        (soak-page.mjs)
+ *     npm run soak -- chain [--minutes 60]       (soak-chain.mjs)
  *
  * iperf3 alternates between the directions, with a hash-checked transfer in between. Every 5 s both processes are
  * looked at: resident memory, JavaScript heap, and the pool's slots.
@@ -15,6 +16,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { root, SetupError, withSetup } from './setup.mjs';
+import { soakChain } from './soak-chain.mjs';
 import { soakPage } from './soak-page.mjs';
 import { parseSize, soakTransfer } from './soak-transfer.mjs';
 
@@ -62,6 +64,7 @@ async function main() {
   try {
     if (job === 'transfer') return await soakTransfer(bytes);
     if (job === 'page') return await soakPage(minutes, scratch);
+    if (job === 'chain') return await soakChain(minutes, scratch);
     await soak(scratch);
   } catch (error) {
     if (error.name !== 'TunconnectorError') throw error;
@@ -248,7 +251,7 @@ function median(values) {
 }
 
 function wordsOption(words) {
-  const job = ['transfer', 'page'].find((each) => each === words[0]);
+  const job = ['transfer', 'page', 'chain'].find((each) => each === words[0]);
   const [option, value, ...more] = job ? words.slice(1) : words;
   const asked = more.length === 0 && (option === undefined || value !== undefined);
   if (asked && job === 'transfer') {
@@ -261,10 +264,11 @@ function wordsOption(words) {
   process.stderr.write(
     'usage: npm run soak [-- --minutes 10]               (0.5 to 1440)\n' +
       '       npm run soak -- transfer [--bytes 10G]      (2 to 1000T; half in each direction)\n' +
-      '       npm run soak -- page [--minutes 10]         (0.5 to 1440)\n',
+      '       npm run soak -- page [--minutes 10]         (0.5 to 1440)\n' +
+      '       npm run soak -- chain [--minutes 10]        (0.5 to 1440)\n',
   );
   process.exit(2);
 }
 
-const programs = { transfer: ['gcc', 'ping'], page: ['chromium'] }[job] ?? ['iperf3'];
+const programs = { transfer: ['gcc', 'ping'], page: ['chromium'], chain: [] }[job] ?? ['iperf3'];
 await withSetup({ need: ['ip', 'unshare', 'nsenter', ...programs] }, main);
