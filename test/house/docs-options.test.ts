@@ -1,8 +1,7 @@
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
-import { impairCommand } from '../../src/cli/impair/impair.ts';
+import { allCommands } from '../../src/cli/main.ts';
 import { OPTION_NAMES, specOf } from '../../src/cli/options.ts';
-import { shellCommand } from '../../src/cli/shell/shell.ts';
 import type { TunconnectorError } from '../../src/errors.ts';
 import * as everything from '../../src/index.ts';
 import { PortCounter } from '../../src/native/binding.ts';
@@ -105,14 +104,9 @@ describe('the option tables', () => {
 describe('the README', () => {
   it('names only options that the command has', () => {
     const found = [...read('README.md').matchAll(/(?<=[ `])--?([a-z][a-z-]*)/g)].map((option) => option[1]!);
-    const ofSubcommands = [impairCommand(), shellCommand()].flatMap(({ options }) =>
-      options.map(({ long }) => long?.slice(2)),
-    );
-    const ofTunconnector = new Set([
-      ...OPTION_NAMES,
-      ...OPTION_NAMES.map((name) => specOf(name).short),
-      ...ofSubcommands,
-    ]);
+    const commands = [...allCommands(() => {}).values()].flatMap((command) => [command, ...command.commands]);
+    const longOnes = commands.flatMap(({ options }) => options.map(({ long }) => long?.slice(2)));
+    const ofTunconnector = new Set([...longOnes, ...OPTION_NAMES.map((name) => specOf(name).short)]);
     const ofOthers = ['global', 'ignore-scripts', 'minutes', 'test', 'c', 'W', 'INT', 'sO'];
     expect(found.length).toBeGreaterThan(20);
     expect(found.filter((name) => !ofTunconnector.has(name) && !ofOthers.includes(name))).toEqual([]);
