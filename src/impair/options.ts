@@ -138,6 +138,10 @@ export const impairSchema = z
           refuse(['timeline', i, 'rules', n, 'match'], 'expected one: there is no such rule yet');
         labels.add(rule.label);
       }
+      if (labels.size > RULES) {
+        refuse(['timeline', i, 'rules'], `expected at most ${RULES} rules at a time, found ${labels.size}`);
+        break;
+      }
     }
   });
 export type ImpairOptions = z.output<typeof impairSchema>;

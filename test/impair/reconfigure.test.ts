@@ -221,6 +221,18 @@ describe('a timeline', () => {
   ])('that cannot be says why: %j', (timeline, message) => {
     expect(() => impair.check({ timeline })).toThrow(message);
   });
+
+  it('adds no more rules than there may be', () => {
+    const some = (from: number, count: number) =>
+      Array.from({ length: count }, (_, n) => ({ label: `r${from + n}`, match: '*:udp:53' }));
+    const timeline = [
+      { at: '1s', rules: some(0, 4000) },
+      { at: '2s', rules: some(4000, 96) },
+    ];
+    expect(impair.check({ timeline })).toBeDefined();
+    const more = [...timeline, { at: '3s', remove: ['r0'] }, { at: '4s', rules: some(5000, 2) }];
+    expect(() => impair.check({ timeline: more })).toThrow('timeline.3.rules: found [{"label":"r5000"');
+  });
 });
 
 describe('a rule that looks at the DSCP', () => {

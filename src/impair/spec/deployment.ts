@@ -51,13 +51,13 @@ const deploymentSchema = z
     ),
   })
   .superRefine(({ flows }, context) => {
+    const labels = new Set<string>();
     for (const [i, { label }] of flows.entries()) {
-      if (flows.findIndex((other) => other.label === label) === i) continue;
-      context.addIssue({
-        code: 'custom',
-        path: ['flows', i, 'label'],
-        message: 'expected one that no other has',
-      });
+      if (labels.has(label)) {
+        const path = ['flows', i, 'label'];
+        context.addIssue({ code: 'custom', path, message: 'expected one that no other has' });
+      }
+      labels.add(label);
     }
   });
 type Qos = z.infer<typeof qosSchema>;

@@ -4,7 +4,7 @@
  * for `delay`, bit/s for `rate`, 0 .. 1 for `loss`. A rate of 0 is an outage.
  */
 import { configError } from '../../engine/config.ts';
-import { MILLISECOND, SECOND } from '../../engine/units.ts';
+import { MICROSECOND, MILLISECOND, SECOND } from '../../engine/units.ts';
 import { parseProbability, parseRate, parseTime } from '../quantities.ts';
 
 /** By row. A column that the file does not have is as if there were no such impairment. */
@@ -22,6 +22,8 @@ export interface Conditions {
 const COLUMNS = ['time', 'rate', 'delay', 'loss'] as const;
 type Column = (typeof COLUMNS)[number];
 const ROWS = 1_000_000;
+/** ns between two rows at least: each one that is passed takes time. */
+const APART = MICROSECOND;
 const BARE = /^\d+(\.\d+)?$/;
 const ZERO = /^0+(\.0+)?[a-z]*$/i;
 
@@ -69,6 +71,8 @@ export function parseConditions(text: string): Conditions {
     const before = rows.at(-1);
     if (before === undefined ? row.time !== 0 : row.time <= before.time)
       throw configError(`trace, line ${i + 1}: times start at 0 and rise from row to row`);
+    if (before !== undefined && row.time - before.time < APART)
+      throw configError(`trace, line ${i + 1}: rows are 1us apart or more`);
     rows.push(row);
   }
   if (rows.length === 0) throw configError('trace: no rows');

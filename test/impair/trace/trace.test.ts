@@ -196,6 +196,7 @@ describe('a table of rate, delay and loss', () => {
     ['time,colour\n0,red', 'column "colour"'],
     ['time,rate\n1,1mbit', 'times start at 0'],
     ['time,rate\n0,1mbit\n0,2mbit', 'rise from row to row'],
+    ['time,rate\n0,1mbit\n999ns,2mbit', 'line 3: rows are 1us apart'],
     ['time,rate\n0,fast', 'found rate "fast"'],
     ['time,rate\n0', 'found 1 values'],
     ['time,rate\n0,0\n1,0', 'rate is 0'],
