@@ -7,6 +7,7 @@ import { attachedFunction } from '../../src/engine/attach.ts';
 import { type ImpairSpec, writtenSpec } from '../../src/impair/spec/spec.ts';
 import { udpPacket } from '../../src/packet/build.ts';
 import { type ImpairedPair, impairedPair } from '../../src/testing/impaired-pair.ts';
+import { asker } from './ask.ts';
 
 export const SEED = 7;
 
@@ -51,17 +52,7 @@ export async function testServer(spec: ImpairSpec = {}, { token }: { token?: str
   return {
     ...{ link, pair, server, streams, faults },
     /** Asks without a socket. */
-    async ask(method: 'GET' | 'PUT' | 'PATCH' | 'DELETE', url: string, body?: unknown, headers = {}) {
-      const payload = typeof body === 'string' ? { payload: body } : body ? { payload: body as object } : {};
-      const answer = await server.inject({
-        method,
-        url,
-        headers: { host: 'localhost', ...headers },
-        ...payload,
-      });
-      const json = /json/.test(String(answer.headers['content-type']));
-      return { status: answer.statusCode, headers: answer.headers, body: json ? answer.json() : answer.body };
-    },
+    ask: asker(server),
     async [Symbol.asyncDispose]() {
       streams.close();
       await server.close();

@@ -9,7 +9,6 @@ import * as ip from '../../packet/ip.ts';
 import * as ipv4 from '../../packet/ipv4.ts';
 import * as ipv6 from '../../packet/ipv6.ts';
 import { Problem } from '../../packet/problem.ts';
-import { decrementTtl } from '../../packet/ttl.ts';
 import * as udp from '../../packet/udp.ts';
 import { copyBytes } from '../../packet/word.ts';
 import { wireLength } from '../../tunnel/encapsulate.ts';
@@ -107,7 +106,11 @@ export class FromInside {
       pool.drop(packet, EndDrop.NoReplica);
       return;
     }
-    if (forwarded && !this.#passes(ports, packet)) return;
+    if (forwarded && !this.#state.passes(pool, packet, ports.now)) {
+      const { expired } = this.#state;
+      if (expired >= 0) ports.output.inside.put(expired);
+      return;
+    }
     const length = table.prefixLength[row];
     // Without room for the prefix in front of it the packet is shared or of somebody who leaves none: a copy has room.
     if (!pool.own(packet) || pool.headroom(packet) + pool.prefixLength[packet] < length) {
@@ -179,18 +182,5 @@ export class FromInside {
     flows.remove(row);
     pool.drop(packet, EndDrop.Unknown);
     return NONE;
-  }
-
-  /** Takes one off the TTL, as each end is a router. False: the packet was dropped. */
-  #passes({ pool, output, now }: Ports, packet: number): boolean {
-    if (!pool.own(packet)) {
-      pool.drop(packet, EndDrop.NoMemory);
-      return false;
-    }
-    if (decrementTtl(pool.slab, pool.offset[packet])) return true;
-    const reply = this.#state.icmp.timeExceeded(pool, packet, now);
-    pool.drop(packet, EndDrop.TtlExpired);
-    if (reply >= 0) output.inside.put(reply);
-    return false;
   }
 }

@@ -7,7 +7,6 @@ import type { Pool } from '../../engine/pool.ts';
 import * as ip from '../../packet/ip.ts';
 import * as nsh from '../../packet/nsh.ts';
 import { Problem } from '../../packet/problem.ts';
-import { decrementTtl } from '../../packet/ttl.ts';
 import { takeEcn } from '../../tunnel/decapsulate.ts';
 import { NONE } from '../flow-table.ts';
 import { NO_ROW } from '../tables/index.ts';
@@ -177,13 +176,8 @@ export class FromOutside {
       pool.drop(packet, lost);
       return false;
     }
-    if (!pool.own(packet)) {
-      pool.drop(packet, EndDrop.NoMemory);
-      return false;
-    }
-    if (decrementTtl(pool.slab, pool.offset[packet])) return true;
-    const reply = this.#state.icmp.timeExceeded(pool, packet, now);
-    pool.drop(packet, EndDrop.TtlExpired);
+    if (this.#state.passes(pool, packet, now)) return true;
+    const reply = this.#state.expired;
     if (reply < 0) return false;
     const at = pool.offset[reply];
     const direction = this.#state.keys.of(

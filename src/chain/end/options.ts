@@ -1,20 +1,9 @@
 /** Options of an end of a chain. */
 import { z } from 'zod';
-import { duration, SECOND } from '../../engine/units.ts';
+import { SECOND } from '../../engine/units.ts';
 import { tenantId } from '../roulette/model/schema.ts';
+import { timeFrom } from '../times.ts';
 import { MAX_FUNCTIONS } from '../wire/tlv.ts';
-
-const time = (expected: string, least: number) =>
-  z.union([z.string(), z.number()]).transform((written, context) => {
-    try {
-      const ns = duration(written);
-      if (ns >= least) return ns;
-    } catch {
-      // Said below, as for one that is too short.
-    }
-    context.addIssue({ code: 'custom', message: `expected ${expected}` });
-    return z.NEVER;
-  });
 
 export const endSchema = z.strictObject({
   /** `ingress`: classifies, places and sends in. `egress`: delivers, and sends the replies back. */
@@ -30,7 +19,7 @@ export const endSchema = z.strictObject({
   /** Most flows of the tenant here. One more, and the one silent longest ends. */
   flows: z.int().min(2).max(4_000_000).default(100_000),
   /** Silence after which a flow ends. */
-  flowIdle: time('a time from 1s on', SECOND).default(300 * SECOND),
+  flowIdle: timeFrom(SECOND, 'a time from 1s on').default(300 * SECOND),
   /** New flows of the tenant per second, and how many at once. */
   newFlows: z.int().min(1).default(20_000),
   newFlowsBurst: z.int().min(1).default(20_000),

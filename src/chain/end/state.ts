@@ -1,6 +1,8 @@
 /** What both directions of an end work with. */
 import { IcmpReplies } from '../../engine/icmp-replies.ts';
+import type { Pool } from '../../engine/pool.ts';
 import type { Runtime } from '../../engine/runtime.ts';
+import { decrementTtl } from '../../packet/ttl.ts';
 import { prefixes } from '../../tunnel/options.ts';
 import { FlowKeys } from '../flow-keys.ts';
 import { Fragments } from '../fragments.ts';
@@ -10,6 +12,7 @@ import { ChainTables } from '../tables/index.ts';
 import { Counts } from './counts.ts';
 import type { CheckedEnd } from './options.ts';
 import { Paths } from './paths.ts';
+import { EndDrop } from './reasons.ts';
 
 export class EndState {
   readonly tables = new ChainTables();
@@ -24,6 +27,8 @@ export class EndState {
   readonly neighbours: Neighbours;
   fragments: Fragments;
   keys: FlowKeys;
+  /** Of the last packet that did not pass: the ICMP error to its sender, or -1. */
+  expired = -1;
 
   constructor(options: CheckedEnd) {
     this.options = options;
@@ -33,6 +38,19 @@ export class EndState {
     this.icmp = new IcmpReplies(prefixes('addresses', options.addresses, true));
     this.fragments = new Fragments({ held: options.heldFragments });
     this.keys = new FlowKeys(this.fragments, 0);
+  }
+
+  /** Takes one off a packet's TTL, as each end is a router. False: the packet was dropped, see `expired`. */
+  passes(pool: Pool, packet: number, now: number): boolean {
+    this.expired = -1;
+    if (!pool.own(packet)) {
+      pool.drop(packet, EndDrop.NoMemory);
+      return false;
+    }
+    if (decrementTtl(pool.slab, pool.offset[packet])) return true;
+    this.expired = this.icmp.timeExceeded(pool, packet, now);
+    pool.drop(packet, EndDrop.TtlExpired);
+    return false;
   }
 
   /** Nobody who sends may know in which bucket a key is. */

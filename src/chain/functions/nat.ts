@@ -12,8 +12,7 @@ import {
   type Ports,
 } from '../../engine/app.ts';
 import { Link } from '../../engine/link.ts';
-import { checkOptions } from '../../engine/options.ts';
-import { NatApp, type NatAppOptions, natSchema, outerAddresses } from '../nat/app.ts';
+import { checkNat, NatApp, type NatAppOptions, type natSchema } from '../nat/app.ts';
 import type { NatSession } from '../nat/nat.ts';
 import type { VnfExport } from '../vnf/app.ts';
 import type { Vnf } from '../vnf/define.ts';
@@ -98,11 +97,7 @@ export const natFunction: Vnf<NatAppOptions> = Object.assign(
   defineApp<NatAppOptions, z.output<typeof natSchema>>({
     module: import.meta.url,
     export: 'natFunction',
-    check(options) {
-      const checked = checkOptions(natSchema, options);
-      outerAddresses(checked.addresses);
-      return checked;
-    },
+    check: checkNat,
     create: (options) => new NatFunction(options),
   }),
   { vnf: 'nat' },

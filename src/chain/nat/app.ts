@@ -180,13 +180,16 @@ export class NatApp implements App {
   }
 }
 
+/** @throws ERR_CONFIG */
+export function checkNat(options: unknown): z.output<typeof natSchema> {
+  const checked = checkOptions(natSchema, options);
+  outerAddresses(checked.addresses);
+  return checked;
+}
+
 export const nat = defineApp<NatAppOptions, z.output<typeof natSchema>>({
   module: import.meta.url,
   export: 'nat',
-  check(options) {
-    const checked = checkOptions(natSchema, options);
-    outerAddresses(checked.addresses);
-    return checked;
-  },
+  check: checkNat,
   create: (options) => new NatApp(options),
 });

@@ -10,10 +10,8 @@
 import {
   DEFAULT_PORT,
   httpOf,
-  PROTOCOL,
   type RequestName,
   TENANTS,
-  TOKEN_PROTOCOL,
   tenantPath,
   WATCH,
 } from '../../chain/roulette/remote/api.ts';
@@ -31,8 +29,7 @@ import type {
   TenantDocument,
   TenantList,
 } from '../roulette/contract.ts';
-import { ControlError } from './error.ts';
-import { messagesOf, pause, type SocketClass, socketClass } from './live-socket.ts';
+import { type ReadOptions, Server, type ServerOptions } from './live-server.ts';
 import { paths } from './paths.ts';
 
 export type {
@@ -50,15 +47,10 @@ export type {
   TenantList,
 };
 
-export interface RouletteClientOptions {
-  /** A page's own origin, and `http://127.0.0.1:7590` elsewhere, when left out. */
-  url?: string | URL;
+/** The default port is 7590. */
+export interface RouletteClientOptions extends ServerOptions {
   /** 0 to 16777215. */
   tenant: number;
-  token?: string;
-  /** In place of those of this environment. */
-  fetch?: typeof fetch;
-  WebSocket?: SocketClass;
 }
 
 /** With `ifRev` it is done only if the value has that revision, 0: if it is new. Otherwise 412 (`ERR_REVISION`). */
@@ -70,38 +62,22 @@ export interface Written {
   rev: number;
 }
 
-export interface WatchOptions {
+/** Connected again, it goes on where it was. */
+export interface WatchOptions extends ReadOptions {
   /** What to hear of; everything when left out. */
   kinds?: NonNullable<WatchRequest['kinds']>;
-  /** Ends it. */
-  signal?: AbortSignal;
-  /** Connects again when the connection is lost, and goes on where it was. Default true. */
-  reconnect?: boolean;
-  /** Hears when the connection is there, and when it is lost. */
-  onConnection?: (connected: boolean) => void;
 }
 
-/** From one attempt to connect to the next, ms: at first, and at most. */
-const WAIT = 250;
-const LONGEST_WAIT = 5000;
 /** Messages that wait for who iterates: a snapshot of 200 000 flows has 800. */
 const WAITING = 4096;
 
 export class RouletteClient {
-  readonly #url: string;
+  readonly #server: Server;
   readonly #tenant: number;
-  readonly #token: string | undefined;
-  readonly #fetch: typeof fetch;
-  readonly #socketClass: SocketClass | undefined;
 
   constructor(options: RouletteClientOptions) {
-    const { location } = globalThis as { location?: { origin: string } };
-    const url = String(options.url ?? location?.origin ?? `http://127.0.0.1:${DEFAULT_PORT}`);
-    this.#url = url.replace(/\/+$/, '');
+    this.#server = new Server(options, DEFAULT_PORT);
     this.#tenant = options.tenant;
-    this.#token = options.token;
-    this.#fetch = options.fetch ?? ((...request) => fetch(...request));
-    this.#socketClass = options.WebSocket;
   }
 
   // ── Reading
@@ -153,7 +129,7 @@ export class RouletteClient {
 
   /** As Prometheus reads them; with a token for all tenants. */
   async metrics(): Promise<string> {
-    return (await this.#request('GET', paths.metrics)).text();
+    return (await this.#server.request('GET', paths.metrics)).text();
   }
 
   openapi(): Promise<Record<string, unknown>> {
@@ -230,53 +206,24 @@ export class RouletteClient {
    * who reads did not keep up, it goes on from the last message, with a snapshot where the registry does not reach back so far.
    * @throws ControlError when the server refuses; without `reconnect`, an error when it cannot be reached
    */
-  async *watch(options: WatchOptions = {}): AsyncGenerator<FeedMessage> {
-    const { signal, reconnect = true, onConnection, kinds } = options;
-    const Socket = this.#socketClass ?? (await socketClass());
-    const path = tenantPath(this.#tenant) + WATCH;
-    const protocols = [PROTOCOL, ...(this.#token === undefined ? [] : [TOKEN_PROTOCOL + this.#token])];
+  watch(options: WatchOptions = {}): AsyncGenerator<FeedMessage> {
+    const { kinds, ...reading } = options;
     let from: WatchRequest['from'];
     let parts = 0;
-    let wait = WAIT;
-    while (!signal?.aborted) {
-      let connected = false;
-      const socket = new Socket(this.#url.replace(/^http/, 'ws') + path, protocols);
-      const hello: WatchRequest = { t: 'watch', ...(from && { from }), ...(kinds && { kinds }) };
-      const opened = () => {
-        connected = true;
-        onConnection?.(true);
-        socket.send(JSON.stringify(hello));
-      };
-      for await (const text of messagesOf(socket, opened, signal, WAITING)) {
-        const message = JSON.parse(text) as FeedMessage;
-        // Missed by who does not keep up: once more from there.
+    return this.#server.read<FeedMessage>(tenantPath(this.#tenant) + WATCH, reading, {
+      hello: (): WatchRequest => ({ t: 'watch', ...(from && { from }), ...(kinds && { kinds }) }),
+      // Missed by who does not keep up: once more from there.
+      follows(message) {
         if (message.t === 'snap' ? message.part !== (message.part && parts) : message.prev !== from?.rev)
-          break;
-        wait = WAIT;
+          return false;
         parts = message.t === 'snap' ? message.part + 1 : 0;
         if (message.t !== 'snap') from = { store: from!.store, rev: message.rev };
         else if (message.last) from = { store: message.store, rev: message.rev };
         else from = undefined;
-        yield message;
-      }
-      if (signal?.aborted) return;
-      if (connected) onConnection?.(false);
-      else await this.#whyNot(path, reconnect);
-      if (!reconnect) return;
-      await pause(wait, signal);
-      wait = Math.min(2 * wait, LONGEST_WAIT);
-    }
-  }
-
-  /** Throws what the server has against it. That there is no server, or too many watch already, may pass. */
-  async #whyNot(path: string, mayPass: boolean): Promise<void> {
-    try {
-      await this.#request('GET', path);
-    } catch (error) {
-      const passes = !(error instanceof ControlError) || error.status === 503;
-      if (error instanceof ControlError && error.status === 426) return;
-      if (!mayPass || !passes) throw error;
-    }
+        return true;
+      },
+      most: WAITING,
+    });
   }
 
   #read<Answer>(below: string): Promise<Answer> {
@@ -284,24 +231,7 @@ export class RouletteClient {
   }
 
   async #ask<Answer>(method: string, path: string, body?: string): Promise<Answer> {
-    return (await this.#request(method, path, body)).json() as Promise<Answer>;
-  }
-
-  async #request(method: string, path: string, body?: string): Promise<Response> {
-    const headers = {
-      ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-    };
-    const response = await this.#fetch(this.#url + path, {
-      method,
-      headers,
-      ...(body !== undefined && { body }),
-    });
-    if (response.ok) return response;
-    const answer = (await response.json().catch(() => undefined)) as
-      | { error?: ConstructorParameters<typeof ControlError>[1] }
-      | undefined;
-    const unknown = { code: 'ERR_INTERNAL', message: `${method} ${path}: ${response.status}` };
-    throw new ControlError(response.status, answer?.error ?? unknown);
+    const headers: Record<string, string> = body === undefined ? {} : { 'content-type': 'application/json' };
+    return (await this.#server.request(method, path, { body, headers })).json() as Promise<Answer>;
   }
 }

@@ -1,23 +1,11 @@
 /** What every end of a chain is told: where Roulette is, whose end it is, where its chain port is. */
 import { z } from 'zod';
-import { duration, MILLISECOND, SECOND } from '../../engine/units.ts';
+import { timeFrom } from '../../chain/times.ts';
+import { MILLISECOND, SECOND } from '../../engine/units.ts';
 import { parsePrefix } from '../../packet/prefix.ts';
 import { checkInterfaceName } from '../../tun/tun.ts';
 
 const problem = (error: unknown) => (error instanceof Error ? error.message : String(error));
-
-/** `2s`, or a number of ns, in ns. */
-export const time = (least: number, expected: string) =>
-  z.union([z.string(), z.number()], { error: `expected ${expected}` }).transform((written, context) => {
-    try {
-      const ns = duration(written);
-      if (ns >= least) return ns;
-    } catch {
-      // Said below, as for one that is too short.
-    }
-    context.addIssue({ code: 'custom', message: `expected ${expected}` });
-    return z.NEVER;
-  });
 
 const checked = (check: (text: string) => unknown) =>
   z.string().superRefine((text, context) => {
@@ -48,9 +36,9 @@ export const memberSchema = {
   /** MTU of the links between the chain's hosts, bytes; that of the way to Roulette when left out. */
   mtu: z.int().min(576).max(65_535).optional(),
   /** ns of the lease: for how long others take a dead end for alive. */
-  term: time(500 * MILLISECOND, 'a time from 500ms on').default(5 * SECOND),
+  term: timeFrom(500 * MILLISECOND, 'a time from 500ms on').default(5 * SECOND),
   /** ns without a packet after which a flow ends, the same as Roulette's. */
-  flowIdle: time(SECOND, 'a time from 1s on').default(300 * SECOND),
+  flowIdle: timeFrom(SECOND, 'a time from 1s on').default(300 * SECOND),
   /** Flows at a time. */
   flows: z.int().min(2).max(4_000_000).default(100_000),
   /** Share of the flows beside other egresses: 1 to 1000. */

@@ -12,6 +12,7 @@ import type { RegistryStore } from '../../../src/chain/roulette/store.ts';
 import { type Grant, Tokens } from '../../../src/control/http/token.ts';
 import { makeRouletteServer, type ServeRouletteOptions } from '../../../src/control/roulette/serve.ts';
 import { LiveRuntime } from '../../../src/engine/live-runtime.ts';
+import { asker } from '../ask.ts';
 
 export const TENANT = 42;
 export const T = `/v1/tenants/${TENANT}`;
@@ -67,17 +68,7 @@ export async function testRoulette(options: ServedOptions = {}) {
   return {
     ...{ runtime, store, roulette, server, watchers, faults, request },
     /** Asks without a socket. */
-    async ask(method: 'GET' | 'PUT' | 'POST' | 'DELETE', url: string, body?: unknown, headers = {}) {
-      const payload = typeof body === 'string' ? { payload: body } : body ? { payload: body as object } : {};
-      const answer = await server.inject({
-        method,
-        url,
-        headers: { host: 'localhost', ...headers },
-        ...payload,
-      });
-      const json = /json/.test(String(answer.headers['content-type']));
-      return { status: answer.statusCode, headers: answer.headers, body: json ? answer.json() : answer.body };
-    },
+    ask: asker(server),
     /** A tenant with functions, and a ready replica for every id. */
     async set(functions: Record<string, readonly number[]>, tenant = TENANT): Promise<string> {
       await request('tenant.put', {}, tenant);

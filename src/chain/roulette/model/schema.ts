@@ -1,7 +1,8 @@
 /** What comes from outside, checked. Inside, everything is as these say. */
 import { z } from 'zod';
-import { duration, MILLISECOND, SECOND } from '../../../engine/units.ts';
+import { MILLISECOND, SECOND } from '../../../engine/units.ts';
 import { isIp } from '../../../packet/address.ts';
+import { timeFrom } from '../../times.ts';
 import { FLOWS_PER_REQUEST, FUNCTIONS_PER_CHAIN, MATCH_BYTES } from './limits.ts';
 
 const whole = (low: number, high: number) => {
@@ -38,19 +39,7 @@ const address = z.string({ error: ADDRESS }).refine(isIp, { error: ADDRESS });
 const SHORTEST_TERM = 500 * MILLISECOND;
 const LONGEST_TERM = 3600 * SECOND;
 /** ns of `2s`, or of a number of ns. */
-export const term = z
-  .union([z.string(), z.number()], { error: 'expected a time from 500ms to 1h' })
-  .transform((written, context) => {
-    let time = -1;
-    try {
-      time = duration(written);
-    } catch {
-      // Said below, as for one that is too short.
-    }
-    if (time >= SHORTEST_TERM && time <= LONGEST_TERM) return time;
-    context.addIssue({ code: 'custom', message: 'expected a time from 500ms to 1h' });
-    return z.NEVER;
-  });
+export const term = timeFrom(SHORTEST_TERM, 'a time from 500ms to 1h', LONGEST_TERM);
 
 export const chainFunctions = z
   .array(functionName, { error: 'expected a list of functions' })
