@@ -8,14 +8,14 @@ import { liveRuntime } from '../../engine/live-runtime.ts';
 import { fromError, type PlainError, toError } from '../../engine/live-worker.ts';
 import { SECOND } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
-import type { CaptureOptions, CaptureSummary } from './capture.ts';
-import { captureToFile } from './live-file.ts';
+import type { CaptureSummary } from './capture.ts';
+import { captureToFile, type FileCaptureOptions } from './live-file.ts';
 import type { LinkSelector } from './select.ts';
 
 /** How long the last bytes may take. A thread that answers no more must not hold up the end of the program. */
 const STOP_LIMIT = 5 * SECOND;
 
-type Options = Omit<CaptureOptions, 'onEnd'>;
+type Options = Omit<FileCaptureOptions, 'onEnd'>;
 
 interface Ended {
   packets: number;
@@ -49,7 +49,7 @@ export async function captureHosted(
   network: Attachable,
   links: LinkSelector,
   file: string,
-  { onEnd, ...options }: CaptureOptions = {},
+  { onEnd, ...options }: FileCaptureOptions = {},
 ): Promise<HostedCapture> {
   const spec = { module: import.meta.url, export: 'capturing', options: { links, file, options } };
   const { port } = await network.attach(spec);

@@ -10,6 +10,11 @@ import type { LinkSelector } from './select.ts';
 /** Captures show what people do: for their owner alone. */
 const MODE = 0o600;
 
+export interface FileCaptureOptions extends CaptureOptions {
+  /** Adds a section to what is there, in place of overwriting it. */
+  append?: boolean;
+}
+
 /**
  * Captures links into a new file (an old one is overwritten). In virtual time it is written at once, else in the
  * background. When the file cannot be written any more, `onEnd` gets ERR_CAPTURE once, and the network goes on.
@@ -20,9 +25,14 @@ export async function captureToFile(
   network: Network,
   links: LinkSelector,
   file: string,
-  options: CaptureOptions = {},
+  { append = false, ...options }: FileCaptureOptions = {},
 ): Promise<LinkCapture> {
-  const output = network.runtime.live ? await openCaptureFile(file) : new ImmediateFile(file);
+  const { live } = network.runtime;
+  const output = append
+    ? await appendCaptureFile(file, live)
+    : live
+      ? await openCaptureFile(file)
+      : new ImmediateFile(file);
   try {
     return captureLink(network, links, output, options);
   } catch (error) {

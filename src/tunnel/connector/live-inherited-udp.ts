@@ -22,6 +22,10 @@ const schema = z.strictObject({
   lent: z.boolean().default(false),
   /** As of `udp()`. */
   coalesce: coalescing,
+  /** As of `udp()`. */
+  refusals: z.boolean().default(false),
+  /** Takes nothing in before `resume`. */
+  paused: z.boolean().default(false),
 });
 
 export type InheritedSocket = z.input<typeof schema>;
@@ -31,11 +35,13 @@ class InheritedUdp extends NativePort {
   readonly layers: Readonly<Record<string, Layer>> = { in: 'datagram', out: 'datagram' };
   readonly #socket: Checked;
   #leave: (() => void) | undefined;
-  #paused = false;
+  #paused: boolean;
+  #wake: (() => void) | undefined;
 
   constructor(socket: Checked) {
     super();
     this.#socket = socket;
+    this.#paused = socket.paused;
   }
 
   protected override get isLent(): boolean {
@@ -45,6 +51,11 @@ class InheritedUdp extends NativePort {
   /** Takes nothing in any more: what comes waits in the socket, for the next who has it. */
   pause(): void {
     this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#wake?.();
   }
 
   override pull(ports: Ports, room: number): boolean {
@@ -64,8 +75,9 @@ class InheritedUdp extends NativePort {
   }
 
   protected openPort(fd: number, memory: PortMemory, context: AppContext): number {
-    const { family, gso, gro, coalesce } = this.#socket;
+    const { family, gso, gro, coalesce, refusals } = this.#socket;
     const { addresses } = context.pool;
+    this.#wake = context.wake;
     const { batch, counters, account, epoch } = memory;
     const port = native().udpPort(memory.pool, fd, {
       batch,
@@ -76,6 +88,7 @@ class InheritedUdp extends NativePort {
       gso,
       gro,
       coalesce: Coalesce[coalesce],
+      refusals,
       addresses,
     });
     this.#leave = addresses.listen({
