@@ -37,8 +37,8 @@ export interface WatchedOptions {
   network(vnf: AppSpec): NetworkConfig;
   /** Apps of it that read from sockets: they pause before a thread hands over. */
   ports: readonly string[];
-  /** Called with each network once it runs, the first too: for control halves. */
-  joined?(network: Attachable): Promise<void>;
+  /** Called with each network once it runs, the first too, and the function's own name: for control halves. */
+  joined?(network: Attachable, name: string): Promise<void>;
   /** Reload when the file changes. Default false. */
   watch?: boolean;
   /** Bytes of packet memory. */
@@ -187,7 +187,7 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
       port.unref();
       this.#running = { network, cell: new Int32Array(memory), beat: 0, silent: 0 };
       network.on('error', () => this.#lost(network, 'ended'));
-      await this.#options.joined?.(network);
+      await this.#options.joined?.(network, this.name);
     } catch (error) {
       this.#running = undefined;
       await network.terminate();
@@ -289,10 +289,11 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
     this.emit('reloaded');
   }
 
-  /** Of the network. @throws ERR_CLOSED between two threads */
-  report(): Promise<NetworkReport> {
+  /** Of the network; between two threads that of the next. @throws ERR_CLOSED when there is none */
+  async report(): Promise<NetworkReport> {
+    if (this.#running === undefined) await this.#changing;
     if (this.#running) return this.#running.network.report();
-    return Promise.reject(new TunconnectorError('ERR_CLOSED', 'no thread runs the function now'));
+    throw new TunconnectorError('ERR_CLOSED', 'no thread runs the function now');
   }
 
   async close(): Promise<void> {

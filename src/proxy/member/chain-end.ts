@@ -12,17 +12,18 @@ import { EventEmitter } from 'node:events';
 import { end } from '../../chain/end/index.ts';
 import type { FlowSecret } from '../../chain/flow-id.ts';
 import { controlPackets } from '../../chain/member/attached.ts';
-import { Member, type MemberEvent } from '../../chain/member/member.ts';
-import { connectRegistry, type RemoteRegistry } from '../../chain/roulette/remote/live-connection.ts';
+import type { Member, MemberEvent } from '../../chain/member/member.ts';
 import type { AppEvent, AppSpec } from '../../engine/app.ts';
+import type { Attachable } from '../../engine/attach.ts';
 import { type HostedNetwork, hostNetwork } from '../../engine/live-hosted.ts';
 import { liveRuntime } from '../../engine/live-runtime.ts';
 import type { NetworkReport } from '../../engine/report.ts';
-import { SECOND } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
 import { SystemChanges } from '../../tun/system/live-system.ts';
 import { udp } from '../../tun/udp.ts';
 import { type ChainAddress, chainAddress } from './address.ts';
+import { lastReport } from './last-report.ts';
+import { Membership } from './membership.ts';
 import type { MemberSettings } from './options.ts';
 
 /** What is on the other side of the end. */
@@ -66,26 +67,20 @@ interface ChainEndEvents {
   error: [error: unknown];
 }
 
-/** ns for Roulette to answer before the start is given up. */
-const PATIENCE = 10 * SECOND;
-/** ns for the last figures. */
-const REPORT_LIMIT = SECOND;
-
 export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDisposable {
   readonly role: 'ingress' | 'egress';
   readonly #settings: MemberSettings;
   readonly #inside: (mtu: number) => Inside;
   readonly #system = SystemChanges.open();
-  #connection: RemoteRegistry | undefined;
-  #member: Member | undefined;
+  #membership: Membership | undefined;
   #network: HostedNetwork | undefined;
   #where: ChainAddress | undefined;
   #name = '';
   #started = 0;
   #ended: ChainEndReport | undefined;
   #closing: Promise<void> | undefined;
-  /** While it starts: what settles the wait for Roulette. */
-  #waiting: ((event: MemberEvent) => void) | undefined;
+  /** What is to be attached to its network before others send to it. */
+  onNetwork: ((network: Attachable) => Promise<void>) | undefined;
 
   /** @param inside what is inside, for links of that MTU */
   constructor(role: 'ingress' | 'egress', settings: MemberSettings, inside: (mtu: number) => Inside) {
@@ -107,35 +102,30 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
   }
 
   async #open(): Promise<void> {
-    const { roulette, tenant, token, ca, bind, encapsulation, thread } = this.#settings;
+    const { roulette, bind, encapsulation, thread } = this.#settings;
     const where = await chainAddress(bind, encapsulation, roulette[0]!);
     this.#where = { ...where, mtu: this.#settings.mtu ?? where.mtu };
     const network = hostNetwork(thread);
     this.#network = network;
     network.on('event', (app, event) => this.#heard(app, event));
     network.on('error', (error) => this.emit('error', error));
-    const runtime = liveRuntime();
-    const auth = { ...(token !== undefined && { token }), ...(ca !== undefined && { ca }) };
-    this.#connection = connectRegistry(runtime, { addresses: roulette, tenant, ...auth });
-    const { term, flowIdle, flows, weight } = this.#settings;
-    const member = new Member(runtime, this.#connection, {
-      tenant,
-      replica: { function: this.role, address: where.address, port: where.port, weight },
-      ...{ term, flowIdle, flows: 2 * flows, registersLater: true },
-      onEvent: (event) => {
-        this.#waiting?.(event);
-        this.emit('member', event);
-      },
-    });
-    this.#member = member;
-    const secret = await this.#secret(member);
+    const { flowIdle, flows, weight } = this.#settings;
+    const { address, port } = where;
+    const membership = new Membership(
+      this.#settings,
+      { replica: { function: this.role, address, port, weight }, flowIdle, flows: 2 * flows },
+      (event) => this.emit('member', event),
+    );
+    this.#membership = membership;
+    const secret = await membership.secret();
     const inside = this.#inside(this.#where.mtu);
     this.#name = inside.interface ?? '';
     await network.start(this.#networkWith(inside, secret));
     await inside.setUp(this.#system, this.#name);
-    await controlPackets(member, network, 'end');
-    await this.#registered(member);
-    this.#started = runtime.now();
+    await controlPackets(membership.member, network, 'end');
+    await this.onNetwork?.(network);
+    await membership.registered();
+    this.#started = liveRuntime().now();
   }
 
   #networkWith(inside: Inside, secret: FlowSecret) {
@@ -151,62 +141,6 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
     return { apps, links: ['chain.out -> end.outside', 'end.outside -> chain.in', ...inside.links] };
   }
 
-  // ── Waiting for Roulette
-
-  #secret(member: Member): Promise<FlowSecret> {
-    const { tenant } = this.#settings;
-    return this.#until(
-      () => member.secret,
-      () =>
-        member.status.connected
-          ? new TunconnectorError('ERR_NOT_FOUND', `Roulette knows no tenant ${tenant}`, {
-              remedy: 'make it first',
-            })
-          : undefined,
-    );
-  }
-
-  #registered(member: Member): Promise<true> {
-    const done = this.#until(() => (member.status.registered ? true : undefined));
-    member.register();
-    return done;
-  }
-
-  /** Until `fact` is known. @throws what kept it from being known */
-  #until<T>(fact: () => T | undefined, why: () => Error | undefined = () => undefined): Promise<T> {
-    const runtime = liveRuntime();
-    return new Promise<T>((resolve, reject) => {
-      let last = 'it does not answer';
-      let refused: TunconnectorError | undefined;
-      const settle = (work: () => void) => {
-        this.#waiting = undefined;
-        cancel();
-        work();
-      };
-      const cancel = runtime.timer(runtime.now() + PATIENCE, () => {
-        const message = `Roulette cannot be reached: ${last}`;
-        settle(() => reject(refused ?? why() ?? new TunconnectorError('ERR_UNREACHABLE', message)));
-      });
-      const look = () => {
-        const known = fact();
-        if (known !== undefined) settle(() => resolve(known));
-      };
-      this.#waiting = (event) => {
-        if (event.type === 'disconnected') {
-          last = event.reason;
-          const { error } = event;
-          if (error?.code === 'ERR_TOKEN') return settle(() => reject(error));
-        }
-        if (event.type === 'refused') refused = event.error;
-        look();
-        // What the tenant has not when all of it is known, it will not have soon.
-        const missing = event.type === 'connected' && this.#waiting ? why() : undefined;
-        if (missing) settle(() => reject(missing));
-      };
-      look();
-    });
-  }
-
   #heard(app: string, event: AppEvent): void {
     if (event.type === 'interface' && app === 'tun') this.#name = String(event.name);
     else if (event.type === 'port-failed') {
@@ -218,7 +152,13 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
 
   about(): ChainEndUp {
     const { text = '', mtu = 0 } = this.#where ?? {};
-    return { role: this.role, id: this.#member?.id ?? 0, address: text, interface: this.#name, mtu };
+    return {
+      role: this.role,
+      id: this.#membership?.member.id ?? 0,
+      address: text,
+      interface: this.#name,
+      mtu,
+    };
   }
 
   /** Rejects when the network's thread has ended by itself. */
@@ -230,24 +170,12 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
 
   #reportWith(network: NetworkReport): ChainEndReport {
     const duration = this.#started === 0 ? 0 : liveRuntime().now() - this.#started;
-    return { ...this.about(), duration, member: this.#member!.status, network };
-  }
-
-  /** For captures and the control socket. Undefined before `start`. */
-  get hosted(): HostedNetwork | undefined {
-    return this.#network;
+    return { ...this.about(), duration, member: this.#membership!.member.status, network };
   }
 
   /** Gets no new flows from now on; those it has go on. Resolves when Roulette knows, or after `limit` ns. */
-  drain(limit: number): Promise<void> {
-    const runtime = liveRuntime();
-    return new Promise((resolve) => {
-      const cancel = runtime.timer(runtime.now() + limit, resolve);
-      this.#member?.drain(() => {
-        cancel();
-        resolve();
-      });
-    });
+  async drain(limit: number): Promise<void> {
+    await this.#membership?.drain(limit);
   }
 
   /** Gives up its place at Roulette and undoes every change to the machine. May be called any number of times. */
@@ -257,31 +185,15 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
   }
 
   async #close(): Promise<void> {
-    if (this.#started !== 0) this.#ended = await this.#lastReport();
-    // The others stop sending before the port is gone.
-    if (this.#member) await new Promise<void>((resolve) => this.#member!.close(resolve));
-    this.#connection?.close();
+    if (this.#started !== 0) {
+      const network = await lastReport(this.#network!);
+      this.#ended = network && this.#reportWith(network);
+    }
+    await this.#membership?.close();
     try {
       await this.#network?.close();
     } finally {
       await this.#system.undo();
-    }
-  }
-
-  /** A thread that answers no more must not hold up the end. */
-  async #lastReport(): Promise<ChainEndReport | undefined> {
-    const runtime = liveRuntime();
-    let forget = () => {};
-    const late = new Promise<undefined>((resolve) => {
-      forget = runtime.timer(runtime.now() + REPORT_LIMIT, () => resolve(undefined));
-    });
-    try {
-      const network = await Promise.race([this.#network!.report(), late]);
-      return network && this.#reportWith(network);
-    } catch {
-      return undefined;
-    } finally {
-      forget();
     }
   }
 
