@@ -3,6 +3,9 @@ import { Command, type Option } from 'commander';
 import { usageError } from './exit.ts';
 import { type Completion, OPTION_NAMES, type OptionName, specOf } from './options.ts';
 
+/** Ready-made functions: a test compares them with those that there are, which take long to load. */
+export const FUNCTIONS = 'balance counter firewall impair match mirror nat pass rate-limit rewrite';
+
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof SHELLS)[number];
 
@@ -81,6 +84,10 @@ _tunconnector() {
     [[ $COMP_CWORD -eq 2 ]] && ${generator('interface')} || ${generator('file')}
     return
   fi
+  if [[ \${COMP_WORDS[1]} == vnf && $COMP_CWORD -eq 2 && $current != -* ]]; then
+    COMPREPLY=($(compgen -f -- "$current") $(compgen -W "${FUNCTIONS}" -- "$current"))
+    return
+  fi
   if [[ \${COMP_WORDS[1]} == top && $COMP_CWORD -eq 2 && $current != -* ]]; then
     ${generator('interface')}
     return
@@ -103,6 +110,7 @@ complete -o filenames -F _tunconnector tunconnector
 const ZSH_OPERANDS: Record<string, string[]> = {
   capture: ["'1:name:_net_interfaces'", "'2:file:_files'"],
   top: ["'1::name:_net_interfaces'"],
+  vnf: [`'1:function:{_alternative "files:file:_files" "functions:function:(${FUNCTIONS})"}'`],
   completion: [`'1:shell:(${SHELLS.join(' ')})'`],
 };
 
@@ -162,6 +170,7 @@ complete -c tunconnector -f
 complete -c tunconnector -n __fish_use_subcommand -a ${quoted(names.join(' '))}
 complete -c tunconnector -n '__fish_seen_subcommand_from completion' -a ${quoted(SHELLS.join(' '))}
 complete -c tunconnector -n '__fish_seen_subcommand_from capture' -F -a '(ls /sys/class/net)'
+complete -c tunconnector -n '__fish_seen_subcommand_from vnf' -F -a '${FUNCTIONS}'
 complete -c tunconnector -n '__fish_seen_subcommand_from top' -a '(ls /sys/class/net)'
 ${lines.join('\n')}
 `;

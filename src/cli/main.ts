@@ -12,6 +12,7 @@ import { impairCommand } from './impair/impair.ts';
 import { clientCommand } from './member/client.ts';
 import { egressCommand } from './member/egress.ts';
 import { ingressCommand } from './member/ingress.ts';
+import { vnfCommand } from './member/vnf.ts';
 import { rouletteCommand } from './roulette/roulette.ts';
 import { shellCommand } from './shell/shell.ts';
 import { suggestion } from './suggest.ts';
@@ -25,6 +26,7 @@ Commands:
   capture NAME [FILE]    packets of a running tunnel or any interface, as pcapng
   impair LEFT RIGHT      a bad network between two interfaces
   ingress                where packets come into service chains
+  vnf FILE|NAME          a function that they pass
   egress                 where they leave them
   client                 this host's packets for some networks through chains
   shell -- COMMAND       a command whose network is behind a bad link
@@ -104,7 +106,7 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
     quiet(command.optionsGroup('The command:').version(version, '--version', 'show the version'));
   const all = new Map([['tunnel', own(tunnel)]]);
   const others = { capture: captureCommand, impair: impairCommand, shell: shellCommand, top: topCommand };
-  const members = { ingress: ingressCommand, egress: egressCommand, client: clientCommand };
+  const members = { ingress: ingressCommand, vnf: vnfCommand, egress: egressCommand, client: clientCommand };
   const chains = { roulette: rouletteCommand, chain: chainCommand };
   const machine = { doctor: doctorCommand, bench: benchCommand };
   for (const [name, make] of Object.entries({ ...others, ...members, ...chains, ...machine }))

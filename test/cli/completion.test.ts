@@ -1,11 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
+import { READY_MADE } from '../../src/chain/functions/index.ts';
 import { benchCommand } from '../../src/cli/bench.ts';
 import { captureCommand } from '../../src/cli/capture.ts';
 import { addTunnelOptions } from '../../src/cli/command-line.ts';
-import { completionCommand, completionScript } from '../../src/cli/completion.ts';
+import { completionCommand, completionScript, FUNCTIONS } from '../../src/cli/completion.ts';
 import { doctorCommand } from '../../src/cli/doctor.ts';
+import { vnfCommand } from '../../src/cli/member/vnf.ts';
 import { OPTION_NAMES, specOf } from '../../src/cli/options.ts';
 
 const commands = new Map([['tunnel', addTunnelOptions(new Command('tunconnector'))]]);
@@ -17,6 +19,10 @@ commands.set(
 commands.set(
   'bench',
   benchCommand(() => {}),
+);
+commands.set(
+  'vnf',
+  vnfCommand(() => {}),
 );
 commands.set(
   'completion',
@@ -53,8 +59,15 @@ describe('completion scripts', () => {
     expect(complete('tunconnector', 'capture', 'l')).toContain('lo');
     expect(complete('tunconnector', 'capture', 'lo', 'package.js')).toContain('package.json');
     expect(complete('tunconnector', 'capture', '--sn')).toEqual(['--snaplen']);
+    expect(complete('tunconnector', 'vnf', 'fire')).toEqual(['firewall']);
+    expect(complete('tunconnector', 'vnf', 'package.js')).toEqual(['package.json']);
     expect(complete('tunconnector', 'doctor', '--d')).toEqual(['--dry-run']);
     expect(complete('tunconnector', 'bench', '--')).toEqual(['--json', '--verbose', '--seconds', '--help']);
+  });
+
+  it('know the ready-made functions', () => {
+    expect(FUNCTIONS.split(' ')).toEqual([...READY_MADE.keys()].sort());
+    for (const shell of ['bash', 'zsh', 'fish'] as const) expect(script(shell)).toContain(FUNCTIONS);
   });
 
   it('for zsh offer interfaces to the command that takes one, and to no other', () => {

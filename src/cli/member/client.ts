@@ -1,14 +1,24 @@
 /** `tunconnector client`: this host's packets for some networks go through service chains. */
 import { Command, Option } from 'commander';
 import type { ServedMetrics } from '../../control/member/metrics.ts';
+import type { Thread } from '../../engine/live-hosted.ts';
 import { ChainClient } from '../../proxy/client/client.ts';
 import { CLIENT_PORT } from '../../proxy/ingress/ingress.ts';
 import { errorLine, usageError } from '../exit.ts';
 import { runTunnel } from '../tunnel.ts';
 import { packageVersion } from '../version.ts';
-import { addCommandFlags, type MemberFlags, many, metricsAddress, tokenOf, wholeNumber } from './options.ts';
+import {
+  addCommandFlags,
+  addThreadFlag,
+  type CommandFlags,
+  many,
+  metricsAddress,
+  tokenOf,
+  wholeNumber,
+} from './options.ts';
 
-interface Flags extends Pick<MemberFlags, 'json' | 'pcap' | 'metrics' | 'thread' | 'verbose'> {
+interface Flags extends CommandFlags {
+  thread: Thread;
   ingress?: string;
   port?: string;
   address?: string[];
@@ -36,7 +46,7 @@ export function clientCommand(
   way(new Option('--announce <prefix>', 'a network behind this host').argParser(many));
   way(new Option('--interface <name>', 'of the TUN to make (chain0)'));
   way(new Option('--mtu <bytes>', 'of the TUN; found out otherwise'));
-  return addCommandFlags(command)
+  return addThreadFlag(addCommandFlags(command))
     .addHelpText(
       'after',
       `

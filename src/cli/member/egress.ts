@@ -2,10 +2,10 @@
 import { Command, Option } from 'commander';
 import { Egress } from '../../proxy/egress/egress.ts';
 import { usageError } from '../exit.ts';
-import { addMemberFlags, type MemberFlags, many, memberOptions, wholeNumber } from './options.ts';
-import { runChainEnd } from './run.ts';
+import { addEndFlags, type EndFlags, endOptions, many, wholeNumber } from './options.ts';
+import { runChainEnd } from './run-end.ts';
 
-interface Flags extends MemberFlags {
+interface Flags extends EndFlags {
   interface?: string;
   address?: string[];
   nat?: string[];
@@ -34,7 +34,7 @@ export function egressCommand(
   outside(new Option('--interface <name>', 'of the TUN to make (chain0)'));
   outside(new Option('--address <address>', 'ADDRESS/LENGTH of the TUN, for ICMP errors').argParser(many));
   outside(new Option('--weight <number>', 'share of the flows beside other egresses, 1 to 1000 (1)'));
-  return addMemberFlags(command)
+  return addEndFlags(command)
     .addHelpText(
       'after',
       `
@@ -52,7 +52,7 @@ function run(flags: Flags): Promise<number> {
   const { interface: name, address, nat, route, weight } = flags;
   if (!nat && !route) throw usageError('give --nat or --route: replies have to find their way back');
   const egress = new Egress({
-    ...memberOptions(flags),
+    ...endOptions(flags),
     ...(name !== undefined && { interface: name }),
     ...(address && { addresses: address }),
     ...(nat && { nat }),

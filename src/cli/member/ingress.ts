@@ -2,10 +2,10 @@
 import { Command, Option } from 'commander';
 import { CLIENT_PORT, Ingress } from '../../proxy/ingress/ingress.ts';
 import { usageError } from '../exit.ts';
-import { addMemberFlags, type MemberFlags, many, memberOptions, wholeNumber } from './options.ts';
-import { runChainEnd } from './run.ts';
+import { addEndFlags, type EndFlags, endOptions, many, wholeNumber } from './options.ts';
+import { runChainEnd } from './run-end.ts';
 
-interface Flags extends MemberFlags {
+interface Flags extends EndFlags {
   tunnel?: string[];
   listen?: string;
   port?: string;
@@ -43,7 +43,7 @@ export function ingressCommand(
       'what goes into the TUN; with --tunnel, networks behind clients',
     ).argParser(many),
   );
-  return addMemberFlags(command)
+  return addEndFlags(command)
     .addHelpText(
       'after',
       `
@@ -78,6 +78,6 @@ function run(flags: Flags): Promise<number> {
         },
       }
     : { tun: { name: tun!, ...(address && { addresses: address }), ...(routes && { routes }) } };
-  const ingress = new Ingress({ ...memberOptions(flags), ...from });
+  const ingress = new Ingress({ ...endOptions(flags), ...from });
   return runChainEnd(ingress, flags, 'end.inside');
 }

@@ -7,21 +7,29 @@ import type { Thread } from '../../engine/live-hosted.ts';
 import { duration } from '../../engine/units.ts';
 import { usageError } from '../exit.ts';
 
-export interface MemberFlags {
+/** Of every command that has something to say. */
+export interface CommandFlags {
+  json?: boolean;
+  pcap?: string;
+  metrics?: string | true;
+  verbose?: boolean;
+}
+
+/** Of every member of a chain. */
+export interface MemberFlags extends CommandFlags {
   roulette?: string;
   tenant: string;
   tokenFile?: string;
   ca?: string;
   bind?: string;
   encapsulation: 'vxlan-gpe' | 'geneve';
+  drain: string;
+}
+
+export interface EndFlags extends MemberFlags {
   mtu?: string;
   flowIdle?: string;
-  drain: string;
-  json?: boolean;
-  pcap?: string;
-  metrics?: string | true;
   thread: Thread;
-  verbose?: boolean;
 }
 
 const METRICS_PORT = 9479;
@@ -30,7 +38,8 @@ const ROULETTE_VARIABLE = 'TUNCONNECTOR_ROULETTE';
 
 export const many = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text];
 
-export function addMemberFlags(command: Command): Command {
+/** @param drain what it does on SIGTERM, with its usual value */
+export function addMemberFlags(command: Command, drain: { help: string; usual: string }): Command {
   const chain = (option: Option) => command.addOption(option.helpGroup('The chain:'));
   chain(
     new Option(
@@ -57,40 +66,60 @@ export function addMemberFlags(command: Command): Command {
       .choices(['vxlan-gpe', 'geneve'])
       .default('vxlan-gpe'),
   );
-  chain(new Option('--mtu <bytes>', 'of the links between the hosts of the chain'));
-  chain(new Option('--flow-idle <time>', 'silence after which a flow ends, as Roulette has it (300s)'));
-  chain(new Option('--drain <time>', 'on SIGTERM: how long what is under way goes on').default('1s'));
-  return addCommandFlags(command);
+  return command.addOption(
+    new Option('--drain <time>', drain.help).default(drain.usual).helpGroup('The chain:'),
+  );
 }
 
-export function addCommandFlags(command: Command): Command {
-  const own = (option: Option) => command.addOption(option.helpGroup('The command:'));
-  own(new Option('--json', 'one JSON object per line for what happens, and the report'));
-  own(new Option('--pcap <file>', 'write what passes into a pcapng file, as it is outside of the chain'));
-  own(new Option('--metrics [address]', `figures for Prometheus over HTTP (127.0.0.1:${METRICS_PORT})`));
-  own(
+export function addEndFlags(command: Command): Command {
+  addMemberFlags(command, { help: 'on SIGTERM: how long what is under way goes on', usual: '1s' });
+  const chain = (option: Option) => command.addOption(option.helpGroup('The chain:'));
+  chain(new Option('--mtu <bytes>', 'of the links between the hosts of the chain'));
+  chain(new Option('--flow-idle <time>', 'silence after which a flow ends, as Roulette has it (300s)'));
+  return addThreadFlag(addCommandFlags(command));
+}
+
+export function addThreadFlag(command: Command): Command {
+  return command.addOption(
     new Option('--thread <thread>', 'where packets are moved: a thread of its own, or the main one')
       .choices(['worker', 'main'])
-      .default('worker'),
+      .default('worker')
+      .helpGroup('The command:'),
   );
+}
+
+/** @param pcap what `--pcap` shows */
+export function addCommandFlags(command: Command, pcap = 'as it is outside of the chain'): Command {
+  const own = (option: Option) => command.addOption(option.helpGroup('The command:'));
+  own(new Option('--json', 'one JSON object per line for what happens, and the report'));
+  own(new Option('--pcap <file>', `write what passes into a pcapng file, ${pcap}`));
+  own(new Option('--metrics [address]', `figures for Prometheus over HTTP (127.0.0.1:${METRICS_PORT})`));
   own(new Option('--verbose', 'say more about what happens, on standard error'));
   return command;
 }
 
-/** As the library has them. @throws ERR_USAGE */
+/** What all members have, as the library has it. @throws ERR_USAGE */
 export function memberOptions(flags: MemberFlags) {
-  const { tenant, ca, bind, encapsulation, mtu, flowIdle, thread } = flags;
+  const { tenant, tokenFile, ca, bind, encapsulation } = flags;
   const roulette = flags.roulette ?? process.env[ROULETTE_VARIABLE];
   if (!roulette) throw usageError('--roulette is missing', 'name the URL of the registry');
-  const token = tokenOf(flags.tokenFile);
+  const token = tokenOf(tokenFile);
   return {
     roulette: roulette.split(','),
     tenant: wholeNumber('--tenant', tenant, 0xffffff),
     encapsulation,
-    thread,
     ...(token !== undefined && { token }),
     ...(ca !== undefined && { ca: textOf('--ca', ca) }),
     ...(bind !== undefined && { bind }),
+  };
+}
+
+/** @throws ERR_USAGE */
+export function endOptions(flags: EndFlags) {
+  const { mtu, flowIdle, thread } = flags;
+  return {
+    ...memberOptions(flags),
+    thread,
     ...(mtu !== undefined && { mtu: wholeNumber('--mtu', mtu, 65_535) }),
     ...(flowIdle !== undefined && { flowIdle }),
   };

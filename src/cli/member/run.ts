@@ -1,103 +1,133 @@
-/** Runs an end of chains until somebody says so, and says what happens. */
-import type { MemberEvent } from '../../chain/member/member.ts';
+/** Runs a member of chains until somebody says so, and says what happens. */
+import type { Member, MemberEvent } from '../../chain/member/member.ts';
 import type { ServedMetrics } from '../../control/member/metrics.ts';
-import { totalDrops } from '../../engine/report.ts';
+import type { Attachable } from '../../engine/attach.ts';
+import { type NetworkReport, totalDrops } from '../../engine/report.ts';
 import type { TunconnectorError } from '../../errors.ts';
-import type { ChainEnd, ChainEndReport } from '../../proxy/member/chain-end.ts';
 import { captureHosted, type HostedCapture } from '../../tun/capture/live-attached.ts';
 import { ControlSockets } from '../control.ts';
 import { Exit, errorLine, reportError } from '../exit.ts';
 import { described, formatDuration } from '../format.ts';
 import { untilEnd } from '../until-end.ts';
 import { packageVersion } from '../version.ts';
-import { type MemberFlags, metricsAddress, timeOf, tokenOf } from './options.ts';
+import { type MemberFlags, metricsAddress, tokenOf } from './options.ts';
 
-/** @param links that `--pcap` writes down */
-export async function runChainEnd(end: ChainEnd, flags: MemberFlags, links: string): Promise<number> {
-  return new EndRun(end, flags, links).run();
+/** An end or a function. */
+export interface ChainMember {
+  on(event: 'member', listener: (event: MemberEvent) => void): unknown;
+  on(event: 'error', listener: (error: unknown) => void): unknown;
+  readonly role: string;
+  onNetwork: ((network: Attachable) => Promise<void>) | undefined;
+  start(): Promise<void>;
+  about(): { role: string; id: number; address: string; interface?: string };
+  report(): Promise<MemberReport>;
+  close(): Promise<void>;
 }
 
-class EndRun {
-  readonly #end: ChainEnd;
+interface MemberReport {
+  duration: number;
+  member: Member['status'];
+  network: NetworkReport;
+}
+
+export interface Manner {
+  /** What `--pcap` writes down. */
+  links: string;
+  /** What ends it. */
+  signals: readonly NodeJS.Signals[];
+  /** Lets others take its place, on SIGTERM. */
+  drain(): Promise<void>;
+}
+
+export class MemberRun {
+  readonly #member: ChainMember;
   readonly #flags: MemberFlags;
-  readonly #links: string;
-  readonly #drain: number;
-  readonly #control = new ControlSockets((text) => this.#note(text));
+  readonly #manner: Manner;
+  #control = new ControlSockets((text) => this.note(text));
+  #capture: HostedCapture | undefined;
   #signal: NodeJS.Signals | undefined;
   #isCutShort = false;
+  /** What Roulette refused last: it is asked again and again, and that is told once. */
+  #refused = '';
 
-  constructor(end: ChainEnd, flags: MemberFlags, links: string) {
-    this.#end = end;
+  constructor(member: ChainMember, flags: MemberFlags, manner: Manner) {
+    this.#member = member;
     this.#flags = flags;
-    this.#links = links;
-    this.#drain = timeOf('--drain', flags.drain);
+    this.#manner = manner;
   }
 
   async run(): Promise<number> {
     const address = metricsAddress(this.#flags.metrics);
-    const ended = untilEnd(['SIGINT', 'SIGTERM', 'SIGHUP']);
+    const ended = untilEnd(this.#manner.signals);
     const onTerm = () => {
       this.#signal = 'SIGTERM';
     };
     process.prependListener('SIGTERM', onTerm);
-    this.#end.on('error', ended.fail);
-    this.#end.on('member', (event) => this.#member(event));
-    this.#end.on('app', (app, event) => this.#note(`${app}: ${JSON.stringify(event)}`));
-    let capture: HostedCapture | undefined;
+    const member = this.#member;
+    member.on('error', ended.fail);
+    member.on('member', (event) => this.#heard(event));
+    member.onNetwork = (network) => this.#attach(network);
     let metrics: ServedMetrics | undefined;
     let ran = false;
     try {
-      await this.#end.start();
+      await member.start();
       ran = true;
-      capture = await this.#capture();
-      const { role } = this.#end;
-      const { interface: name } = this.#end.about();
-      await this.#control.serve(name || role, this.#end.hosted!);
       if (address) metrics = await this.#serve(address);
       await this.#describe();
-      this.#say('up', { ...this.#end.about(), ...(metrics && { metrics: metrics.url }) });
+      this.say('up', { ...member.about(), ...(metrics && { metrics: metrics.url }) });
       await ended.promise;
-      await this.#drained();
+      if (this.#signal === 'SIGTERM') {
+        this.say('draining', {});
+        await Promise.race([this.#manner.drain(), failure(member)]);
+      }
     } finally {
       process.off('SIGTERM', onTerm);
       try {
-        await capture?.stop();
+        await this.#capture?.stop();
         await metrics?.close();
         await this.#control.close();
       } finally {
-        await this.#end.close();
+        await member.close();
         ended.forget();
-        if (ran) this.#report(await this.#end.report());
+        if (ran) this.#report(await member.report());
       }
     }
     return this.#isCutShort ? Exit.failure : Exit.ok;
   }
 
-  /** Whoever is told to end in good order lets others take its place first. */
-  async #drained(): Promise<void> {
-    if (this.#signal !== 'SIGTERM' || this.#drain === 0) return;
-    this.#say('draining', {});
-    await this.#end.drain(this.#drain);
-    await new Promise((resolve) => setTimeout(resolve, this.#drain / 1e6));
+  /** Capture and control socket: of the first network, and of each that takes its place. */
+  async #attach(network: Attachable): Promise<void> {
+    const isFirst = this.#capture === undefined;
+    try {
+      this.#capture = await this.#captureOf(network, !isFirst);
+    } catch (error) {
+      if (isFirst) throw error;
+      this.#cutShort(error);
+    }
+    await this.#control.close();
+    this.#control = new ControlSockets((text) => this.note(text));
+    const { interface: name } = this.#member.about();
+    await this.#control.serve(name || this.#member.role, network);
   }
 
-  async #capture(): Promise<HostedCapture | undefined> {
+  async #captureOf(network: Attachable, append: boolean): Promise<HostedCapture | undefined> {
     const { pcap } = this.#flags;
     if (pcap === undefined) return undefined;
-    const onEnd = ({ error }: { error: TunconnectorError | undefined }) => {
-      if (!error) return;
-      // Packets go on without the rest of the file; the exit code says so.
-      this.#isCutShort = true;
-      reportError(error);
-    };
-    return captureHosted(this.#end.hosted!, this.#links, pcap, { drops: true, onEnd });
+    const onEnd = ({ error }: { error: TunconnectorError | undefined }) => error && this.#cutShort(error);
+    return captureHosted(network, this.#manner.links, pcap, { drops: true, append, onEnd });
+  }
+
+  /** Packets go on without the rest of the file; the exit code says so. */
+  #cutShort(error: unknown): void {
+    this.#isCutShort = true;
+    reportError(error);
   }
 
   async #serve(address: NonNullable<ReturnType<typeof metricsAddress>>): Promise<ServedMetrics> {
     // An HTTP server takes longer to load than all the rest, which most runs have no need of.
     const { serveMetrics } = await import('../../control/member/metrics.ts');
     const token = tokenOf(this.#flags.tokenFile);
-    const figures = async () => ({ ...(await this.#end.report()), role: this.#end.role });
+    const figures = async () => ({ ...(await this.#member.report()), role: this.#member.role });
     return serveMetrics(figures, {
       address,
       version: packageVersion(),
@@ -107,18 +137,24 @@ class EndRun {
 
   async #describe(): Promise<void> {
     if (!this.#flags.verbose) return;
-    for (const { app, report } of (await this.#end.report()).network.apps)
-      this.#note(`${app}: ${described(report)}`);
+    for (const { app, report } of (await this.#member.report()).network.apps)
+      this.note(`${app}: ${described(report)}`);
   }
 
-  #member(event: MemberEvent): void {
-    if (event.type === 'disconnected') this.#say('roulette', { connected: false, reason: event.reason });
-    else if (event.type === 'connected') this.#say('roulette', { connected: true });
-    else if (event.type === 'refused') this.#say('refused', { reason: errorLine(event.error) });
-    else if (event.type === 'registered') this.#note(`replica ${event.id} is ${event.state}`);
+  #heard(event: MemberEvent): void {
+    if (event.type === 'disconnected') this.say('roulette', { connected: false, reason: event.reason });
+    else if (event.type === 'connected') this.say('roulette', { connected: true });
+    else if (event.type === 'refused') {
+      const reason = errorLine(event.error);
+      if (reason !== this.#refused) this.say('refused', { reason });
+      this.#refused = reason;
+    } else if (event.type === 'registered') {
+      this.#refused = '';
+      this.note(`replica ${event.id} is ${event.state}`);
+    }
   }
 
-  #report(report: ChainEndReport): void {
+  #report(report: MemberReport): void {
     const { flows } = report.member;
     const drops = totalDrops(report.network);
     if (this.#flags.json) {
@@ -134,20 +170,24 @@ class EndRun {
     process.stdout.write(`${text.join('\n')}\n`);
   }
 
-  #say(event: string, details: Record<string, unknown>): void {
-    const text = sentenceOf(event, details);
+  /** An event, or a sentence about it. */
+  say(event: string, details: Record<string, unknown>): void {
     if (this.#flags.json) this.#event(event, details);
-    else process.stdout.write(`${text}\n`);
+    else process.stdout.write(`${sentenceOf(event, details)}\n`);
   }
 
   #event(event: string, details: object): void {
     process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...details })}\n`);
   }
 
-  #note(text: string): void {
+  note(text: string): void {
     if (this.#flags.verbose) process.stderr.write(`${text}\n`);
   }
 }
+
+/** Rejects when it cannot go on. */
+const failure = (member: ChainMember): Promise<never> =>
+  new Promise((_, reject) => member.on('error', reject));
 
 function sentenceOf(event: string, details: Record<string, unknown>): string {
   switch (event) {
@@ -162,7 +202,17 @@ function sentenceOf(event: string, details: Record<string, unknown>): string {
         : `no connection to Roulette, packets go on: ${details.reason}`;
     case 'refused':
       return `Roulette refuses: ${details.reason}`;
+    case 'reloaded':
+      return 'reloaded';
+    case 'not-reloaded':
+      return `not reloaded, the old one goes on: ${details.reason}`;
+    case 'replaced':
+      return `the function ${details.why === 'hung' ? 'hung' : 'ended'}; another thread has taken its place`;
+    case 'vnf-error':
+      return `the function threw: ${details.message}${details.place ? ` (${details.place})` : ''}`;
+    case 'vnf-note':
+      return String(details.text);
     default:
-      return 'draining';
+      return event;
   }
 }
