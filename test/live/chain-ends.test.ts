@@ -12,7 +12,7 @@ describe.skipIf(skip)('a client and a server with a chain between them', () => {
     const { client, ingress, egress, server } = hosts;
     const all = [client, ingress, egress, server];
     const before = await Promise.all(all.map((host) => host.snapshot()));
-    await hosts.relay(0);
+    await hosts.replica(0);
     const out = await hosts.start(egress, EGRESS);
     const into = await hosts.start(ingress, INGRESS);
     const from = await hosts.start(client, TO_SERVER);

@@ -23,12 +23,16 @@ require('node:http').createServer((request, response) => response.end(contentOf(
 
 async function running() {
   const hosts = await chainHosts();
-  const relays: HostProcess[] = [await hosts.relay(0), await hosts.relay(1), await hosts.relay(3, 'dpi')];
+  const replicas: HostProcess[] = [
+    await hosts.replica(0),
+    await hosts.replica(1),
+    await hosts.replica(3, 'dpi'),
+  ];
   await hosts.start(hosts.egress, EGRESS);
   const ingress = await hosts.start(hosts.ingress, INGRESS);
   await hosts.start(hosts.client, TO_SERVER);
   await hosts.server.spawn(['node', '-e', FILES]).waitFor('listening');
-  return { ...hosts, relays, into: ingress };
+  return { ...hosts, replicas, into: ingress };
 }
 
 /** A download: the hash of what came, beside that of what was to come. */
@@ -43,7 +47,7 @@ async function download(client: Host, bytes: number, address = SERVER.v4) {
 describe.skipIf(skip)('traffic through a chain of replicas', () => {
   it('is whole while replicas die and come, the chain is edited and Roulette stands still, and tshark reads all of it', async () => {
     await using hosts = await running();
-    const { client, server, lan, relays } = hosts;
+    const { client, server, lan, replicas } = hosts;
     const file = `/tmp/chain-${process.pid}.pcap`;
     const dump = lan.spawn(['tcpdump', '-i', 'br0', '-U', '-s', '256', '-w', file, 'udp port 4790']);
     await dump.waitFor('listening on');
@@ -67,9 +71,9 @@ describe.skipIf(skip)('traffic through a chain of replicas', () => {
     for (let n = 0; n < 8; n++) expect(await download(client, 1000)).toMatchObject({ stderr: '' });
     const large = download(client, 100_000_000);
     await sleep(300);
-    relays[0]!.kill('SIGKILL');
-    relays.push(await hosts.relay(2));
-    // Its lease, and some more: these relays answer no probes, so nobody notices before.
+    replicas[0]!.kill('SIGKILL');
+    replicas.push(await hosts.replica(2));
+    // Its lease, and some more: these replicas answer no probes, so nobody notices before.
     await sleep(7000);
     hosts.roulette.kill('SIGSTOP');
     await sleep(1500);

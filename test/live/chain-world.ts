@@ -23,8 +23,18 @@ export interface ChainHosts extends AsyncDisposable {
   roulette: HostProcess;
   /** A request to Roulette. */
   ask(name: string, body: object): Promise<unknown>;
-  relay(host: number, name?: string): Promise<HostProcess>;
+  /**
+   * A replica on one of the hosts for functions.
+   * @param words what it is, with options: `counter`, `firewall --option rules=...`
+   */
+  replica(host: number, name?: string, words?: string): Promise<HostProcess>;
   start(host: Host, words: string): Promise<HostProcess>;
+}
+
+async function start(host: Host, words: string): Promise<HostProcess> {
+  const running = host.node(BIN, words.split(' '), { env: { ...process.env, TUNCONNECTOR_TOKEN: TOKEN } });
+  await running.waitFor(/"event":"up"/, 15_000);
+  return running;
 }
 
 export async function chainHosts(): Promise<ChainHosts> {
@@ -64,18 +74,9 @@ export async function chainHosts(): Promise<ChainHosts> {
       }
       return JSON.parse(roulette.stdout.slice(before));
     },
-    async relay(n, name = 'fw') {
-      const relay = functions[n]!.node(fixture('chain-relay'), [ROULETTE, name, `10.9.0.${n + 4}`, TOKEN]);
-      await relay.waitFor('registered');
-      return relay;
-    },
-    async start(host, words) {
-      const running = host.node(BIN, words.split(' '), {
-        env: { ...process.env, TUNCONNECTOR_TOKEN: TOKEN },
-      });
-      await running.waitFor(/"event":"up"/, 15_000);
-      return running;
-    },
+    replica: (n, name = 'fw', words = 'pass') =>
+      start(functions[n]!, `vnf ${words} --function ${name} --roulette ${ROULETTE} --tenant 42 --json`),
+    start,
     async [Symbol.asyncDispose]() {
       await world.close();
       await folder[Symbol.asyncDispose]();
