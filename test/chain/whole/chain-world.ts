@@ -1,0 +1,241 @@
+/**
+ * A whole chain in virtual time: Roulette, ingress, egress and replicas of functions, each with both of its halves, and a client and a server
+ * that exchange numbered packets all the time.
+ */
+import { type End, end } from '../../../src/chain/end/index.ts';
+import { hop } from '../../../src/chain/hop/hop.ts';
+import type { ChainControlled } from '../../../src/chain/member/control.ts';
+import { Member } from '../../../src/chain/member/member.ts';
+import { chooser } from '../../../src/chain/placement.ts';
+import { type App, Network, type Ports, VirtualRuntime } from '../../../src/engine/index.ts';
+import { totalDrops } from '../../../src/engine/report.ts';
+import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
+import { MemoryPort } from '../../../src/tun/memory.ts';
+import { packetOf } from '../end/ends-world.ts';
+import { serialOf } from '../end/fabric.ts';
+import { Fabric, FabricPort } from '../hop/fabric.ts';
+import { ChannelConnection } from '../member/channel-connection.ts';
+import { serve } from '../roulette/members.ts';
+import { TENANT, World } from '../roulette/roulette-world.ts';
+
+const ROULETTE = '10.0.0.1:4791';
+const SPI = 7;
+const hostOf = (endpoint: string) => endpoint.split(':')[0]!;
+
+/** A function that lets everything through, and notes what comes. */
+class Note implements App {
+  readonly inputs = ['in'];
+  readonly outputs = ['out'];
+  onPacket: (serial: number) => void = () => {};
+
+  push({ pool, input, output }: Ports): void {
+    for (let n = input.in!.waiting; n > 0; n--) {
+      const packet = input.in!.take();
+      const at = pool.offset[packet]!;
+      this.onPacket(serialOf(pool.slab.subarray(at, at + pool.length[packet]!), 0, pool.length[packet]!));
+      output.out!.put(packet);
+    }
+  }
+}
+
+export interface Replica {
+  of: string;
+  endpoint: string;
+  member: Member;
+  net: Network;
+}
+
+/** One packet: which flow, which way, when it was sent and came, and the functions that have seen it, by replica id. */
+export interface Trip {
+  flow: number;
+  back: boolean;
+  sent: number;
+  came: number;
+  way: { of: string; id: number }[];
+}
+
+export class WholeChain {
+  readonly runtime: VirtualRuntime;
+  readonly world: World;
+  readonly fabric = new Fabric();
+  readonly client = new MemoryPort();
+  readonly server = new MemoryPort();
+  readonly trips: Trip[] = [];
+  readonly replicas: Replica[] = [];
+  ingress!: Replica;
+  egress!: Replica;
+  readonly #nets: Network[] = [];
+  #hosts = 1;
+
+  private constructor(seed: number) {
+    this.runtime = new VirtualRuntime({
+      seed,
+      outside: { delay: '200us', jitter: '1ms', patience: '400ms' },
+      disk: { syncTime: '2ms', jitter: '3ms' },
+    });
+    const runtime = this.runtime;
+    // The same choice as the ends make, and probes as they would go.
+    const probe = (
+      _tenant: number,
+      { address, port }: { address: string; port: number },
+      done: (alive: boolean) => void,
+    ) => {
+      const to = `${address}:${port}`;
+      const alive = !this.fabric.refusing.has(to) && !this.fabric.silent.has(to);
+      runtime.timer(runtime.now() + (alive ? MILLISECOND : 300 * MILLISECOND), () => done(alive));
+    };
+    this.world = new World({ choose: chooser(), probe, packetLifetime: 2 * SECOND }, runtime);
+    serve(runtime, ROULETTE, TENANT, () => this.world.roulette, 1 << 22);
+  }
+
+  /** @param functions of the chain, each with how many replicas */
+  static async start(functions: Record<string, number>, seed = 1): Promise<WholeChain> {
+    const chain = new WholeChain(seed);
+    const { world, runtime } = chain;
+    world.ask('tenant.put', {});
+    for (const name of Object.keys(functions)) world.ask('function.put', { name });
+    world.ask('chain.put', { spi: SPI, functions: Object.keys(functions) });
+    world.ask('classifier.put', { rules: [{ name: 'all', match: {}, chain: SPI }] });
+    for (const [name, count] of Object.entries(functions)) {
+      for (let n = 0; n < count; n++) await chain.add(name);
+    }
+    chain.egress = await chain.#end('egress', chain.server);
+    chain.ingress = await chain.#end('ingress', chain.client);
+    runtime.advance('500ms');
+    return chain;
+  }
+
+  /** One more replica of a function. */
+  async add(of: string): Promise<Replica> {
+    const note = new Note();
+    const replica = await this.#member(of, 'hop', (net) =>
+      net
+        .app('hop', hop({ tenant: TENANT }))
+        .app('function', note)
+        .link('hop.function -> function.in')
+        .link('function.out -> hop.function'),
+    );
+    note.onPacket = (serial) => this.trips[serial]!.way.push({ of, id: replica.member.id });
+    this.replicas.push(replica);
+    return replica;
+  }
+
+  /** As `kill -9` leaves it: its port refuses, its lease runs out. Or it stands still, and says nothing. */
+  kill({ endpoint }: Replica, how: 'refusing' | 'silent' = 'refusing'): void {
+    this.fabric[how].add(endpoint);
+    // To Roulette it says nothing either: its lease is not ended, and not kept.
+    this.runtime.outside.partition(hostOf(endpoint), hostOf(ROULETTE));
+  }
+
+  /** Roulette is not there any more. @returns how it comes back */
+  stopRoulette(): () => void {
+    this.world.roulette.close();
+    this.world.store.close();
+    this.runtime.outside.breakChannels();
+    return () => this.world.start();
+  }
+
+  edit(...functions: string[]): void {
+    this.world.send('chain.put', { spi: SPI, functions });
+  }
+
+  /** One packet of each flow, there and back, in every 20 ms, evenly; what has become of them since the call. */
+  run(flows: readonly number[], time: number, onStep?: (elapsed: number) => void): Trip[] {
+    const first = this.trips.length;
+    const slots = 20;
+    for (let elapsed = 0; elapsed < time; elapsed += MILLISECOND) {
+      onStep?.(elapsed);
+      const slot = (elapsed / MILLISECOND) % slots;
+      for (let n = slot; n < flows.length; n += slots) {
+        const flow = flows[n]!;
+        this.#send(flow, false);
+        // Replies need the flow to have come once.
+        if (elapsed >= slots * MILLISECOND || this.#known.has(flow)) this.#send(flow, true);
+      }
+      this.runtime.advance(MILLISECOND);
+      this.#collect();
+    }
+    this.runtime.advance('5ms');
+    this.#collect();
+    for (const flow of flows) this.#known.add(flow);
+    return this.trips.slice(first);
+  }
+
+  get drops(): Record<string, number> {
+    const sum: Record<string, number> = {};
+    for (const net of this.#nets)
+      for (const [reason, count] of Object.entries(totalDrops(net.report())))
+        sum[reason] = (sum[reason] ?? 0) + count;
+    return sum;
+  }
+
+  async close(): Promise<void> {
+    for (const net of this.#nets) await net.close();
+  }
+
+  readonly #known = new Set<number>();
+
+  #send(flow: number, back: boolean): void {
+    const serial = this.trips.length;
+    this.trips.push({ flow, back, sent: this.runtime.now(), came: Number.POSITIVE_INFINITY, way: [] });
+    (back ? this.server : this.client).send(packetOf(flow, serial, back));
+  }
+
+  #collect(): void {
+    for (const port of [this.client, this.server])
+      for (const { bytes, time } of port.received.splice(0))
+        this.trips[serialOf(bytes, 0, bytes.length)]!.came = time;
+  }
+
+  #end(role: 'ingress' | 'egress', inside: MemoryPort): Promise<Replica> {
+    return this.#member(role, 'end', (net) =>
+      net
+        .app('inside', inside)
+        .app('end', end({ tenant: TENANT, secret: { high: 1, low: 2 }, role }) as unknown as End)
+        .link('inside.out -> end.inside')
+        .link('end.inside -> inside.in'),
+    );
+  }
+
+  /** Both halves: a network with a port of the fabric, and the member that tells it what Roulette says. */
+  async #member(of: string, app: 'hop' | 'end', build: (net: Network) => Network): Promise<Replica> {
+    const { runtime } = this;
+    const address = `10.0.0.${++this.#hosts}`;
+    const endpoint = `${address}:4790`;
+    const net = build(
+      new Network(runtime, { memory: 24 << 20 }).app('udp', new FabricPort(this.fabric, endpoint)),
+    );
+    net.link(`udp.out -> ${app}.outside`).link(`${app}.outside -> udp.in`);
+    await net.start();
+    this.#nets.push(net);
+    const packets = net.get(app) as unknown as ChainControlled;
+    const connection = new ChannelConnection(runtime, `${address}:0`, [ROULETTE]);
+    const member = new Member(runtime, connection, {
+      tenant: TENANT,
+      replica: { function: of, address, port: 4790 },
+      term: 2 * SECOND,
+    });
+    member.join({ update: (update) => packets.update(structuredClone(update)) });
+    let isDue = false;
+    packets.onNews = () => {
+      if (isDue) return;
+      isDue = true;
+      runtime.timer(runtime.now(), () => {
+        isDue = false;
+        for (let news = packets.takeNews(); news; news = packets.takeNews())
+          member.receive(structuredClone(news));
+      });
+    };
+    runtime.advance('50ms');
+    return { of, endpoint, member, net };
+  }
+}
+
+export const wayOf = ({ way, back }: Trip): string => {
+  const ids = way.map(({ id }) => id);
+  return (back ? ids.reverse() : ids).join(' ');
+};
+export const lost = (trips: readonly Trip[]): Trip[] =>
+  trips.filter(({ came }) => came === Number.POSITIVE_INFINITY);
+export const range = (from: number, count: number): number[] =>
+  Array.from({ length: count }, (_, n) => from + n);
