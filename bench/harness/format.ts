@@ -18,6 +18,13 @@ const SCALES: Record<Quantity, { unit: string; divisor: number; digits: number }
   rateError1s: { unit: '% off in 1 s', divisor: 0.01, digits: 2 },
   time: { unit: 'ns', divisor: 1, digits: 1 },
   missed: { unit: 'packets missed', divisor: 1, digits: 0 },
+  hopMedian: { unit: 'µs per function, p50', divisor: 1e3, digits: 1 },
+  hopP99: { unit: 'µs per function, p99', divisor: 1e3, digits: 1 },
+  linearity: { unit: 'R²', divisor: 1, digits: 3 },
+  oneWayMedian: { unit: 'µs, p50', divisor: 1e3, digits: 0 },
+  oneWayP99: { unit: 'µs, p99', divisor: 1e3, digits: 0 },
+  reordered: { unit: 'packets reordered', divisor: 1, digits: 0 },
+  cpuPerSuperframe: { unit: 'µs per superframe', divisor: 1e3, digits: 1 },
   collections: { unit: 'collections', divisor: 1, digits: 0 },
 };
 

@@ -88,6 +88,34 @@ export async function withBridgeLab<T>(
   });
 }
 
+/** Hosts a and b, and one for each of so many functions, on one switch. */
+export async function withChainLab<T>(
+  context: VisitContext,
+  functions: number,
+  work: (lab: Lab, functions: Host[]) => Promise<T>,
+): Promise<T> {
+  return withWorld(context, async (world) => {
+    const names = ['a', 'b', ...Array.from({ length: functions }, (_, k) => `f${k}`)];
+    const [a, b, ...others] = (await Promise.all(names.map((name) => world.host(name)))) as [
+      Host,
+      Host,
+      ...Host[],
+    ];
+    await world.bridge(
+      [
+        { host: a, addresses: [`${OUTER.a}/24`] },
+        { host: b, addresses: [`${OUTER.b}/24`] },
+        ...others.map((host, k) => ({ host, addresses: [`${functionAddress(k)}/24`] })),
+      ],
+      { mtu: 1500 },
+    );
+    return work(new Lab(world, a, b, context), others);
+  });
+}
+
+/** Of the host of the k-th function. */
+export const functionAddress = (k: number) => `10.77.0.${10 + k}`;
+
 async function withWorld<T>({ signal }: VisitContext, work: (world: World) => Promise<T>): Promise<T> {
   signal.throwIfAborted();
   const world = await createWorld({ name: 'bench' });

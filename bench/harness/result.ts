@@ -22,6 +22,16 @@ export const QUANTITIES = {
   rateError100ms: 'part',
   rateError1s: 'part',
   missed: 'packets',
+  /** What each function adds to a chain's one-way latency: the slope over their number. */
+  hopMedian: 'ns',
+  hopP99: 'ns',
+  /** How much of a latency's course that slope explains: R². */
+  linearity: 'part',
+  oneWayMedian: 'ns',
+  oneWayP99: 'ns',
+  reordered: 'packets',
+  /** Of one function, for 64 KiB of payload. */
+  cpuPerSuperframe: 'ns',
   collections: 'collections',
 } as const;
 export type Quantity = keyof typeof QUANTITIES;

@@ -44,3 +44,24 @@ export function percentile(values: readonly number[], share: number): number {
   if (sorted.length === 0) return Number.NaN;
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)]!;
 }
+
+export interface Line {
+  /** Of y, per x. */
+  slope: number;
+  /** R²: the part of what y varies by that the line explains, 0..1. */
+  determination: number;
+}
+
+/** The line through points by least squares. NaN for fewer than two different x. */
+export function fitLine(x: readonly number[], y: readonly number[]): Line {
+  const mean = (values: readonly number[]) => values.reduce((sum, each) => sum + each, 0) / values.length;
+  const [middleX, middleY] = [mean(x), mean(y)];
+  let [xx, xy, yy] = [0, 0, 0];
+  for (const [i, each] of x.entries()) {
+    const [dx, dy] = [each - middleX, y[i]! - middleY];
+    xx += dx * dx;
+    xy += dx * dy;
+    yy += dy * dy;
+  }
+  return { slope: xy / xx, determination: (xy * xy) / (xx * yy) };
+}

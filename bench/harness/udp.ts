@@ -11,6 +11,8 @@ export interface PacketRate {
   packets: number;
   /** 0..1 of those sent. */
   lost: number;
+  /** That came behind one sent later. */
+  reordered: number;
 }
 
 export interface UdpOptions {
@@ -36,7 +38,7 @@ export async function udpRate(lab: Lab, options: UdpOptions): Promise<PacketRate
   const sender = await startJson(lab, from, options.fromCpu, argv('send', size, seconds));
   const { sent = 0 } = await endOfJson(sender, seconds + 10);
   await sleep(DRAIN_MS, undefined, { signal: lab.signal });
-  const { packets = 0, pps = 0 } = await stopJson(sink);
+  const { packets = 0, pps = 0, reordered = 0 } = await stopJson(sink);
   if (packets === 0) throw new Error('udpgen: no packet arrived');
-  return { packetsPerSecond: pps, packets, lost: Math.max(0, 1 - packets / sent) };
+  return { packetsPerSecond: pps, packets, lost: Math.max(0, 1 - packets / sent), reordered };
 }

@@ -9,11 +9,9 @@
  *   call for a single one costs is told as `checksumSingle`.
  */
 
-import path from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { Pool } from 'tunconnector/engine';
 import type { Native } from '../../dist/native/binding.js';
-import { ROOT } from '../harness/root.ts';
+import { dist } from '../harness/root.ts';
 
 const REPEATS = 301;
 const BYTES = 61_612;
@@ -27,8 +25,7 @@ const CALLS = 64;
 const TCP4 = 1;
 const L3 = 3;
 
-const file = pathToFileURL(path.join(ROOT, 'dist', 'native', 'load.js')).href;
-const { native } = (await import(file)) as { native(): Native };
+const { native } = (await import(dist('native/load.js'))) as { native(): Native };
 const addon = native();
 
 process.stdout.write(`${JSON.stringify({ segment: segmentation(), ...checksums() })}\n`);

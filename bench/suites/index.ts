@@ -2,6 +2,7 @@
 import type { Experiment } from '../harness/rounds.ts';
 import { bridgeExperiments } from './bridge.ts';
 import { captureExperiments } from './capture.ts';
+import { chainExperiments } from './chain/index.ts';
 import { engineExperiments } from './engine.ts';
 import { flowsExperiments } from './flows.ts';
 import { gcExperiments } from './gc.ts';
@@ -18,6 +19,7 @@ export const SUITES: Record<string, { help: string; experiments(seconds: number)
   engine: { help: 'packets between apps, in one process', experiments: engineExperiments },
   native: { help: 'segmentation and checksums of the addon', experiments: nativeExperiments },
   impair: { help: 'what impairments cost, and how they keep time', experiments: impairExperiments },
+  chain: { help: 'what each function of a service chain costs', experiments: chainExperiments },
   slicing: {
     help: 'two ways to decide for each wire packet of a superframe',
     experiments: slicingExperiments,
