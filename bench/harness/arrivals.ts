@@ -9,6 +9,10 @@ export interface Arrivals {
   arrived: Float64Array;
   /** UDP payload of each. */
   bytes: Float64Array;
+  /** DSCP of each, as it arrived. */
+  dscp: Uint8Array;
+  /** When the first was sent: ms since 1970. */
+  epoch: number;
 }
 
 const RECORD = 32;
@@ -27,7 +31,16 @@ export function parseArrivals(bytes: Uint8Array): Arrivals {
     const left = view.getBigUint64(i * RECORD + 8, true);
     if (left < first) first = left;
   }
-  return { numbers: column(0), left: column(1, first), arrived: column(2, first), bytes: column(3) };
+  const words = (place: number) =>
+    Float64Array.from({ length: count }, (_, i) => view.getUint32(i * RECORD + place, true));
+  return {
+    numbers: column(0),
+    left: column(1, first),
+    arrived: column(2, first),
+    bytes: words(24),
+    dscp: Uint8Array.from(words(28), (tos) => tos >> 2),
+    epoch: Number(first) / 1e6,
+  };
 }
 
 /** How long after `delay` (ns) they arrived; less than 0 is early. */

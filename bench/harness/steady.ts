@@ -12,6 +12,8 @@ export interface SteadyOptions {
   from: Host;
   to: Host;
   address: string;
+  /** How many addresses they go to in turn, from that one on. */
+  addresses?: number;
   /** UDP payload, bytes. */
   size: number;
   seconds: number;
@@ -32,16 +34,32 @@ export interface Steady extends Arrivals {
 }
 
 export async function steadily(lab: Lab, options: SteadyOptions): Promise<Steady> {
-  const { from, to, address, size, seconds, packetsPerSecond, drain, fromCpu, toCpu } = options;
+  const {
+    from,
+    to,
+    address,
+    addresses = 1,
+    size,
+    seconds,
+    packetsPerSecond,
+    drain,
+    fromCpu,
+    toCpu,
+  } = options;
   const file = path.join(lab.scratch, 'arrivals');
   const argv = (...words: (string | number)[]) => [twin('oneway'), ...words].map(String);
   try {
-    const sink = await startJson(lab, to, toCpu, argv('sink', address, PORT, file));
+    const sink = await startJson(
+      lab,
+      to,
+      toCpu,
+      argv('sink', addresses > 1 ? '0.0.0.0' : address, PORT, file),
+    );
     const sender = await startJson(
       lab,
       from,
       fromCpu,
-      argv('send', address, PORT, size, seconds, packetsPerSecond),
+      argv('send', address, PORT, size, seconds, packetsPerSecond, ...(addresses > 1 ? [addresses] : [])),
     );
     const { sent = 0, seconds: took = Number.NaN } = await endOfJson(sender, seconds + 10);
     await sleep(drain, undefined, { signal: lab.signal });

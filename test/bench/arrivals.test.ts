@@ -20,6 +20,12 @@ describe('arrivals', () => {
     expect(() => parseArrivals(new Uint8Array(31))).toThrow('no packet');
   });
 
+  it('say which class a packet came with, and when the first was sent', () => {
+    const T = 1_700_000_000_000_000_000;
+    const { bytes, dscp, epoch } = parseArrivals(file([0, T, T + 512, 2 ** 32 * 0xb8 + 64]));
+    expect([[...bytes], [...dscp], epoch]).toEqual([[64], [46], T / 1e6]);
+  });
+
   it('are late or early by what they took beyond the delay', () => {
     const arrivals = parseArrivals(file([0, 100, 150, 1], [1, 200, 249, 1], [2, 300, 380, 1]));
     expect(latenessOf(arrivals, 50)).toEqual({ median: 0, p99: 30, early: 1 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseCpuSeconds } from '../../bench/harness/cpu.ts';
 import { parseCpuList, pinned } from '../../bench/harness/placement.ts';
-import { median, pairedRatios, percentile, summarize } from '../../bench/harness/stats.ts';
+import { fitLine, median, pairedRatios, percentile, summarize } from '../../bench/harness/stats.ts';
 
 describe('figures of rounds', () => {
   it('the median is the middle value, or the mean of the two in the middle', () => {
@@ -57,5 +57,14 @@ describe('processors', () => {
 
   it('with one processor nothing is pinned', () => {
     expect(pinned([3])).toEqual({});
+  });
+});
+
+describe('a line through points', () => {
+  it('has the slope of least squares, and says how much it explains', () => {
+    expect(fitLine([0, 1, 2, 4], [3, 5, 7, 11])).toEqual({ slope: 2, determination: 1 });
+    const { slope, determination } = fitLine([0, 1, 2], [0, 0, 3]);
+    expect([slope, determination]).toEqual([1.5, 0.75]);
+    expect(fitLine([1, 1], [2, 3]).slope).toBeNaN();
   });
 });

@@ -21,6 +21,10 @@ import type { Sample, Visit } from '../../harness/rounds.ts';
 export const SUITE = 'chain';
 export const OURS = 'ours';
 export const TWIN = 'C relays';
+/** In the order of their turns. */
+export const SUBJECTS = [TWIN, OURS] as const;
+
+export const functionsOf = (length: number) => `${length} ${length === 1 ? 'function' : 'functions'}`;
 
 const PORT = 4790;
 const TENANT = 42;
@@ -43,7 +47,7 @@ export interface Path {
 
 /** @param lengths the numbers of functions that there are chains of */
 export function pathVisit(
-  subject: typeof OURS | typeof TWIN,
+  subject: (typeof SUBJECTS)[number],
   lengths: readonly number[],
   measure: (path: Path) => Promise<Sample[]>,
 ): Visit {
@@ -72,7 +76,7 @@ async function startFunction(
   lab: Lab,
   host: Host,
   k: number,
-  subject: typeof OURS | typeof TWIN,
+  subject: (typeof SUBJECTS)[number],
   lengths: readonly number[],
 ): Promise<HostProcess> {
   const bind = `${functionAddress(k)}:${PORT}`;

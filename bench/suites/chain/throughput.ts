@@ -2,11 +2,11 @@
 import { cpuSeconds } from '../../harness/cpu.ts';
 import { iperf } from '../../harness/iperf.ts';
 import type { Experiment, Sample } from '../../harness/rounds.ts';
-import { innerAddress, OURS, type Path, pathVisit, SUITE, TWIN } from './path.ts';
+import { functionsOf, innerAddress, OURS, type Path, pathVisit, SUBJECTS, SUITE, TWIN } from './path.ts';
 
 const LENGTHS = [0, 1, 3];
 const AT_LEAST: Record<number, number> = { 1: 0.7, 3: 0.45 };
-const pathOf = (length: number) => `TCP, ${length} ${length === 1 ? 'function' : 'functions'}`;
+const pathOf = (length: number) => `TCP, ${functionsOf(length)}`;
 /** Payload of what is counted as one superframe. */
 const SUPERFRAME = 65_536;
 const WARM_UP_SECONDS = 1;
@@ -17,7 +17,7 @@ export function throughputExperiments(seconds: number): Experiment[] {
       suite: SUITE,
       title: 'TCP',
       secondsPerVisit: LENGTHS.length * (seconds + WARM_UP_SECONDS),
-      visits: [TWIN, OURS].map((subject) => pathVisit(subject as typeof OURS, LENGTHS, throughputs)),
+      visits: SUBJECTS.map((subject) => pathVisit(subject, LENGTHS, throughputs)),
       bars: LENGTHS.slice(1).flatMap((length) => {
         const bar = { path: pathOf(length), subject: OURS };
         return [
