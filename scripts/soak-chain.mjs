@@ -76,7 +76,7 @@ async function start(world, scratch, sent) {
   const run = async (host, words, up) => {
     const env = { ...process.env, TUNCONNECTOR_TOKEN: TOKEN, TUNCONNECTOR_ROULETTE: ROULETTE };
     const running = host.node(COMMAND, [...words.split(' '), '--json'], { env });
-    await running.waitFor(up, 15_000);
+    await running.waitFor(up, 30_000);
     return running;
   };
   const up = /"event":"up"/;
@@ -88,7 +88,7 @@ async function start(world, scratch, sent) {
     up,
   );
   stay.egress = await run(egress, 'egress --tenant 42 --nat 198.51.100.80', up);
-  stay.firewall = await run(fw, 'vnf firewall --tenant 42', up);
+  stay.firewall = await run(fw, 'vnf firewall --option default=allow --tenant 42', up);
   const replica = (host) => run(host, 'vnf counter --tenant 42 --drain 3s', up);
   const replicas = await Promise.all(
     hosts.slice(0, 2).map(async (host) => ({ host, running: await replica(host) })),

@@ -3,7 +3,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
+import { READY_MADE } from '../../src/chain/functions/index.ts';
 import { allCommands } from '../../src/cli/main.ts';
+import { functionOptions } from '../../src/cli/member/vnf-options.ts';
 import { filesUnder, read, root } from '../house/sources.ts';
 import { needs } from '../needs.ts';
 
@@ -12,7 +14,12 @@ function understood([name = '', ...words]: readonly string[]): Record<string, un
   const command = allCommands(() => {}).get(name);
   if (!command) throw new Error(`there is no command ${name}`);
   command.action(() => {}).parse(words, { from: 'user' });
-  return command.opts();
+  const options = command.opts();
+  if (name === 'vnf') {
+    const own = functionOptions(command, (options.option as string[] | undefined) ?? []);
+    READY_MADE.get(command.args[0]!)?.check(own as never);
+  }
+  return options;
 }
 
 interface Container {
@@ -161,6 +168,34 @@ describe('the manifests for Kubernetes', () => {
     expect(tenants[42]!.functions.sort()).toEqual(run.sort());
     for (const chain of Object.values(tenants[42]!.chains))
       expect(run).toEqual(expect.arrayContaining(chain));
+  });
+});
+
+/** As a shell makes words of it. */
+const wordsOf = (line: string) =>
+  [...line.matchAll(/(?:"[^"]*"|'[^']*'|[^\s"'])+/g)].map(([word]) => word.replace(/["']/g, ''));
+
+describe('the command lines of members in', () => {
+  const pages = [
+    'README.md',
+    'docs/cli.md',
+    'docs/chain/members.md',
+    'src/cli/member/vnf.ts',
+    'src/cli/member/ingress.ts',
+  ];
+
+  it.each(pages)('%s are understood', (page) => {
+    const text = read(page).replace(/\\+\n/g, '');
+    const lines = [
+      ...text.matchAll(/^ *tunconnector ((?:vnf|ingress|egress|client|roulette) (?!--config).*)$/gm),
+    ];
+    expect(lines.length).toBeGreaterThan(1);
+    for (const [, line] of lines) understood(wordsOf(line!.replace(/(\s+#.*|`,)$/, '')));
+  });
+
+  it('a page that is wrong are not', () => {
+    expect(() => understood(wordsOf("vnf firewall --option rules='allow *'"))).toThrow(/unknown key "rules"/);
+    expect(() => understood(wordsOf('ingress --tunel 10.8.0.1/24'))).toThrow(/unknown option/);
   });
 });
 

@@ -46,7 +46,7 @@ The file is loaded anew when it changes and on SIGHUP, and no packet is lost.
 
 Examples:
   tunconnector vnf firewall --roulette http://10.9.0.1:7590 \\
-    --option rules='allow *:tcp:80'
+    --option rule='allow *:tcp:80'
   tunconnector vnf ./no-telnet.ts --roulette http://10.9.0.1:7590
   tunconnector vnf counter --function count --config vnf.yaml --metrics --json`,
     )
