@@ -4,7 +4,7 @@ import { type ListenAddress, urlOf } from '../http/address.ts';
 import { listen, makeServer } from '../http/server.ts';
 import type { ImpairedLink } from './link.ts';
 import { Metrics } from './metrics.ts';
-import { addPages } from './pages.ts';
+import { addLinkPage } from './pages.ts';
 import { addRoutes } from './routes.ts';
 import { Streams } from './stream.ts';
 
@@ -43,7 +43,7 @@ export async function makeLinkServer(
   });
   const streams = new Streams(link, runtime);
   addRoutes(server, { link, streams, metrics: new Metrics(link, streams) });
-  await addPages(server);
+  await addLinkPage(server);
   await server.ready();
   return { server, streams };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { read } from '../../house/sources.ts';
 
-const css = read('src/control/page/page.css');
+const css = read('src/control/page/shared/page.css');
 
 /** The colours of a scheme by their names; dark ones go before light ones. */
 function colours(scheme: 'light' | 'dark'): Map<string, string> {

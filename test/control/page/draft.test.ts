@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Draft } from '../../../src/control/page/draft.ts';
+import { Draft } from '../../../src/control/page/impair/draft.ts';
 
 const spec = (both: string) => ({ both });
 const start = () => new Draft({ revision: 1, seed: 7, spec: spec('a') });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Flow, FlowList, FlowQuery } from '../../../src/control/impair/contract.ts';
-import { FlowPages, PAGE } from '../../../src/control/page/flow-pages.ts';
+import { FlowPages, PAGE } from '../../../src/control/page/impair/flow-pages.ts';
 
 /** A server of 10 000 flows that notes what it is asked. */
 function served() {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DirectionStats, RuleStats, Stats } from '../../../src/control/impair/contract.ts';
-import { History, latest, recent } from '../../../src/control/page/history.ts';
+import { History, latest, recent } from '../../../src/control/page/impair/history.ts';
 
 const rule = (label: string, counters: Partial<RuleStats>): RuleStats => ({
   ...{ label, leaving: false, packets: 0, bytes: 0, packetsOut: 0, bytesOut: 0 },

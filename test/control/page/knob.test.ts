@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { KNOBS, knobs, shown, slotOf, slots, valueAt } from '../../../src/control/page/knob.ts';
+import { KNOBS, knobs, shown, slotOf, slots, valueAt } from '../../../src/control/page/impair/knob.ts';
 
 const { rate, delay, loss } = knobs;
 

@@ -5,7 +5,7 @@ import {
   type Spec,
   type SpecDocument,
 } from '../../../src/control/client/index.ts';
-import { Link } from '../../../src/control/page/link.ts';
+import { Link } from '../../../src/control/page/impair/link.ts';
 
 /** A server of one spec. */
 class Served {

@@ -6,7 +6,7 @@ import {
   withoutRule,
   withRule,
   withSides,
-} from '../../../src/control/page/rules.ts';
+} from '../../../src/control/page/impair/rules.ts';
 
 const SPEC = {
   seed: 7,

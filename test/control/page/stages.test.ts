@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Sides } from '../../../src/control/impair/contract.ts';
-import type { KnobName } from '../../../src/control/page/knob.ts';
+import type { KnobName } from '../../../src/control/page/impair/knob.ts';
 import {
   type Direction,
   KINDS,
@@ -8,7 +8,7 @@ import {
   settingOf,
   stagesOf,
   turned,
-} from '../../../src/control/page/stages.ts';
+} from '../../../src/control/page/impair/stages.ts';
 import { PRESET_NAMES, presetStages } from '../../../src/impair/spec/presets.ts';
 import { compileSpec } from '../../../src/impair/spec/spec.ts';
 import { STAGE_WORDS } from '../../../src/impair/stages.ts';

@@ -1,6 +1,6 @@
 /** The head of the settings: which rule it is, which flows it is for, its preset, and an end to it. */
-import { byId, h, setText } from './dom.ts';
-import { matchText } from './format.ts';
+import { byId, h, setText } from '../shared/dom.ts';
+import { matchText } from '../shared/format.ts';
 import type { Link } from './link.ts';
 import { DEFAULT, ruleOf, sidesOf, withoutRule } from './rules.ts';
 

@@ -4,7 +4,7 @@
  * Undo goes back in two rows: first through the edits that are not applied, one by one, then through the revisions that were in
  * force before, of which each becomes the newest when it is applied again.
  */
-import type { Spec, SpecDocument } from '../client/index.ts';
+import type { Spec, SpecDocument } from '../../client/index.ts';
 
 /** Most steps of each kind that can be undone. */
 const STEPS = 100;

@@ -1,11 +1,11 @@
 /** The flows of the link: sorted, searched, and each a click away from a rule of its own. */
-import type { Flow } from '../client/index.ts';
-import { byId, h, setText } from './dom.ts';
+import type { Flow } from '../../client/index.ts';
+import { byId, h, setText } from '../shared/dom.ts';
+import { bitRate, bytes, counted, time } from '../shared/format.ts';
+import { every, later } from '../shared/live-timers.ts';
+import { VirtualRows } from '../shared/virtual-rows.ts';
 import { FlowPages, type FlowSort } from './flow-pages.ts';
-import { bitRate, bytes, counted, time } from './format.ts';
 import type { Link } from './link.ts';
-import { every, later } from './live-timers.ts';
-import { VirtualRows } from './virtual-rows.ts';
 
 const HEIGHT = 26;
 /** Between looks, ms. */

@@ -1,9 +1,9 @@
 /** Packets that were dropped, as it happens, the newest first. */
-import type { Drop } from '../client/index.ts';
-import { byId, h, setText } from './dom.ts';
-import { clock, counted } from './format.ts';
+import type { Drop } from '../../client/index.ts';
+import { byId, h, setText } from '../shared/dom.ts';
+import { clock, counted } from '../shared/format.ts';
+import { VirtualRows } from '../shared/virtual-rows.ts';
 import type { Link } from './link.ts';
-import { VirtualRows } from './virtual-rows.ts';
 
 const HEIGHT = 38;
 /** Drops that are kept. */

@@ -2,7 +2,7 @@
  * The flows of a link, of which there may be many thousands: the server sorts and searches, and only the pages that are in sight
  * are asked for.
  */
-import type { Flow, FlowList, FlowQuery } from '../client/index.ts';
+import type { Flow, FlowList, FlowQuery } from '../../client/index.ts';
 
 export type FlowSort = NonNullable<FlowQuery['sort']>;
 

@@ -1,8 +1,8 @@
 /** The whole spec as text, with what is wrong shown where it is. */
 import { isMap, isScalar, isSeq, type Node, parseDocument, stringify } from '/yaml/index.js';
-import { ControlError, type Spec } from '../client/index.ts';
+import { ControlError, type Spec } from '../../client/index.ts';
+import { byId, h, setText } from '../shared/dom.ts';
 import { errorText, resolved } from './actions.ts';
-import { byId, h, setText } from './dom.ts';
 import type { Link } from './link.ts';
 
 type Format = 'yaml' | 'json';

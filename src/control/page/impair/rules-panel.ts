@@ -1,11 +1,11 @@
 /** The list of rules, with what each is doing now; the selected one is the one that is looked at. */
-import { byId, h, setText } from './dom.ts';
-import { bitRate, matchText, percent } from './format.ts';
+import { byId, h, setText } from '../shared/dom.ts';
+import { bitRate, matchText, percent } from '../shared/format.ts';
+import { VirtualRows } from '../shared/virtual-rows.ts';
 import { lately } from './history.ts';
 import type { Link } from './link.ts';
 import { DEFAULT, labelsOf, ruleOf } from './rules.ts';
 import { DIRECTIONS } from './stages.ts';
-import { VirtualRows } from './virtual-rows.ts';
 
 const HEIGHT = 40;
 

@@ -1,5 +1,5 @@
 /** The stream of what the link does, for as long as the page is open. */
-import { ControlError, type ImpairClient, type StreamMessage } from '../client/index.ts';
+import { ControlError, type ImpairClient, type StreamMessage } from '../../client/index.ts';
 
 /** A connection on which nothing comes for so long, ms, is none, whatever the browser thinks of it. */
 const SILENCE = 5000;

@@ -1,5 +1,5 @@
 /** Rate, delay and loss of the rule that is looked at, a slider and a number for each direction. */
-import { byId, h, setText } from './dom.ts';
+import { byId, h, setText } from '../shared/dom.ts';
 import { KNOBS, type Knob, knobs, shown, slotOf, slots, valueAt } from './knob.ts';
 import type { Link } from './link.ts';
 import { sidesOf } from './rules.ts';

@@ -2,7 +2,7 @@
  * Reads and sets rate, delay and loss in specs as their authors write them: text, lists of objects and text, presets, for
  * both directions or one. What else is said of a stage (a jitter, a queue) stays as it is.
  */
-import type { Sides, Stages } from '../client/index.ts';
+import type { Sides, Stages } from '../../client/index.ts';
 import { type KnobName, knobs } from './knob.ts';
 
 export const DIRECTIONS = ['up', 'down'] as const;

@@ -1,7 +1,7 @@
 /** What each stage of a rule did so far: a table under the charts. */
-import type { RuleStats, StageStats } from '../client/index.ts';
-import { byId, h, setText } from './dom.ts';
-import { counted, time } from './format.ts';
+import type { RuleStats, StageStats } from '../../client/index.ts';
+import { byId, h, setText } from '../shared/dom.ts';
+import { counted, time } from '../shared/format.ts';
 import type { Link } from './link.ts';
 import { labelsOf } from './rules.ts';
 import { DIRECTIONS, type Direction } from './stages.ts';

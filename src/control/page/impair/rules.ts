@@ -1,5 +1,5 @@
 /** A spec's rules, and changes to them. The spec that is given stays as it is. */
-import type { Rule, Sides, Spec } from '../client/index.ts';
+import type { Rule, Sides, Spec } from '../../client/index.ts';
 
 /** What all packets pass that no rule is for. */
 export const DEFAULT = 'default';

@@ -1,5 +1,5 @@
 /** The last minutes of each rule in each direction, as rates between one message of the stream and the next. */
-import type { DirectionStats, RuleStats, Stats } from '../client/index.ts';
+import type { DirectionStats, RuleStats, Stats } from '../../client/index.ts';
 import { DIRECTIONS, type Direction } from './stages.ts';
 
 /** What is kept of each direction; null where nothing can be said. */

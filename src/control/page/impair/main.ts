@@ -1,8 +1,8 @@
 /** The page of an impaired link: puts its parts together. */
-import { ImpairClient } from '../client/index.ts';
+import { ImpairClient } from '../../client/index.ts';
+import { byId, setText } from '../shared/dom.ts';
 import { actions } from './actions.ts';
 import { Charts } from './charts.ts';
-import { byId, setText } from './dom.ts';
 import { dropsPanel } from './drops-panel.ts';
 import { flowsPanel } from './flows-panel.ts';
 import { KnobsPanel } from './knobs-panel.ts';

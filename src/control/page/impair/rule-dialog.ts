@@ -1,6 +1,6 @@
 /** Makes a rule, for a flow that was chosen or from nothing. It is an edit like others, and in force when it is applied. */
-import type { Flow, Rule, Sides } from '../client/index.ts';
-import { byId, h, setText } from './dom.ts';
+import type { Flow, Rule, Sides } from '../../client/index.ts';
+import { byId, h, setText } from '../shared/dom.ts';
 import { endText } from './flows-panel.ts';
 import type { Link } from './link.ts';
 import { DEFAULT, freeLabel, labelsOf, sidesOf, withRule } from './rules.ts';

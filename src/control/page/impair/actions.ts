@@ -1,8 +1,8 @@
 /** Apply and undo, and what they have to say. */
-import { ControlError } from '../client/index.ts';
-import { announce, byId, h, setText } from './dom.ts';
+import { ControlError } from '../../client/index.ts';
+import { announce, byId, h, setText } from '../shared/dom.ts';
+import { ask } from '../shared/question.ts';
 import type { Link, Outcome } from './link.ts';
-import { ask } from './question.ts';
 
 /** @param editText opens the spec as text, at a path */
 export function actions(link: Link, editText: (path?: string) => unknown): void {

@@ -1,7 +1,7 @@
 /** Four charts of one rule, both directions, on one axis of time. */
 import uPlot from '/uplot/uPlot.esm.js';
-import { byId, h, setText } from './dom.ts';
-import { bitRate, clock, counted, percent, tick, time } from './format.ts';
+import { byId, h, setText } from '../shared/dom.ts';
+import { bitRate, clock, counted, percent, tick, time } from '../shared/format.ts';
 import { latest, type Measure, type Past, recent } from './history.ts';
 import { DIRECTIONS, type Direction } from './stages.ts';
 

@@ -8,12 +8,12 @@ import {
   type Spec,
   type Stats,
   type StreamMessage,
-} from '../client/index.ts';
+} from '../../client/index.ts';
+import { Topic } from '../shared/topic.ts';
 import { Draft } from './draft.ts';
 import { History } from './history.ts';
 import { DEFAULT, labelsOf, sidesOf, withSides } from './rules.ts';
 import type { Presets } from './stages.ts';
-import { Topic } from './topic.ts';
 
 export type Connection = 'connecting' | 'live' | 'lost';
 
