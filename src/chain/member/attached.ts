@@ -6,6 +6,7 @@ import type { Attachable, Attached } from '../../engine/attach.ts';
 import { TunconnectorError } from '../../errors.ts';
 import type { TableUpdate } from '../tables/update.ts';
 import type { ChainControlled, MemberNews } from './control.ts';
+import { figuresOf } from './figures.ts';
 import type { Member } from './member.ts';
 
 interface ControlOptions {
@@ -13,8 +14,8 @@ interface ControlOptions {
   app: string;
 }
 
-/** What goes to the packet half: updates, and `taken` for each news. */
-type ToPackets = { update: TableUpdate } | { taken: true };
+/** What goes to the packet half: updates, `taken` for each news, and `measure` to be told what has passed. */
+type ToPackets = { update: TableUpdate } | { taken: true } | { measure: true };
 
 /** To be attached. */
 export const controlledPackets: Attached<ControlOptions, void> = (network, { app: name }, port) => {
@@ -40,6 +41,10 @@ export const controlledPackets: Attached<ControlOptions, void> = (network, { app
       app.update(message.update);
       return;
     }
+    if ('measure' in message) {
+      port.postMessage({ figures: figuresOf(network.report(), name) } satisfies MemberNews);
+      return;
+    }
     isAway = false;
     if (isReady) send();
   });
@@ -61,9 +66,10 @@ export async function controlPackets(member: Member, network: Attachable, app: s
   const tell = (message: ToPackets) => port.postMessage(message);
   port.on('message', (news: MemberNews) => {
     member.receive(news);
-    tell({ taken: true });
+    // That was an answer, and no batch.
+    if (!news.figures) tell({ taken: true });
   });
   // It is the network that keeps a program going.
   port.unref();
-  member.join({ update: (update) => tell({ update }) });
+  member.join({ update: (update) => tell({ update }), measure: () => tell({ measure: true }) });
 }

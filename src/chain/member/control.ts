@@ -3,6 +3,7 @@
  * the packet half (the app `hop` or `end`) moves packets and asks nobody.
  */
 import type { TableUpdate } from '../tables/update.ts';
+import type { PacketFigures } from './figures.ts';
 
 /** The packet half as its control half sees it. */
 export interface ChainControlled {
@@ -33,6 +34,8 @@ export interface MemberNews {
   /** Flow ids that had packets: at most every quarter of the idle time each, and when an egress meets one first. */
   touched?: string[];
   suspects?: Suspicion[];
+  /** What has passed so far, when that was asked for. */
+  figures?: PacketFigures;
 }
 
 export interface Suspicion {

@@ -12,6 +12,7 @@ import type { TenantView } from '../roulette/model/view.ts';
 import type { RegistryConnection } from '../roulette/remote/connection.ts';
 import type { TableUpdate } from '../tables/update.ts';
 import type { MemberNews } from './control.ts';
+import type { PacketFigures } from './figures.ts';
 import { FlowDesk } from './flows.ts';
 import { type OwnReplica, Registration } from './registration.ts';
 import { Suspects } from './suspects.ts';
@@ -46,6 +47,8 @@ export type MemberEvent =
 /** Takes updates, between breaths of its packet path. */
 export interface PacketHalf {
   update(update: TableUpdate): void;
+  /** To tell what has passed so far, as news. */
+  measure?(): void;
 }
 
 /** ns for which changes are collected: a burst of them is one update. */
@@ -66,6 +69,7 @@ export class Member {
   readonly #suspects: Suspects;
   readonly #updates: Updates;
   #half: PacketHalf | undefined;
+  #figures: PacketFigures | undefined;
   #secret = '';
   #cancelFlush: (() => void) | undefined;
   #closed = false;
@@ -96,6 +100,8 @@ export class Member {
       },
       onRegistered: (id, state) => this.#registered(id, state),
       onRefused: (error) => options.onEvent?.({ type: 'refused', error }),
+      measure: () => this.#half?.measure?.(),
+      figures: () => this.#figures,
     });
     const kinds = isEnd ? OF_ENDS : OF_FUNCTIONS;
     const mirror = { kinds, onChange: (kind?: Kind, name?: string) => this.#changed(kind, name) };
@@ -161,11 +167,12 @@ export class Member {
     this.#flush();
   }
 
-  receive({ flows, touched, suspects }: MemberNews): void {
+  receive({ flows, touched, suspects, figures }: MemberNews): void {
     if (this.#closed) return;
     if (flows) this.#flows.place(flows);
     if (touched) this.#flows.touch(touched);
     if (suspects) this.#suspects.report(suspects);
+    if (figures) this.#figures = figures;
   }
 
   // ── The end

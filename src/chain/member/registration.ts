@@ -3,11 +3,13 @@
  * an address owns the replicas that are registered with it.
  */
 import type { Runtime } from '../../engine/runtime.ts';
+import { MILLISECOND } from '../../engine/units.ts';
 import type { TunconnectorError } from '../../errors.ts';
 import type { Replica } from '../roulette/model/model.ts';
 import type { TenantView } from '../roulette/model/view.ts';
 import type { RegistryConnection } from '../roulette/remote/connection.ts';
 import { Backoff } from './backoff.ts';
+import type { PacketFigures } from './figures.ts';
 
 export interface OwnReplica {
   function: string;
@@ -24,10 +26,15 @@ export interface RegistrationEvents {
   onRegistered(id: number, state: Replica['state']): void;
   /** Something was refused for a reason that somebody has to do something about; it is tried again. */
   onRefused(error: TunconnectorError): void;
+  /** The lease is about to be kept: what has passed is to be measured, and told along with it. */
+  measure(): void;
+  figures(): PacketFigures | undefined;
 }
 
 /** Leases are kept so many times in a term. */
 const KEEPS = 3;
+/** ns that the packet half has to say what has passed. */
+const MEASURE = 100 * MILLISECOND;
 
 export class Registration {
   readonly #runtime: Pick<Runtime, 'now' | 'timer'>;
@@ -234,20 +241,28 @@ export class Registration {
   // ── The lease, beside the steps: nothing that waits may let it end
 
   #keepIn(lease: string, wait: number): void {
-    const next = this.#granted / KEEPS;
     this.#cancelKeep();
-    this.#cancelKeep = this.#runtime.timer(this.#runtime.now() + wait, () => {
-      this.#connection.request('lease.keep', { lease }, (error) => {
-        if (this.#closed || lease !== this.#lease) return;
-        if (error?.code === 'ERR_NOT_FOUND') {
-          this.#lease = undefined;
-          this.#rev = 0;
-          this.#step();
-          return;
-        }
-        if (!error) this.#keeps.reset();
-        this.#keepIn(lease, error ? Math.min(next, this.#keeps.next()) : next);
-      });
+    const measuring = Math.min(MEASURE, wait);
+    this.#cancelKeep = this.#runtime.timer(this.#runtime.now() + wait - measuring, () => {
+      this.#events.measure();
+      this.#cancelKeep = this.#runtime.timer(this.#runtime.now() + measuring, () => this.#keep(lease));
+    });
+  }
+
+  #keep(lease: string): void {
+    const next = this.#granted / KEEPS;
+    const passed = this.#rev === 0 ? undefined : this.#events.figures();
+    const figures = passed && [{ replica: this.#id, ...passed }];
+    this.#connection.request('lease.keep', { lease, ...(figures && { figures }) }, (error) => {
+      if (this.#closed || lease !== this.#lease) return;
+      if (error?.code === 'ERR_NOT_FOUND') {
+        this.#lease = undefined;
+        this.#rev = 0;
+        this.#step();
+        return;
+      }
+      if (!error) this.#keeps.reset();
+      this.#keepIn(lease, error ? Math.min(next, this.#keeps.next()) : next);
     });
   }
 }

@@ -12,6 +12,7 @@ import type { Runtime } from '../../engine/runtime.ts';
 import { SECOND } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
 import { Commits, type Done } from './commits.ts';
+import { Figures, type ReplicaRates } from './figures.ts';
 import { DEFAULT_LIMITS, type Limits } from './model/limits.ts';
 import type { TenantId } from './model/model.ts';
 import { anyMatch, tenantId } from './model/schema.ts';
@@ -55,6 +56,7 @@ export class Roulette {
   readonly #commits: Commits;
   readonly #upkeep: Upkeep;
   readonly #leases: LeaseDesk;
+  readonly #figures = new Figures();
   readonly #feed: Feed;
   readonly #log: (record: LogRecord) => void;
   #watch: StoreWatch | undefined;
@@ -85,7 +87,9 @@ export class Roulette {
       flowIdle: options.flowIdle ?? 300 * SECOND,
       log: this.#log,
     });
-    this.#leases = new LeaseDesk(store, this.#commits, this.#registry, this.#limits);
+    this.#leases = new LeaseDesk(store, this.#commits, this.#registry, this.#limits, (tenant, lease, told) =>
+      this.#figures.note(tenant, this.view(tenant), lease, told, this.#runtime.now()),
+    );
     this.#feed = new Feed(this.#registry, store.id, options.history ?? 8192);
     this.#load();
     this.#every(BEAT, 'beat', () => this.#ready && this.#feed.beat());
@@ -115,6 +119,11 @@ export class Roulette {
   /** To read from; of no tenant but this one. */
   view(tenant: TenantId): TenantView {
     return this.#registry.view(tenant);
+  }
+
+  /** Of the replicas whose members keep their leases here: those that ask another Roulette are not known. */
+  rates(tenant: TenantId): ReplicaRates[] {
+    return this.#figures.rates(tenant, this.view(tenant), this.#runtime.now());
   }
 
   /**

@@ -24,6 +24,7 @@ import type {
   FlowList,
   FlowQuery,
   FunctionList,
+  RateList,
   ReplicaDocument,
   ReplicaList,
   TenantDocument,
@@ -41,6 +42,7 @@ export type {
   FlowList,
   FlowQuery,
   FunctionList,
+  RateList,
   ReplicaDocument,
   ReplicaList,
   TenantDocument,
@@ -110,6 +112,11 @@ export class RouletteClient {
 
   replica(id: number): Promise<ReplicaDocument> {
     return this.#read(`/replicas/${id}`);
+  }
+
+  /** What passes, as far as the Roulette that is asked knows: of the members that keep their leases there. */
+  rates(): Promise<RateList> {
+    return this.#read('/rates');
   }
 
   classifier(): Promise<ClassifierDocument> {

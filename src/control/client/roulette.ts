@@ -10,6 +10,7 @@ export {
   type FlowList,
   type FlowQuery,
   type FunctionList,
+  type RateList,
   type ReplicaDocument,
   type ReplicaList,
   RouletteClient,

@@ -94,6 +94,11 @@ export const flowQuery = z.strictObject({
     .describe('`next` of the page before'),
   spi: whole(1, 0x7fffff).optional().describe('On this chain only'),
   replica: whole(1, 0xffff).optional().describe('Through this replica only'),
+  search: z
+    .string()
+    .max(100, { error: 'expected at most 100 characters' })
+    .optional()
+    .describe('Words that are all in the key or the id of a flow'),
 });
 export const flowList = z.object({
   rev: at,
@@ -101,6 +106,36 @@ export const flowList = z.object({
   flows: z.array(flowDocument).describe('By id'),
   next: z.string().optional().describe('There are more: ask for those after this one'),
 });
+
+const passing = {
+  packetsIn: z.number().describe('A second: into the function; of an end, into the chains there'),
+  bitsIn: z.number().describe('bit/s of IP packets, without the headers of the chain'),
+  packetsOut: z.number(),
+  bitsOut: z.number(),
+};
+const replicaRates = z.object({
+  replica: z.number(),
+  age: z.number().describe('ns since the member told'),
+  span: z.number().describe('ns between the two reports that the rates are made of'),
+  ...passing,
+  drops: z.number().describe('Packets a second that it dropped'),
+});
+const chainRates = z.object({
+  spi: z.number(),
+  ends: z.number().describe('Ingresses that these are the sum of'),
+  ...passing,
+});
+export const rateList = z
+  .object({
+    replicas: z.array(replicaRates).describe('By id, those that have told'),
+    silent: z
+      .array(z.number())
+      .describe(
+        'Replicas of which this Roulette knows no rates: they ask another one, are new, or say nothing',
+      ),
+    chains: z.array(chainRates).describe('In is from the ingresses, out what comes back there'),
+  })
+  .describe('Kept in memory alone, and by the Roulette that is asked for its own members alone');
 
 export const errorDocument = z.object({
   error: z.object({
@@ -122,6 +157,7 @@ export type ChainList = z.output<typeof chainList>;
 export type ReplicaDocument = z.output<typeof replicaDocument>;
 export type ReplicaList = z.output<typeof replicaList>;
 export type ClassifierDocument = z.output<typeof classifierDocument>;
+export type RateList = z.output<typeof rateList>;
 export type FlowDocument = z.output<typeof flowDocument>;
 export type FlowQuery = z.input<typeof flowQuery>;
 export type FlowList = z.output<typeof flowList>;

@@ -1,4 +1,6 @@
 /** A tenant's part of the registry as documents. */
+
+import type { ReplicaRates } from '../../chain/roulette/figures.ts';
 import { EGRESS, INGRESS, type TenantId } from '../../chain/roulette/model/model.ts';
 import type { TenantView } from '../../chain/roulette/model/view.ts';
 import { TunconnectorError } from '../../errors.ts';
@@ -8,6 +10,7 @@ import type {
   FlowDocument,
   FlowList,
   FunctionDocument,
+  RateList,
   ReplicaDocument,
   TenantDocument,
 } from './contract.ts';
@@ -92,11 +95,13 @@ export interface FlowSelection {
   after?: string | undefined;
   spi?: number | undefined;
   replica?: number | undefined;
+  search?: string | undefined;
 }
 
 /** A page of flows by id. One walk over all of them: nothing is kept between two pages. */
 export function flowPage(view: TenantView, selection: FlowSelection): Omit<FlowList, 'rev'> {
-  const { limit, after = '', spi, replica } = selection;
+  const { limit, after = '', spi, replica, search = '' } = selection;
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const flows = view.all('flow');
   const ids = replica === undefined ? flows.keys() : view.flowsThrough(replica);
   let total = 0;
@@ -105,6 +110,7 @@ export function flowPage(view: TenantView, selection: FlowSelection): Omit<FlowL
   for (const id of ids) {
     const flow = flows.get(id)!.value;
     if (spi !== undefined && flow.spi !== spi) continue;
+    if (words.length > 0 && !isFound(words, id, flow.key)) continue;
     total++;
     if (id <= after || (page.length > limit && id > page[limit])) continue;
     insert(page, id);
@@ -116,6 +122,35 @@ export function flowPage(view: TenantView, selection: FlowSelection): Omit<FlowL
     total,
     flows: shown.map((id) => flowDocument(view, id)),
     ...(more && { next: shown.at(-1)! }),
+  };
+}
+
+function isFound(words: readonly string[], id: string, key: string): boolean {
+  const text = `${id} ${key.toLowerCase()}`;
+  return words.every((word) => text.includes(word));
+}
+
+/** What passes, as the members of this Roulette have told. */
+export function rateList(view: TenantView, rates: readonly ReplicaRates[]): RateList {
+  const told = new Set(rates.map(({ replica }) => replica));
+  const chains = new Map<number, RateList['chains'][number]>();
+  for (const { replica, chains: own } of rates) {
+    if (view.replica(replica)?.function !== INGRESS) continue;
+    for (const each of own) {
+      const sum = chains.get(each.spi);
+      if (!sum) {
+        chains.set(each.spi, { ends: 1, ...each });
+        continue;
+      }
+      sum.ends++;
+      for (const key of ['packetsIn', 'bitsIn', 'packetsOut', 'bitsOut'] as const) sum[key] += each[key];
+    }
+  }
+  const all = [...view.all('replica').keys()].map(Number);
+  return {
+    replicas: rates.map(({ chains: _, ...rest }) => rest),
+    silent: all.filter((id) => !told.has(id)).sort((a, b) => a - b),
+    chains: [...chains.values()].sort((a, b) => a.spi - b.spi),
   };
 }
 

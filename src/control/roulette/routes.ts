@@ -217,6 +217,13 @@ function addReading(server: FastifyInstance, { roulette }: Served): void {
   read('replica', '/replicas/:id', 'One replica', contract.replicaDocument, (view, { params }) =>
     documents.replicaDocument(view, params.id),
   );
+  read(
+    'rates',
+    '/rates',
+    'What passes through replicas and chains now',
+    contract.rateList,
+    (view, { tenant }) => documents.rateList(view, roulette.rates(tenant)),
+  );
   read('classifier', '/classifier', 'Which packets go where', contract.classifierDocument, (view) =>
     documents.classifierDocument(view),
   );

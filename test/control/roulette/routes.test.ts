@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ROUTES } from '../../../src/chain/roulette/remote/api.ts';
+import { TunconnectorError } from '../../../src/errors.ts';
 import { flowId, T, testRoulette } from './served.ts';
 
 describe('a chain over HTTP', () => {
@@ -245,5 +246,80 @@ describe('beside requests', () => {
     const ids = operations.map(({ operationId }) => operationId);
     expect(new Set(ids).size).toBe(ids.length);
     for (const name of Object.keys(ROUTES)) expect(ids.some((id) => id.startsWith(name))).toBe(true);
+  });
+});
+
+describe('rates over HTTP', () => {
+  const told = (replica: number, time: number, packets: number, chains?: object[]) => ({
+    ...{ replica, time, packetsIn: packets, bytesIn: packets, packetsOut: 0, bytesOut: 0, drops: 0 },
+    ...(chains && { chains }),
+  });
+
+  it('are those of replicas and of chains, with who has told nothing', async () => {
+    await using served = await testRoulette();
+    const { ask } = served;
+    const lease = await served.set({ fw: [1, 2], ingress: [8, 9], egress: [10] });
+    const passing = (packets: number) => [
+      { spi: 7, packetsIn: packets, bytesIn: packets, packetsOut: 0, bytesOut: 0 },
+    ];
+    for (const n of [1, 2]) {
+      const figures = [8, 9, 10].map((id) => told(id, n * 1e9, n * 5, passing(n * 5)));
+      const kept = await ask('POST', `${T}/leases/${lease}/keep`, {
+        figures: [told(1, n * 1e9, n), ...figures],
+      });
+      expect(kept.status).toBe(200);
+    }
+    const { body } = await ask('GET', `${T}/rates`);
+    expect(body.replicas).toMatchObject([
+      { replica: 1, packetsIn: 1, bitsIn: 8 },
+      { replica: 8, packetsIn: 5 },
+      { replica: 9, packetsIn: 5 },
+      { replica: 10, packetsIn: 5 },
+    ]);
+    expect(body.silent).toEqual([2]);
+    expect(body.chains).toEqual([{ spi: 7, ends: 2, packetsIn: 10, bitsIn: 80, packetsOut: 0, bitsOut: 0 }]);
+    expect(served.faults).toEqual([]);
+  });
+});
+
+describe('flows', () => {
+  it('are found by words of their key and by their id', async () => {
+    await using served = await testRoulette();
+    await served.set({ fw: [1] });
+    await served.ask('PUT', `${T}/chains/7`, { functions: ['fw'] });
+    const keys = ['tcp 10.0.0.1:443 10.0.0.2:5000', 'UDP 10.0.0.1:53 10.0.0.2:5001'];
+    const flows = keys.map((key, i) => ({ id: flowId(i + 1), key, spi: 7 }));
+    expect((await served.ask('POST', `${T}/flows/register`, { flows })).status).toBe(200);
+    const found = async (search: string) =>
+      (await served.ask('GET', `${T}/flows?search=${encodeURIComponent(search)}`)).body;
+    expect(await found('udp  10.0.0.2')).toMatchObject({ total: 1, flows: [{ id: flowId(2) }] });
+    expect((await found(flowId(1))).flows).toMatchObject([{ key: keys[0] }]);
+    expect(await found('10.0.0.')).toMatchObject({ total: 2 });
+    expect(await found('sctp')).toMatchObject({ total: 0, flows: [] });
+    expect((await served.ask('GET', `${T}/flows?search=${'x'.repeat(101)}`)).status).toBe(400);
+  });
+});
+
+describe('a store that takes nothing more', () => {
+  it('is 507, and what is known can still be read', async () => {
+    await using good = await testRoulette();
+    await good.set({ fw: [1] });
+    const full = new Proxy(good.store, {
+      get(store, name) {
+        const value = Reflect.get(store, name) as unknown;
+        if (name !== 'txn') return typeof value === 'function' ? value.bind(store) : value;
+        return (...asked: unknown[]) => {
+          const done = asked.at(-1) as (error: Error) => void;
+          setTimeout(() => done(new TunconnectorError('ERR_STORAGE', 'there is no room on the disk')));
+        };
+      },
+    });
+    await using served = await testRoulette({ store: full });
+    const { status, body } = await served.ask('PUT', `${T}/chains/7`, { functions: ['fw'] });
+    expect([status, body.error.code]).toEqual([507, 'ERR_STORAGE']);
+    expect((await served.ask('GET', `${T}/functions`)).status).toBe(200);
+    expect((await served.ask('GET', '/metrics')).body).toContain(
+      'tunconnector_roulette_requests_total{request="chain.put",outcome="ERR_STORAGE"} 1',
+    );
   });
 });

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { checkOptions } from '../../../engine/options.ts';
 import { TunconnectorError } from '../../../errors.ts';
 import type { Commits, Done } from '../commits.ts';
+import { figuresList, type ReplicaFigures } from '../figures.ts';
 import type { Limits } from '../model/limits.ts';
 import { ONLY, put, type TenantId, unchanged } from '../model/model.ts';
 import { leaseId, term } from '../model/schema.ts';
@@ -12,37 +13,45 @@ import { type Context, checkLimit, tenantOf } from './request.ts';
 
 const grantSchema = z.strictObject({ term });
 const leaseSchema = z.strictObject({ lease: leaseId });
+/** Who keeps a lease may say what has passed through its replicas. */
+const keepSchema = z.strictObject({ lease: leaseId, figures: figuresList.optional() });
 
 /** Bodies, by name. */
 export const LEASE_REQUESTS = {
   'lease.grant': grantSchema,
-  'lease.keep': leaseSchema,
+  'lease.keep': keepSchema,
   'lease.end': leaseSchema,
 } as const;
 export type LeaseRequest = keyof typeof LEASE_REQUESTS;
 
 export const isLeaseRequest = (name: string): name is LeaseRequest => Object.hasOwn(LEASE_REQUESTS, name);
 
+type Hear = (tenant: TenantId, lease: string, figures: readonly ReplicaFigures[]) => void;
+
 export class LeaseDesk {
   readonly #store: RegistryStore;
   readonly #commits: Commits;
   readonly #registry: Registry;
   readonly #limits: Limits;
+  readonly #hear: Hear;
 
-  constructor(store: RegistryStore, commits: Commits, registry: Registry, limits: Limits) {
+  /** @param hear what those who keep leases say of their replicas */
+  constructor(store: RegistryStore, commits: Commits, registry: Registry, limits: Limits, hear: Hear) {
     this.#store = store;
     this.#commits = commits;
     this.#registry = registry;
     this.#limits = limits;
+    this.#hear = hear;
   }
 
   /** @throws ERR_CONFIG, ERR_NOT_FOUND, ERR_LIMIT; other errors come to `done` */
   request(tenant: TenantId, name: LeaseRequest, body: unknown, done: Done): void {
     if (name === 'lease.grant') this.#grant(tenant, checkOptions(grantSchema, body).term, done);
     else {
-      const { lease } = checkOptions(leaseSchema, body);
+      const { lease, figures } = checkOptions(LEASE_REQUESTS[name], body) as z.output<typeof keepSchema>;
       // A lease of another tenant is as if there were none.
       if (!this.#registry.view(tenant).get('lease', lease)) throw ended(lease);
+      if (figures) this.#hear(tenant, lease, figures);
       if (name === 'lease.keep') this.#keep(lease, done);
       else this.#store.revoke(lease, (error) => (error ? done(error) : done(undefined, { lease })));
     }
