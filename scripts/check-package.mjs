@@ -115,9 +115,13 @@ async function lookInside(unpacked) {
     /(^|\/)(test|\.cache|node_modules)(\/|$)|\.test\.|\.(tsbuildinfo|stamp|o)$/.test(name),
   );
   if (wrong.length > 0) refuse(`the tarball holds ${wrong.join(', ')}`);
-  const page = ['impair/index.html', 'impair/main.js', 'shared/page.css'].map(
-    (name) => `dist/control/page/${name}`,
-  );
+  const page = [
+    'impair/index.html',
+    'impair/main.js',
+    'chain/index.html',
+    'chain/main.js',
+    'shared/page.css',
+  ].map((name) => `dist/control/page/${name}`);
   const missing = ['README.md', 'LICENSE', 'CHANGELOG.md', 'dist/index.js', ...page].filter(
     (name) => !files.includes(name),
   );

@@ -11,7 +11,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { TunconnectorError } from '../../errors.ts';
 import { isIp } from '../../packet/address.ts';
 import { PROTOCOL, paths, TOKEN_PROTOCOL } from '../client/paths.ts';
-import type { Grant, Tokens } from './token.ts';
+import { type Grant, NOTHING, type Tokens } from './token.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -23,17 +23,31 @@ declare module 'fastify' {
 /** Nothing to be learnt, and asked by what has no token. */
 const OPEN: readonly string[] = [paths.health];
 
-export function guard(server: FastifyInstance, tokens: Tokens | undefined): void {
+/** @param open what else is asked for without a token, by GET: `/` alone, and all below what ends with a slash */
+export function guard(
+  server: FastifyInstance,
+  tokens: Tokens | undefined,
+  open: readonly string[] = [],
+): void {
+  const isOpen = (request: FastifyRequest) => {
+    const at = pathOf(request);
+    if (OPEN.includes(at)) return true;
+    return request.method === 'GET' && open.some((each) => (each === '/' ? at === '/' : at.startsWith(each)));
+  };
   server.decorateRequest('grant', 'all');
   server.addHook('onRequest', async (request, reply) => {
     if (tokens === undefined) checkHost(request);
     checkOrigin(request);
-    if (tokens === undefined || OPEN.includes(pathOf(request))) return;
+    if (tokens === undefined) return;
     const given = tokenOf(request);
     const grant = given === undefined ? undefined : tokens.grantOf(given);
     if (grant !== undefined) {
       request.grant = grant;
       if (pathOf(request) === '/' && queryToken(request) !== undefined) await welcome(request, reply, given!);
+      return;
+    }
+    if (isOpen(request)) {
+      request.grant = NOTHING;
       return;
     }
     reply.header('www-authenticate', 'Bearer');

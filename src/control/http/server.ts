@@ -32,6 +32,8 @@ const HEADERS = {
 export interface ServerOptions extends ApiDescription {
   /** What who asks has to show; nothing when left out, which is for loopback alone. */
   token?: string | Tokens;
+  /** What is asked for without a token all the same: paths, and folders with a slash at their end. */
+  open?: readonly string[];
   /** Speaks TLS: PEM. */
   tls?: { cert: string; key: string };
   /** Bytes of a body, default 8 MiB, and connections at a time, default 256. */
@@ -64,7 +66,7 @@ export async function makeServer(options: ServerOptions): Promise<FastifyInstanc
       websocketServer.close(() => done());
     },
   });
-  guard(server, typeof token === 'string' ? new Tokens([[token, 'all']]) : token);
+  guard(server, typeof token === 'string' ? new Tokens([[token, 'all']]) : token, options.open);
   server.addHook('onSend', async (_request, reply) => {
     reply.headers(HEADERS);
     if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store');

@@ -18,6 +18,9 @@ export function checkToken(text: string, from: string): string {
 /** What a token is good for: all, or some tenants. */
 export type Grant = 'all' | ReadonlySet<number>;
 
+/** What who shows no token may, where one is wanted. */
+export const NOTHING: Grant = new Set();
+
 /** Those that are known, with what each is good for. */
 export class Tokens {
   readonly #known: { digest: Buffer; grant: Grant }[];

@@ -5,6 +5,7 @@ import { type ListenAddress, urlOf } from '../http/address.ts';
 import { listen, makeServer } from '../http/server.ts';
 import type { Tokens } from '../http/token.ts';
 import { Metrics } from './metrics.ts';
+import { addRoulettePage, OPEN_PAGES } from './pages.ts';
 import { addRoutes } from './routes.ts';
 import { type WatcherLimits, Watchers } from './watchers.ts';
 
@@ -49,12 +50,14 @@ export async function makeRouletteServer(
     description: DESCRIPTION,
     version,
     unexpected,
+    open: OPEN_PAGES,
     most: { body: BODY, connections: CONNECTIONS },
     ...(tokens && { token: tokens }),
     ...(tls && { tls }),
   });
   const watchers = new Watchers(roulette, runtime, options.watchers);
   addRoutes(server, { roulette, watchers, metrics: new Metrics(roulette, watchers) });
+  await addRoulettePage(server);
   await server.ready();
   return { server, watchers };
 }

@@ -323,3 +323,28 @@ describe('a store that takes nothing more', () => {
     );
   });
 });
+
+describe('the page', () => {
+  const TOKEN = 'a-token-of-all-tenants';
+
+  it('comes without a token, and what it shows does not', async () => {
+    await using served = await testRoulette({ tokens: { [TOKEN]: 'all' } });
+    for (const path of ['/', '/page/shared/page.css', '/page/chain/chain.css']) {
+      const { status, headers } = await served.ask('GET', path);
+      expect([path, status]).toEqual([path, 200]);
+      expect(headers['content-security-policy']).toContain("script-src 'self'");
+    }
+    for (const path of ['/v1/tenants', T, `${T}/rates`, `${T}/watch`, '/metrics', '/openapi.json'])
+      expect([path, (await served.ask('GET', path)).status]).toEqual([path, 401]);
+    expect((await served.ask('PUT', '/page/shared/page.css')).status).toBe(401);
+    const wrong = await served.ask('GET', '/', undefined, { authorization: 'Bearer another-wrong-token' });
+    expect(wrong.status).toBe(200);
+  });
+
+  it('is not for names that others make point here, nor for paths outside of its folders', async () => {
+    await using served = await testRoulette();
+    expect((await served.ask('GET', '/', undefined, { host: 'evil.test' })).status).toBe(421);
+    for (const path of ['/page/impair/main.js', '/page/../serve.js', '/chain/roulette/roulette.js'])
+      expect([path, (await served.ask('GET', path)).status]).toEqual([path, 404]);
+  });
+});

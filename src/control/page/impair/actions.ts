@@ -1,6 +1,7 @@
 /** Apply and undo, and what they have to say. */
 import { ControlError } from '../../client/index.ts';
 import { announce, byId, h, setText } from '../shared/dom.ts';
+import { showNotice } from '../shared/notice.ts';
 import { ask } from '../shared/question.ts';
 import type { Link, Outcome } from './link.ts';
 
@@ -31,20 +32,10 @@ export function actions(link: Link, editText: (path?: string) => unknown): void 
     event.preventDefault();
   });
   link.news.watch(announce);
-  link.failure.watch((error) => {
-    const notice = byId('notice');
-    notice.hidden = error === undefined;
-    notice.replaceChildren();
-    if (!error) return;
+  showNotice(link.failure, (error) => {
     const path = error instanceof ControlError ? error.path : undefined;
-    notice.append(h('span', {}, errorText(error)));
-    if (path !== undefined) {
-      notice.append(
-        h('button', { type: 'button', class: 'quiet', onclick: () => editText(path) }, 'Show it'),
-      );
-    }
-    const close = () => (link.failure.value = undefined);
-    notice.append(h('button', { type: 'button', class: 'quiet', onclick: close }, 'Close'));
+    if (path === undefined) return [];
+    return [h('button', { type: 'button', class: 'quiet', onclick: () => editText(path) }, 'Show it')];
   });
 
   async function applyDraft(): Promise<void> {
@@ -57,10 +48,6 @@ export function actions(link: Link, editText: (path?: string) => unknown): void 
 
 const isText = (target: EventTarget | null): boolean =>
   target instanceof HTMLTextAreaElement || (target instanceof HTMLInputElement && target.type !== 'range');
-
-/** One line, with what helps. */
-export const errorText = (error: Error): string =>
-  error instanceof ControlError && error.remedy ? `${error.message}; ${error.remedy}` : error.message;
 
 /** Asks what to do when somebody else was faster. */
 export async function resolved(

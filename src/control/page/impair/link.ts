@@ -9,13 +9,12 @@ import {
   type Stats,
   type StreamMessage,
 } from '../../client/index.ts';
+import type { Connection } from '../shared/connection.ts';
 import { Topic } from '../shared/topic.ts';
 import { Draft } from './draft.ts';
 import { History } from './history.ts';
 import { DEFAULT, labelsOf, sidesOf, withSides } from './rules.ts';
 import type { Presets } from './stages.ts';
-
-export type Connection = 'connecting' | 'live' | 'lost';
 
 /** What became of something that was applied; an error of the server is a ControlError. */
 export type Outcome = 'applied' | 'behind' | Error;

@@ -1,13 +1,14 @@
 /** The page of an impaired link: puts its parts together. */
 import { ImpairClient } from '../../client/index.ts';
+import { showConnection } from '../shared/connection.ts';
 import { byId, setText } from '../shared/dom.ts';
+import { isRefusal, keepWatching } from '../shared/live-stream.ts';
 import { actions } from './actions.ts';
 import { Charts } from './charts.ts';
 import { dropsPanel } from './drops-panel.ts';
 import { flowsPanel } from './flows-panel.ts';
 import { KnobsPanel } from './knobs-panel.ts';
 import { Link } from './link.ts';
-import { isRefusal, watchLink } from './live-stream.ts';
 import { RuleDialog } from './rule-dialog.ts';
 import { rulesPanel } from './rules-panel.ts';
 import { settingsPanel } from './settings-panel.ts';
@@ -16,12 +17,8 @@ import { stagesTable } from './stages-table.ts';
 
 /** Between messages of the stream, ms: `?interval=250`. */
 const INTERVAL = Number(new URLSearchParams(location.search).get('interval')) || 500;
-const CONNECTIONS = {
-  connecting: 'connecting',
-  live: 'live',
-  lost: 'connection lost, trying again',
-} as const;
-
+/** Between messages a connection may be late by so much, ms. */
+const SILENCE = 5000;
 const client = new ImpairClient();
 const link = new Link(client);
 
@@ -47,11 +44,7 @@ link.stats.watch(showCharts);
 link.selected.watch(showCharts);
 document.addEventListener('visibilitychange', showCharts);
 
-link.connection.watch((state) => {
-  const element = byId('connection');
-  element.dataset.state = state;
-  setText(element, CONNECTIONS[state]);
-});
+showConnection(link.connection);
 link.hello.watch((hello) => {
   if (!hello) return;
   setText(byId('left'), hello.left);
@@ -69,10 +62,14 @@ try {
   // Without a server there are none; the stream says so, and tries again.
   if (isRefusal(error)) refused(error);
 }
-watchLink(client, INTERVAL, {
-  message: (message) => link.receive(message),
-  connection: (connected) => link.connected(connected),
-}).catch(refused);
+keepWatching(
+  (opening) => client.stream({ interval: `${INTERVAL}ms`, parts: 'stats,drops', ...opening }),
+  SILENCE + INTERVAL,
+  {
+    message: (message) => link.receive(message),
+    connection: (connected) => link.connected(connected),
+  },
+).catch(refused);
 
 function refused(error: Error): void {
   link.connected(false);

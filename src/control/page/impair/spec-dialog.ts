@@ -2,7 +2,8 @@
 import { isMap, isScalar, isSeq, type Node, parseDocument, stringify } from '/yaml/index.js';
 import { ControlError, type Spec } from '../../client/index.ts';
 import { byId, h, setText } from '../shared/dom.ts';
-import { errorText, resolved } from './actions.ts';
+import { errorText } from '../shared/notice.ts';
+import { resolved } from './actions.ts';
 import type { Link } from './link.ts';
 
 type Format = 'yaml' | 'json';

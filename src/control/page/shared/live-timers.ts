@@ -13,3 +13,6 @@ export function later(wait: number, action: () => void): () => void {
     timer = setTimeout(action, wait);
   };
 }
+
+/** ms since the page was opened. */
+export const milliseconds = (): number => performance.now();

@@ -1,38 +1,40 @@
-/** The stream of what the link does, for as long as the page is open. */
-import { ControlError, type ImpairClient, type StreamMessage } from '../../client/index.ts';
+/** A stream of a server, for as long as the page is open. */
+import { ControlError } from '../../client/error.ts';
 
-/** A connection on which nothing comes for so long, ms, is none, whatever the browser thinks of it. */
-const SILENCE = 5000;
-
-export interface StreamEvents {
-  message(message: StreamMessage): void;
+export interface StreamEvents<Message> {
+  message(message: Message): void;
   connection(connected: boolean): void;
+}
+
+export interface StreamOpening {
+  signal: AbortSignal;
+  onConnection: (connected: boolean) => void;
 }
 
 /**
  * Connects again and again when the connection is lost.
- * @param interval between messages, ms
+ * @param open a stream that connects again by itself
+ * @param silence ms without a message after which a connection is none, whatever the browser thinks of it
  * @throws ControlError when the server refuses: it wants a token
  */
-export async function watchLink(
-  client: ImpairClient,
-  interval: number,
-  events: StreamEvents,
+export async function keepWatching<Message>(
+  open: (options: StreamOpening) => AsyncIterable<Message>,
+  silence: number,
+  events: StreamEvents<Message>,
 ): Promise<never> {
   for (;;) {
     const silent = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const heard = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => silent.abort(), SILENCE + interval);
+      timer = setTimeout(() => silent.abort(), silence);
     };
     const onConnection = (connected: boolean) => {
       heard();
       if (!connected) clearTimeout(timer);
       events.connection(connected);
     };
-    const options = { interval: `${interval}ms`, parts: 'stats,drops', signal: silent.signal, onConnection };
-    for await (const message of client.stream(options)) {
+    for await (const message of open({ signal: silent.signal, onConnection })) {
       heard();
       events.message(message);
     }
