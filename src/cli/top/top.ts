@@ -1,16 +1,22 @@
 /** `tunconnector top [NAME]`: what passes on every link of the networks that run, in the terminal, as top(1) shows programs. */
 import { Command } from 'commander';
 import { TunconnectorError } from '../../errors.ts';
+import type { ConnectFlags } from '../chain/connect.ts';
 import { Exit, usageError } from '../exit.ts';
+import { Pace } from './pace.ts';
 import { type Line, picture, type View, within } from './picture.ts';
 import { type Display, type Keyboard, Screen } from './screen.ts';
 import { type Look, WatchedNetworks } from './watched.ts';
 
-interface Options {
+interface Options extends Omit<ConnectFlags, 'roulette'> {
+  roulette?: string | true;
   interval?: string;
   once?: boolean;
   json?: boolean;
 }
+
+/** What is of no use without Roulette. */
+const OF_ROULETTE = { tenant: '--tenant', tokenFile: '--token-file', ca: '--ca' } as const;
 
 /** What it writes to and reads from. */
 export interface Terminal {
@@ -18,10 +24,24 @@ export interface Terminal {
   input: Keyboard;
 }
 
+/** How it is shown. */
+export interface Showing {
+  /** ms */
+  interval: number;
+  once: boolean;
+  json: boolean;
+}
+
+const showing = ({ interval = '1', once = false, json = false }: Options): Showing => ({
+  interval: secondsOf(interval) * 1000,
+  once,
+  json,
+});
+
 /** How long a network may take to answer before the others are shown without it, ms. */
 const LOOK_LIMIT = 1000;
 /** Where lines go to a file or a pipe, columns. */
-const PLAIN_WIDTH = 100;
+export const PLAIN_WIDTH = 100;
 
 /** @param done receives the exit code when the command has ended */
 export function topCommand(
@@ -29,7 +49,9 @@ export function topCommand(
   terminal: Terminal = { output: process.stdout, input: process.stdin },
 ): Command {
   return new Command('tunconnector top')
-    .description('Shows running networks, link by link: what passes, what waits, what is dropped and why.')
+    .description(
+      'Shows running networks, link by link: what passes, what waits, what is dropped and why; or the chains of Roulette.',
+    )
     .argument(
       '[name]',
       'one of them (a tunnel is called like its interface); all of this user when not given',
@@ -37,6 +59,13 @@ export function topCommand(
     .option('--interval <seconds>', 'how often (default: 1)')
     .option('--once', 'one picture, of one interval')
     .option('--json', 'one JSON object per line, network and interval')
+    .option(
+      '--roulette [urls]',
+      'chains and their replicas in place of networks ($TUNCONNECTOR_ROULETTE, loopback)',
+    )
+    .option('--tenant <number>', 'whose chains; not needed if there is one tenant')
+    .option('--token-file <file>', 'the token to show to Roulette; TUNCONNECTOR_TOKEN does as well')
+    .option('--ca <file>', 'authority that signed Roulette’s certificate, PEM')
     .addHelpText(
       'after',
       `
@@ -47,10 +76,22 @@ Examples:
   tunconnector top
   tunconnector top tun0 --interval 0.5
   tunconnector top tun0 --once
+  tunconnector top --roulette http://10.9.0.1:7590 --tenant 42
   tunconnector top --json | jq '.links[] | {link, bitsPerSecond}'`,
     )
     .action(async (name: string | undefined, options: Options) => {
-      done(await new Top(name, options, terminal).run());
+      if (options.roulette !== undefined) {
+        if (name !== undefined)
+          throw usageError(`top: found "${name}" with --roulette`, 'leave one of them out');
+        const { topOfChains } = await import('./chains-top.ts');
+        const roulette = options.roulette === true ? {} : { roulette: options.roulette };
+        done(await topOfChains({ ...options, ...roulette } as ConnectFlags, showing(options), terminal));
+        return;
+      }
+      for (const [key, flag] of Object.entries(OF_ROULETTE))
+        if (options[key as keyof typeof OF_ROULETTE] !== undefined)
+          throw usageError(`${flag} has no effect without --roulette`, 'say where Roulette is');
+      done(await new Top(name, showing(options), terminal).run());
     });
 }
 
@@ -65,11 +106,11 @@ class Top {
   #screen: Screen | undefined;
   #note = '';
 
-  constructor(name: string | undefined, { interval = '1', once, json }: Options, terminal: Terminal) {
+  constructor(name: string | undefined, { interval, once, json }: Showing, terminal: Terminal) {
     this.#name = name;
-    this.#interval = secondsOf(interval) * 1000;
-    this.#once = once ?? false;
-    this.#json = json ?? false;
+    this.#interval = interval;
+    this.#once = once;
+    this.#json = json;
     this.#terminal = terminal;
   }
 
@@ -82,8 +123,8 @@ class Top {
     for (const signal of signals) process.on(signal, stop);
     // The reader of a pipe has left, or the terminal is gone.
     output.on('error', stop);
-    const moving = output.isTTY === true && process.env.TERM !== 'dumb' && !this.#once && !this.#json;
-    if (moving) this.#screen = new Screen(output, input, { quit: stop, refresh: () => this.#pace.hurry() });
+    if (isMoving(output, { once: this.#once, json: this.#json }))
+      this.#screen = new Screen(output, input, { quit: stop, refresh: () => this.#pace.hurry() });
     let gone: string[] = [];
     try {
       gone = await this.#watch(networks);
@@ -154,13 +195,20 @@ class Top {
   }
 }
 
+/** Whether there is one picture that changes, and not line after line. */
+export const isMoving = (output: Display, { once, json }: Pick<Showing, 'once' | 'json'>): boolean =>
+  output.isTTY === true && process.env.TERM !== 'dumb' && !once && !json;
+
 function asEvent({ name, rates, silent }: View, fresh: boolean): [event: string, details: object] {
   if (!rates || !fresh) return ['silent', { network: name, seconds: silent / 1000 }];
   return ['rates', { network: name, ...rates }];
 }
 
 function header(views: readonly View[], note: string, time: string, width: number): Line {
-  const what = views.length === 1 ? '1 network' : `${views.length} networks`;
+  return headLine(views.length === 1 ? '1 network' : `${views.length} networks`, note, time, width);
+}
+
+export function headLine(what: string, note: string, time: string, width: number): Line {
   const left = ['tunconnector top', what, note].filter(Boolean).join(', ');
   const right = `q quits  ${time}`;
   if (left.length + right.length + 2 > width) return { text: within(left, width) };
@@ -173,37 +221,10 @@ function pictures(views: readonly View[], width: number): Line[] {
 }
 
 const endedText = (name: string) => `${name} has ended`;
-const clock = () => new Date().toTimeString().slice(0, 8);
+export const clock = () => new Date().toTimeString().slice(0, 8);
 
 function secondsOf(text: string): number {
   const value = Number(text);
   if (/^\d+(\.\d+)?$/.test(text) && value >= 0.1 && value <= 3600) return value;
   throw usageError(`--interval: found "${text}", expected seconds, 0.1 to 3600`);
-}
-
-/** Waits that can be cut short. */
-class Pace {
-  stopped = false;
-  #end = () => {};
-
-  /** One at a time. */
-  wait(ms: number): Promise<void> {
-    if (this.stopped) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#end = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
-  hurry(): void {
-    this.#end();
-  }
-
-  stop(): void {
-    this.stopped = true;
-    this.#end();
-  }
 }
