@@ -1,5 +1,6 @@
 /** `tunconnector completion bash|zsh|fish`: scripts for shells, made from the commands and their options. */
 import { Command, type Option } from 'commander';
+import { CHAIN_ACTIONS } from './chain/chain.ts';
 import { usageError } from './exit.ts';
 import { type Completion, OPTION_NAMES, type OptionName, specOf } from './options.ts';
 
@@ -8,6 +9,13 @@ export const FUNCTIONS = 'balance counter firewall impair match mirror nat pass 
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof SHELLS)[number];
+
+/** What follows some of the actions of `chain`. */
+export const CHAIN_WORDS: Readonly<Record<string, string>> = {
+  show: 'chains functions replicas rules flows tenants',
+  set: 'end function rules replica tenant',
+  watch: 'tenant function chain replica lease classifier flow suspect',
+};
 
 interface Word {
   long: string;
@@ -72,6 +80,11 @@ function bash(names: string[], words: Map<string, Word[]>): string {
   const perCommand = [...words]
     .filter(([name]) => name !== 'tunnel')
     .map(([name, list]) => `    ${name}) words="${list.map((word) => word.long).join(' ')}" ;;`);
+  // `watch` takes several.
+  const chainWords = Object.entries(CHAIN_WORDS).map(
+    ([action, list]) =>
+      `      ${action === 'watch' ? '*' : '3'}:${action}) COMPREPLY=($(compgen -W "${list}" -- "$current")); return ;;`,
+  );
   return `# bash completion for tunconnector
 _tunconnector() {
   local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} words
@@ -91,6 +104,12 @@ _tunconnector() {
   if [[ \${COMP_WORDS[1]} == top && $COMP_CWORD -eq 2 && $current != -* ]]; then
     ${generator('interface')}
     return
+  fi
+  if [[ \${COMP_WORDS[1]} == chain && $current != -* ]]; then
+    case $COMP_CWORD:\${COMP_WORDS[2]} in
+      2:*) COMPREPLY=($(compgen -W "${CHAIN_ACTIONS.join(' ')}" -- "$current")); return ;;
+${chainWords.join('\n')}
+    esac
   fi
   case $previous in
 ${values.join('\n')}
@@ -112,6 +131,10 @@ const ZSH_OPERANDS: Record<string, string[]> = {
   top: ["'1::name:_net_interfaces'"],
   vnf: [`'1:function:{_alternative "files:file:_files" "functions:function:(${FUNCTIONS})"}'`],
   completion: [`'1:shell:(${SHELLS.join(' ')})'`],
+  chain: [
+    `'1:action:(${CHAIN_ACTIONS.join(' ')})'`,
+    `'*:word:(${[...new Set(Object.values(CHAIN_WORDS).flatMap((list) => list.split(' ')))].join(' ')})'`,
+  ],
 };
 
 function zsh(names: string[], words: Map<string, Word[]>): string {
@@ -171,6 +194,13 @@ complete -c tunconnector -n __fish_use_subcommand -a ${quoted(names.join(' '))}
 complete -c tunconnector -n '__fish_seen_subcommand_from completion' -a ${quoted(SHELLS.join(' '))}
 complete -c tunconnector -n '__fish_seen_subcommand_from capture' -F -a '(ls /sys/class/net)'
 complete -c tunconnector -n '__fish_seen_subcommand_from vnf' -F -a '${FUNCTIONS}'
+complete -c tunconnector -n '__fish_seen_subcommand_from chain; and not __fish_seen_subcommand_from ${CHAIN_ACTIONS.join(' ')}' -a '${CHAIN_ACTIONS.join(' ')}'
+${Object.entries(CHAIN_WORDS)
+  .map(
+    ([action, list]) =>
+      `complete -c tunconnector -n '__fish_seen_subcommand_from chain; and __fish_seen_subcommand_from ${action}' -a '${list}'`,
+  )
+  .join('\n')}
 complete -c tunconnector -n '__fish_seen_subcommand_from top' -a '(ls /sys/class/net)'
 ${lines.join('\n')}
 `;

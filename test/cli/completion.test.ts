@@ -2,16 +2,19 @@ import { spawnSync } from 'node:child_process';
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { READY_MADE } from '../../src/chain/functions/index.ts';
+import { KINDS } from '../../src/chain/roulette/model/model.ts';
 import { benchCommand } from '../../src/cli/bench.ts';
 import { captureCommand } from '../../src/cli/capture.ts';
+import { CHAIN_ACTIONS, chainCommand } from '../../src/cli/chain/chain.ts';
 import { addTunnelOptions } from '../../src/cli/command-line.ts';
-import { completionCommand, completionScript, FUNCTIONS } from '../../src/cli/completion.ts';
+import { CHAIN_WORDS, completionCommand, completionScript, FUNCTIONS } from '../../src/cli/completion.ts';
 import { doctorCommand } from '../../src/cli/doctor.ts';
 import { vnfCommand } from '../../src/cli/member/vnf.ts';
 import { OPTION_NAMES, specOf } from '../../src/cli/options.ts';
 
 const commands = new Map([['tunnel', addTunnelOptions(new Command('tunconnector'))]]);
 commands.set('capture', captureCommand());
+commands.set('chain', chainCommand());
 commands.set(
   'doctor',
   doctorCommand(() => {}),
@@ -61,6 +64,11 @@ describe('completion scripts', () => {
     expect(complete('tunconnector', 'capture', '--sn')).toEqual(['--snaplen']);
     expect(complete('tunconnector', 'vnf', 'fire')).toEqual(['firewall']);
     expect(complete('tunconnector', 'vnf', 'package.js')).toEqual(['package.json']);
+    expect(complete('tunconnector', 'chain', 's')).toEqual(['show', 'set']);
+    expect(complete('tunconnector', 'chain', 'show', 'r')).toEqual(['replicas', 'rules']);
+    expect(complete('tunconnector', 'chain', 'set', 're')).toEqual(['replica']);
+    expect(complete('tunconnector', 'chain', 'watch', 'chain', 'fl')).toEqual(['flow']);
+    expect(complete('tunconnector', 'chain', 'show', '--lim')).toEqual(['--limit']);
     expect(complete('tunconnector', 'doctor', '--d')).toEqual(['--dry-run']);
     expect(complete('tunconnector', 'bench', '--')).toEqual(['--json', '--verbose', '--seconds', '--help']);
   });
@@ -68,6 +76,13 @@ describe('completion scripts', () => {
   it('know the ready-made functions', () => {
     expect(FUNCTIONS.split(' ')).toEqual([...READY_MADE.keys()].sort());
     for (const shell of ['bash', 'zsh', 'fish'] as const) expect(script(shell)).toContain(FUNCTIONS);
+  });
+
+  it('know what follows chain', () => {
+    expect(CHAIN_WORDS.watch).toBe(KINDS.join(' '));
+    expect(Object.keys(CHAIN_WORDS).filter((action) => !CHAIN_ACTIONS.includes(action))).toEqual([]);
+    expect(script('zsh')).toContain(`'1:action:(${CHAIN_ACTIONS.join(' ')})'`);
+    expect(script('fish')).toContain(`__fish_seen_subcommand_from show' -a '${CHAIN_WORDS.show}'`);
   });
 
   it('for zsh offer interfaces to the command that takes one, and to no other', () => {

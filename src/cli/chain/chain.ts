@@ -33,6 +33,9 @@ const ACTIONS: Record<string, Action> = {
   watch: { load: async () => (await import('./watch.ts')).watchChain, options: [] },
 };
 
+/** What follows `chain`. */
+export const CHAIN_ACTIONS: readonly string[] = Object.keys(ACTIONS);
+
 const SPECIAL = {
   ifRev: '--if-rev',
   oneWay: '--one-way',
