@@ -54,6 +54,7 @@ export class End implements App, ChainControlled {
     state.placing.flows.onNews = () => this.onNews?.();
     state.neighbours.onNews = () => this.onNews?.();
     this.#traces = new Traces(state.placing);
+    this.#traces.onNews = () => this.onNews?.();
     this.#fromInside = new FromInside(state);
     this.#fromOutside = new FromOutside(state, this.#fromInside, this.#traces);
   }
@@ -81,13 +82,15 @@ export class End implements App, ChainControlled {
     this.tables.apply(update, this.#addresses);
     if (update.rules || update.whole) this.#fromInside.setRules(update.rules ?? []);
     for (const flow of update.flows ?? []) this.#state.placing.adopt(flow);
+    for (const question of update.traces ?? []) this.#traces.answer(question);
     this.#wake?.();
   }
 
   takeNews(): MemberNews | undefined {
     const news = this.#state.placing.flows.take();
     const suspects = this.#state.neighbours.takeNews();
-    return suspects ? { ...news, suspects } : news;
+    const traces = this.#traces.takeNews();
+    return suspects || traces ? { ...news, ...(suspects && { suspects }), ...(traces && { traces }) } : news;
   }
 
   /**
@@ -113,7 +116,7 @@ export class End implements App, ChainControlled {
     answers.refill(now);
     this.#upkeep(ports);
     if (options.probes) neighbours.run(pool, output.outside, now);
-    this.#traces.send(ports, tables);
+    this.#traces.run(ports, tables);
     for (let n = input.outside.waiting; n > 0; n--) this.#fromOutside.take(ports, input.outside.take());
     for (let n = input.inside.waiting; n > 0 && roomForPieces(output.outside); n--)
       this.#fromInside.take(ports, input.inside.take());
@@ -123,6 +126,7 @@ export class End implements App, ChainControlled {
       fragments.nextDeadline(),
       tables.nextDeadline(),
       neighbours.next[0],
+      this.#traces.nextDeadline(),
     );
   }
 

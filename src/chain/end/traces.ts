@@ -1,29 +1,45 @@
 /**
- * Probes along the paths of flows, for people who want to see where packets go. Each hop sends a copy back; what comes back is
- * told of as an event.
+ * Probes along the paths of flows, for people who want to see where packets go. Each hop sends a copy back. What comes back is told of as
+ * an event, and to whoever asked through Roulette once all of it is there, or a second has passed.
  */
 import type { AppEvent, Ports } from '../../engine/app.ts';
+import { SECOND } from '../../engine/units.ts';
 import { COMMON_ACCOUNT } from '../../native/binding.ts';
 import { copyBytes } from '../../packet/word.ts';
 import { formatFlowId, readFlowId } from '../flow-id.ts';
 import { NONE } from '../flow-table.ts';
-import { type ChainTables, NO_ROW } from '../tables/index.ts';
+import type { TracedPath } from '../member/control.ts';
+import type { TracedHop } from '../roulette/model/model.ts';
+import { type ChainTables, NO_ROW, type TraceQuestion } from '../tables/index.ts';
 import { toProbe } from '../wire/edit.ts';
 import type { ChainHeader } from '../wire/header.ts';
 import { AT_NSH, AT_PATH } from '../wire/prefix.ts';
 import { flowHigh, flowLow, functions, replica, START } from '../wire/tlv.ts';
 import type { Paths } from './paths.ts';
 
-/** Flows traced at a time: one more, and the first is forgotten. */
+/** Flows traced at a time; one more is not. */
 const MOST = 64;
+/** ns for the answers of all hops. */
+export const PATIENCE = SECOND;
+
+interface Trace {
+  id: string;
+  row: number;
+  /** ns; -1: not yet. */
+  sent: number;
+  /** Of whoever asked through Roulette. */
+  asked: string[];
+  hops: TracedHop[];
+  missing: number;
+}
 
 export class Traces {
   readonly #paths: Paths;
-  /** When the probe of each flow was sent, ns, by id. */
-  readonly #sent = new Map<string, number>();
-  /** Rows whose probes are to be sent. */
-  readonly #asked: number[] = [];
+  /** By flow id, in the order in which they were asked for. */
+  readonly #traces = new Map<string, Trace>();
+  readonly #found: TracedPath[] = [];
   emit: ((event: AppEvent) => void) | undefined;
+  onNews: (() => void) | undefined;
 
   constructor(paths: Paths) {
     this.#paths = paths;
@@ -31,54 +47,98 @@ export class Traces {
 
   /** The path along which a probe will go, or undefined. */
   ask(id: string): number[] | undefined {
-    const { table } = this.#paths.flows;
-    const { high, low } = readFlowId(id);
-    const row = table.findId(high, low);
-    if (row === NONE || table.prefixLength[row] === 0 || this.#asked.length === MOST) return undefined;
-    this.#asked.push(row);
-    const at = table.prefixAt(row) + AT_PATH;
-    const count = functions(table.prefixes, at);
-    return Array.from({ length: count + 2 }, (_, i) => replica(table.prefixes, at, i + START));
+    const trace = this.#begin(id);
+    return trace && [this.#replica(trace.row, START), ...trace.hops.map((hop) => hop.replica)];
   }
 
-  /** Sends what was asked for. */
-  send({ pool, output, now }: Ports, tables: ChainTables): void {
-    if (this.#asked.length === 0) return;
+  /** Asked through Roulette: what is not known here is another ingress's to answer. */
+  answer({ id, asked }: TraceQuestion): void {
+    this.#begin(id)?.asked.push(asked);
+  }
+
+  /** One that is under way already serves whoever asks then. */
+  #begin(id: string): Trace | undefined {
     const { table } = this.#paths.flows;
-    for (const row of this.#asked.splice(0)) {
-      const length = table.prefixLength[row];
-      const peer = length === 0 ? NO_ROW : tables.row(this.#paths.first(row));
-      const packet = peer === NO_ROW ? -1 : pool.alloc(COMMON_ACCOUNT);
-      if (packet < 0) continue;
-      const at = pool.offset[packet];
-      copyBytes(table.prefixes, table.prefixAt(row), pool.slab, at, length);
-      toProbe(pool.slab, at + AT_NSH);
-      pool.length[packet] = length;
-      pool.peer[packet] = peer;
-      this.#note(formatFlowId(table.idHigh[row], table.idLow[row]), now);
-      output.outside.put(packet);
+    const known = this.#traces.get(id);
+    if (known) return known;
+    const { high, low } = readFlowId(id);
+    const row = table.findId(high, low);
+    if (row === NONE || table.prefixLength[row] === 0 || this.#traces.size === MOST) return undefined;
+    const count = functions(table.prefixes, table.prefixAt(row) + AT_PATH) + 1;
+    const hops = Array.from({ length: count }, (_, position) => ({
+      position,
+      replica: this.#replica(row, position),
+      time: null,
+    }));
+    const trace: Trace = { id, row, sent: -1, asked: [], hops, missing: count };
+    this.#traces.set(id, trace);
+    return trace;
+  }
+
+  #replica(row: number, position: number): number {
+    const { table } = this.#paths.flows;
+    return replica(table.prefixes, table.prefixAt(row) + AT_PATH, position);
+  }
+
+  /** Sends what was asked for, and gives up what has waited long enough. */
+  run(ports: Ports, tables: ChainTables): void {
+    if (this.#traces.size === 0) return;
+    for (const trace of this.#traces.values()) {
+      if (trace.sent < 0) {
+        trace.sent = ports.now;
+        this.#send(ports, tables, trace);
+      } else if (ports.now - trace.sent >= PATIENCE) {
+        this.#end(trace);
+      }
     }
   }
 
-  #note(id: string, now: number): void {
-    this.#sent.delete(id);
-    if (this.#sent.size === MOST) this.#sent.delete(this.#sent.keys().next().value!);
-    this.#sent.set(id, now);
+  /** When `run` has something to give up: ns, or Infinity. */
+  nextDeadline(): number {
+    for (const { sent } of this.#traces.values()) return sent < 0 ? 0 : sent + PATIENCE;
+    return Number.POSITIVE_INFINITY;
+  }
+
+  /** What was found for those who asked; once. */
+  takeNews(): TracedPath[] | undefined {
+    return this.#found.length > 0 ? this.#found.splice(0) : undefined;
+  }
+
+  /** What cannot be sent has no answers. */
+  #send({ pool, output }: Ports, tables: ChainTables, { id, row }: Trace): void {
+    const { table } = this.#paths.flows;
+    const length = table.prefixLength[row];
+    // Its row may be another flow's by now.
+    if (length === 0 || formatFlowId(table.idHigh[row], table.idLow[row]) !== id) return;
+    const peer = tables.row(this.#paths.first(row));
+    const packet = peer === NO_ROW ? -1 : pool.alloc(COMMON_ACCOUNT);
+    if (packet < 0) return;
+    const at = pool.offset[packet];
+    copyBytes(table.prefixes, table.prefixAt(row), pool.slab, at, length);
+    toProbe(pool.slab, at + AT_NSH);
+    pool.length[packet] = length;
+    pool.peer[packet] = peer;
+    output.outside.put(packet);
   }
 
   /** A probe that was sent here has come back from the hop, or the far end, at its position. */
   answered(slab: Uint8Array, header: ChainHeader, now: number): void {
-    const flow = formatFlowId(flowHigh(slab, header.flow), flowLow(slab, header.flow));
-    const sent = this.#sent.get(flow);
-    if (sent === undefined) return;
+    if (this.#traces.size === 0) return;
+    const id = formatFlowId(flowHigh(slab, header.flow), flowLow(slab, header.flow));
     const { position } = header;
-    this.emit?.({
-      type: 'hop',
-      flow,
-      position,
-      replica: replica(slab, header.path, position),
-      time: now - sent,
-      last: position === header.functions,
-    });
+    const trace = this.#traces.get(id);
+    const hop = trace?.hops[position];
+    if (!trace || trace.sent < 0 || !hop || hop.time !== null) return;
+    hop.replica = replica(slab, header.path, position);
+    hop.time = now - trace.sent;
+    const last = position === header.functions;
+    this.emit?.({ type: 'hop', flow: id, position, replica: hop.replica, time: hop.time, last });
+    if (--trace.missing === 0) this.#end(trace);
+  }
+
+  #end({ id, asked, hops }: Trace): void {
+    this.#traces.delete(id);
+    for (const each of asked) this.#found.push({ id, asked: each, hops });
+    if (asked.length > 0) this.onNews?.();
   }
 }

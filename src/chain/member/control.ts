@@ -2,7 +2,8 @@
  * What passes between the two halves of a member, as plain data that can be cloned between threads: the control half talks to Roulette,
  * the packet half (the app `hop` or `end`) moves packets and asks nobody.
  */
-import type { TableUpdate } from '../tables/update.ts';
+import type { TracedHop } from '../roulette/model/model.ts';
+import type { TableUpdate, TraceQuestion } from '../tables/update.ts';
 import type { PacketFigures } from './figures.ts';
 
 /** The packet half as its control half sees it. */
@@ -36,6 +37,13 @@ export interface MemberNews {
   suspects?: Suspicion[];
   /** What has passed so far, when that was asked for. */
   figures?: PacketFigures;
+  /** Of flows that are known here. */
+  traces?: TracedPath[];
+}
+
+/** What came of a probe along a flow's path: each hop, and the far end. */
+export interface TracedPath extends TraceQuestion {
+  hops: TracedHop[];
 }
 
 export interface Suspicion {

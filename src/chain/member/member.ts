@@ -57,6 +57,7 @@ const COLLECT = MILLISECOND;
 const GOODBYE = SECOND;
 
 const OF_ENDS: readonly Kind[] = ['tenant', 'chain', 'replica', 'classifier', 'flow'];
+const OF_INGRESSES: readonly Kind[] = [...OF_ENDS, 'trace'];
 const OF_FUNCTIONS: readonly Kind[] = ['tenant', 'chain', 'replica'];
 
 export class Member {
@@ -103,7 +104,8 @@ export class Member {
       measure: () => this.#half?.measure?.(),
       figures: () => this.#figures,
     });
-    const kinds = isEnd ? OF_ENDS : OF_FUNCTIONS;
+    const ofEnd = replica.function === INGRESS ? OF_INGRESSES : OF_ENDS;
+    const kinds = isEnd ? ofEnd : OF_FUNCTIONS;
     const mirror = { kinds, onChange: (kind?: Kind, name?: string) => this.#changed(kind, name) };
     this.#watching = new Watching(runtime, connection, tenant, mirror, {
       onConnected: () => {
@@ -167,12 +169,14 @@ export class Member {
     this.#flush();
   }
 
-  receive({ flows, touched, suspects, figures }: MemberNews): void {
+  receive({ flows, touched, suspects, figures, traces = [] }: MemberNews): void {
     if (this.#closed) return;
     if (flows) this.#flows.place(flows);
     if (touched) this.#flows.touch(touched);
     if (suspects) this.#suspects.report(suspects);
     if (figures) this.#figures = figures;
+    for (const trace of traces)
+      this.#connection.request('flow.traced', { ...trace, ingress: this.id }, () => {});
   }
 
   // ── The end
@@ -224,9 +228,18 @@ export class Member {
       this.#flows.changedAll();
       this.#flushSoon();
     } else if (kind === 'flow') this.#flows.changed(name);
+    else if (kind === 'trace') this.#trace(name);
     else if (this.#updates.note(kind, name)) this.#flushSoon();
     if (kind === undefined || kind === 'tenant') this.#learnSecret();
     if (kind === undefined || kind === 'replica') this.#registration.observe();
+  }
+
+  #trace(id: string): void {
+    const trace = this.view.get('trace', id)?.value;
+    // Without a packet half nobody is there to be asked.
+    if (!trace || trace.found || !this.#half) return;
+    this.#updates.noteTrace({ id, asked: trace.asked });
+    this.#flushSoon();
   }
 
   #learnSecret(): void {

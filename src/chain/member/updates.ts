@@ -2,10 +2,13 @@
 
 import type { Chain, Kind } from '../roulette/model/model.ts';
 import type { TenantView } from '../roulette/model/view.ts';
-import type { TableUpdate } from '../tables/update.ts';
+import type { TableUpdate, TraceQuestion } from '../tables/update.ts';
 
 /** Flows in one update: it is read between two breaths of the packet path. */
 const FLOWS_PER_UPDATE = 1024;
+
+/** Questions that wait to be told: Roulette has no more at a time. */
+const MOST_TRACES = 64;
 
 type Chains = NonNullable<TableUpdate['chains']>;
 type Replicas = NonNullable<TableUpdate['replicas']>;
@@ -21,6 +24,7 @@ export class Updates {
   readonly #chains = new Set<string>();
   readonly #replicas = new Set<string>();
   readonly #flows = new Map<string, Placement>();
+  #traces: TraceQuestion[] = [];
 
   constructor(view: () => TenantView, isEnd: boolean) {
     this.#view = view;
@@ -42,6 +46,11 @@ export class Updates {
 
   noteFlow(id: string, { spi, revision, generation, path, egress }: Omit<Placement, 'id'>): void {
     this.#flows.set(id, { id, spi, revision, generation, path, egress });
+  }
+
+  /** For an ingress. */
+  noteTrace(question: TraceQuestion): void {
+    if (this.#traces.length < MOST_TRACES) this.#traces.push(question);
   }
 
   /** Everything is to be told. Flows follow. */
@@ -67,6 +76,7 @@ export class Updates {
     if (gone.length > 0) update.gone = gone;
     if (this.#isEnd && (this.#whole || this.#rules)) update.rules = view.classifier?.rules ?? [];
     if (this.#isEnd && !this.#whole) this.#takeFlows(update);
+    if (this.#traces.length > 0) update.traces = this.#traces.splice(0);
     this.#whole = false;
     this.#own = undefined;
     this.#rules = false;

@@ -21,7 +21,9 @@ import { Registry } from './registry.ts';
 import { REQUESTS } from './requests/index.ts';
 import { isLeaseRequest, LeaseDesk } from './requests/leases.ts';
 import type { Choose, Context } from './requests/request.ts';
+import { traceFlow } from './requests/traces.ts';
 import type { Change, RegistryStore, StoreWatch } from './store.ts';
+import { TraceDesk } from './traces.ts';
 import { LOOK, type LogRecord, type Probe, Upkeep } from './upkeep.ts';
 import { Feed, type Sink, type Stream } from './watch/feed.ts';
 import { BEAT, watchRequest } from './watch/messages.ts';
@@ -57,6 +59,7 @@ export class Roulette {
   readonly #upkeep: Upkeep;
   readonly #leases: LeaseDesk;
   readonly #figures = new Figures();
+  readonly #traces: TraceDesk;
   readonly #feed: Feed;
   readonly #log: (record: LogRecord) => void;
   #watch: StoreWatch | undefined;
@@ -90,6 +93,7 @@ export class Roulette {
     this.#leases = new LeaseDesk(store, this.#commits, this.#registry, this.#limits, (tenant, lease, told) =>
       this.#figures.note(tenant, this.view(tenant), lease, told, this.#runtime.now()),
     );
+    this.#traces = new TraceDesk(runtime, this.#commits, this.#registry);
     this.#feed = new Feed(this.#registry, store.id, options.history ?? 8192);
     this.#load();
     this.#every(BEAT, 'beat', () => this.#ready && this.#feed.beat());
@@ -139,6 +143,8 @@ export class Roulette {
       }
       checkOptions(tenantId, tenant);
       if (isLeaseRequest(name)) return this.#leases.request(tenant, name, body, done);
+      if (name === 'flow.trace')
+        return this.#traces.request(tenant, checkOptions(traceFlow.schema, body), done);
       const kind = Object.hasOwn(REQUESTS, name) ? REQUESTS[name] : undefined;
       if (!kind) throw new TunconnectorError('ERR_NOT_FOUND', `there is no request ${JSON.stringify(name)}`);
       const checked = checkOptions(kind.schema, body);
@@ -170,6 +176,7 @@ export class Roulette {
     this.#closed = true;
     this.#ready = false;
     this.#watch?.close();
+    this.#traces.close();
     this.#feed.reset();
     for (const cancel of Object.values(this.#cancel)) cancel();
   }
@@ -212,6 +219,7 @@ export class Roulette {
     this.#upkeep.observe(news);
     this.#feed.publish(change.rev, news);
     this.#commits.caughtUp();
+    this.#traces.observe(news);
   }
 
   /** What is known stays known, and is read anew as soon as that can be done. */

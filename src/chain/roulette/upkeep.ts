@@ -4,7 +4,8 @@
  * - a replica is gone: flows through it get another one, and a new generation;
  * - a suspect: the replica is asked, and removed if it does not answer;
  * - a chain is edited: the revisions before go when no packet can carry them any more;
- * - a flow was not seen for long: it goes.
+ * - a flow was not seen for long: it goes;
+ * - a trace that nobody has taken back, since whoever asked is gone: it goes.
  *
  * Every step is a plan like any request. So several Roulettes on one store do the same without harm: the first one has done it, the
  * others find nothing to do.
@@ -20,6 +21,7 @@ import type { News, Registry } from './registry.ts';
 import { retireRevision } from './requests/configuration.ts';
 import { expire, isWhole, reselect } from './requests/flows.ts';
 import { settleSuspect } from './requests/replicas.ts';
+import { endTrace } from './requests/traces.ts';
 
 /** Asks a replica whether it is there. Calls back once, in any case, and not from within. */
 export type Probe = (tenant: TenantId, replica: Candidate, done: (alive: boolean) => void) => void;
@@ -53,6 +55,8 @@ export const LOOK = SECOND;
 const STALL = SECOND;
 /** ns for which a replica that answered is not suspected again. */
 const CLEARED = SECOND;
+/** ns for which a trace is kept. */
+const TRACE = 5 * SECOND;
 /** Flows that one look takes back at most. */
 const EXPIRED_AT_ONCE = 16_384;
 
@@ -69,6 +73,7 @@ export class Upkeep {
   readonly #flows = new Ages<Named>();
   readonly #superseded = new Ages<Named & { revision: number }>();
   readonly #cleared = new Ages<Named>();
+  readonly #traces = new Ages<Named & { asked: string }>();
   readonly #asked = new Set<string>();
   /** Tenants whose flows are being looked through, and those that wait for the next look. */
   readonly #moving = new Set<TenantId>();
@@ -105,6 +110,7 @@ export class Upkeep {
       }
       for (const [name, { value }] of view.all('chain')) this.#onChain(tenant, name, value);
       for (const name of view.all('suspect').keys()) this.#ask(tenant, name);
+      for (const name of view.all('trace').keys()) this.#onTrace(tenant, name);
       this.#move(tenant);
     }
   }
@@ -130,6 +136,7 @@ export class Upkeep {
         this.#cleared.write(`${tenant}/${name}`, { tenant, name }, this.#clock.now());
       }
     }
+    if (kind === 'trace') this.#onTrace(tenant, name);
     if (kind === 'replica') {
       if (text === undefined) {
         const flows = view.flowsThrough(Number(name)).size;
@@ -153,6 +160,7 @@ export class Upkeep {
     for (const old of this.#superseded.take(this.#options.packetLifetime, now, Number.POSITIVE_INFINITY)) {
       this.#retire(old);
     }
+    for (const old of this.#traces.take(TRACE, now, Number.POSITIVE_INFINITY)) this.#endTrace(old);
     this.#expire(now);
     for (const tenant of this.#unsettled) this.#move(tenant);
     for (const tenant of this.#registry.ids()) {
@@ -178,6 +186,26 @@ export class Upkeep {
       (error) => {
         // The disk is full, perhaps: again after as long as before.
         if (error) this.#superseded.writeFirst(`${tenant}/${name}/${revision}`, old, this.#clock.now());
+      },
+    );
+  }
+
+  // ── Traces
+
+  #onTrace(tenant: TenantId, name: string): void {
+    const trace = this.#registry.view(tenant).get('trace', name)?.value;
+    if (!trace) return;
+    const what = { tenant, name, asked: trace.asked };
+    this.#traces.writeFirst(`${tenant}/${name}/${trace.asked}`, what, this.#clock.now());
+  }
+
+  #endTrace(old: Named & { asked: string }): void {
+    const { tenant, name, asked } = old;
+    this.#commits.commit(
+      tenant,
+      (context) => endTrace(context, name, asked),
+      (error) => {
+        if (error) this.#traces.writeFirst(`${tenant}/${name}/${asked}`, old, this.#clock.now());
       },
     );
   }

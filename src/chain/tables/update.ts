@@ -45,6 +45,14 @@ export interface RuleUpdate {
   chain: number | null;
 }
 
+/** Of an ingress: somebody asks where the packets of a flow go. */
+export interface TraceQuestion {
+  /** Flow id: 16 hexadecimal digits. */
+  id: string;
+  /** Comes back with the answer. */
+  asked: string;
+}
+
 export interface TableUpdate {
   /** Forget everything else: this is all there is. */
   whole?: boolean;
@@ -58,4 +66,6 @@ export interface TableUpdate {
   rules?: RuleUpdate[];
   /** Of ends: flows that they know. */
   flows?: FlowUpdate[];
+  /** Of ingresses. */
+  traces?: TraceQuestion[];
 }

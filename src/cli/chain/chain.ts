@@ -11,6 +11,7 @@ export interface ChainOptions extends ConnectFlags {
   limit?: string;
   spi?: string;
   replica?: string;
+  count?: string;
 }
 
 /** @returns the exit code */
@@ -30,6 +31,7 @@ interface Action {
 const ACTIONS: Record<string, Action> = {
   show: { load: async () => (await import('./show.ts')).showChain, options: ['limit', 'spi', 'replica'] },
   set: { load: async () => (await import('./set.ts')).setChain, options: ['ifRev', 'oneWay'] },
+  trace: { load: async () => (await import('./trace.ts')).traceChain, options: ['count'] },
   watch: { load: async () => (await import('./watch.ts')).watchChain, options: [] },
 };
 
@@ -42,6 +44,7 @@ const SPECIAL = {
   limit: '--limit',
   spi: '--spi',
   replica: '--replica',
+  count: '--count',
 };
 
 export function chainCommand(
@@ -50,10 +53,10 @@ export function chainCommand(
   const option = (group: string, flags: string, help: string) =>
     new Option(flags, help).helpGroup(`${group}:`);
   return new Command('tunconnector chain')
-    .description('Shows, changes and watches service chains.')
-    .usage('show|set|watch [WORD...] [options]')
-    .addArgument(new Argument('<action>', 'show, set or watch'))
-    .addArgument(new Argument('[words...]', 'what to show, set or watch: see below'))
+    .description('Shows, changes, traces and watches service chains.')
+    .usage('show|set|trace|watch [WORD...] [options]')
+    .addArgument(new Argument('<action>', 'show, set, trace or watch'))
+    .addArgument(new Argument('[words...]', 'what to show, set, trace or watch: see below'))
     .addOption(
       option(
         'Roulette',
@@ -73,6 +76,7 @@ export function chainCommand(
       option('set', '--if-rev <rev>', 'only if it has this revision; that which was read when left out'),
     )
     .addOption(option('set', '--one-way', 'replies pass other replicas as it comes'))
+    .addOption(option('trace', '--count <n>', 'probes, one after the other (1)'))
     .addOption(option('The command', '--json', 'JSON instead of tables'))
     .addHelpText(
       'after',
@@ -86,11 +90,13 @@ set function NAME [TEXT]  declares a function
 set rules FILE            all rules, from a YAML or JSON list
 set replica ID ready|draining
 set tenant [TEXT]         makes the tenant
+trace FLOW                a probe along the path of a flow: each hop with its time
 watch [KIND...]           what changes, as it happens: chain, replica, flow, ...
 
 Examples:
   tunconnector chain set 7 fw dpi --tenant 42
   tunconnector chain show flows --spi 7 --limit 5
+  tunconnector chain trace 00f1a2b3c4d5e6f7 --count 10
   tunconnector chain watch chain replica --json`,
     )
     .action(async (name: string, words: string[], options: ChainOptions) => {

@@ -1,5 +1,4 @@
 /** `chain show`: what Roulette has, as tables. */
-import Table from 'cli-table3';
 import type {
   ChainDocument,
   ClassifierDocument,
@@ -12,6 +11,7 @@ import type {
 import { Exit, usageError } from '../exit.ts';
 import { grouped } from '../format.ts';
 import { type ChainAction, type ChainOptions, MAX_REPLICA, MAX_SPI, numberOf } from './chain.ts';
+import { type Row, table } from './table.ts';
 
 const FLOWS = 20;
 
@@ -96,20 +96,6 @@ export const showChain: ChainAction = async (connected, words, options) => {
 };
 
 const partOf = (read: object, name: string): unknown => (read as Record<string, unknown>)[name];
-
-type Row = (string | number)[];
-
-/** Numbers to the right. */
-function table(head: string[], numbers: readonly string[], rows: readonly Row[], none: string): string {
-  if (rows.length === 0) return none;
-  const made = new Table({
-    head,
-    colAligns: head.map((name) => (numbers.includes(name) ? 'right' : 'left')),
-    style: { head: [], border: [] },
-  });
-  made.push(...rows.map((row) => row.map(String)));
-  return made.toString();
-}
 
 function chainTable(chains: readonly ChainDocument[], old = false): string {
   const rows = chains.flatMap(({ spi, rev, ended, revisions, flows }) => {

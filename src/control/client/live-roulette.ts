@@ -15,6 +15,7 @@ import {
   tenantPath,
   WATCH,
 } from '../../chain/roulette/remote/api.ts';
+import type { TraceAnswer } from '../../chain/roulette/traces.ts';
 import type { FeedMessage, WatchRequest } from '../../chain/roulette/watch/messages.ts';
 import type {
   ChainDocument,
@@ -47,6 +48,7 @@ export type {
   ReplicaList,
   TenantDocument,
   TenantList,
+  TraceAnswer,
 };
 
 /** The default port is 7590. */
@@ -197,6 +199,14 @@ export class RouletteClient {
     body: { path?: readonly number[]; egress?: number; pinned?: boolean; key?: string; spi?: number },
   ): Promise<Omit<FlowDocument, 'rev' | 'key'>> {
     return this.request('flow.pin', { ...body, id });
+  }
+
+  /**
+   * Sends a probe along the path of a flow, from the ingress that has it: how long it takes to each hop and back.
+   * @throws ControlError, 404 when there is no such flow, or no ingress has it
+   */
+  traceFlow(id: string): Promise<TraceAnswer> {
+    return this.request('flow.trace', { id });
   }
 
   /** Any request of the registry, by name. */

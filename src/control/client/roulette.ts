@@ -17,6 +17,7 @@ export {
   type RouletteClientOptions,
   type TenantDocument,
   type TenantList,
+  type TraceAnswer,
   type WatchOptions,
   type Written,
 } from './live-roulette.ts';

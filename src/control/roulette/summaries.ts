@@ -20,4 +20,6 @@ export const SUMMARIES: Record<RequestName, string> = {
   'flows.touch': 'Packets of these flows were seen',
   'flows.remove': 'Flows that have ended',
   'flow.pin': 'Puts a flow on replicas by hand',
+  'flow.trace': 'Sends a probe along the path of a flow, and says how long it took to each hop and back',
+  'flow.traced': 'What an ingress found that was asked for a trace',
 };

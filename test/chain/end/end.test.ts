@@ -239,6 +239,29 @@ describe('a trace', () => {
     expect(hops).toEqual([hop('egress', 0, ids!), hop('egress', 1, fw!), hop('egress', 2, INGRESS)]);
     expect(world.ingress.trace('00000000000000ff')).toBe(undefined);
   });
+
+  it('that Roulette asks for is answered when all is there, or after a second', async () => {
+    world = await new EndsWorld({ probes: true }).start();
+    const [fw, ids] = world.way(world.send([5])[0]!);
+    world.takeNews();
+    const { id } = world.news.ingress[0]!.flows![0]!;
+    const asked = 'aaaaaaaaaaaaaaaa';
+    const news = () => world.ingress.takeNews()?.traces;
+    const other = { id: '00000000000000ff', asked };
+    world.ingress.update({ traces: [{ id, asked }, other] });
+    world.pass();
+    const hop = (position: number, replica: number, time: number | null = 0) => ({ position, replica, time });
+    expect(news()).toEqual([{ id, asked, hops: [hop(0, fw!), hop(1, ids!), hop(2, EGRESS)] }]);
+    // The replica of the second function is silent: nor is anything heard from behind it.
+    world.fabric.dead.add(ids!);
+    world.ingress.update({ traces: [{ id, asked }] });
+    world.pass('900ms');
+    expect(news()).toBe(undefined);
+    world.pass('200ms');
+    expect(news()).toEqual([{ id, asked, hops: [hop(0, fw!), hop(1, ids!, null), hop(2, EGRESS, null)] }]);
+    world.pass('1s');
+    expect(news()).toBe(undefined);
+  });
 });
 
 describe('a chain that is edited', () => {

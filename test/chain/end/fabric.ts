@@ -158,6 +158,7 @@ export class Fabric implements App {
 
   /** A copy of a probe of a path, to who has sent it. */
   #answerTrace(pool: Pool, packet: number, output: Ports['output'], at: string): void {
+    if ([...this.dead].some((id) => addressOf(id) === at)) return;
     const start = replica(pool.slab, this.#header.path, START);
     const answer = pool.copy(packet);
     pool.peer[answer] = rowOf(pool, at);

@@ -12,6 +12,8 @@ export interface Limits {
   rules: number;
   flows: number;
   suspects: number;
+  /** Flows that are traced at a time. */
+  traces: number;
 }
 
 export const DEFAULT_LIMITS: Readonly<Limits> = {
@@ -24,6 +26,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   rules: 1024,
   flows: 200_000,
   suspects: 256,
+  traces: 16,
 };
 
 /** Flows in one request: each is an operation and a comparison, and a transaction has at most 128. */

@@ -86,6 +86,23 @@ export interface Suspect {
   rev: number;
 }
 
+/** Where the probe of a path has been. */
+export interface TracedHop {
+  /** Of the path: functions from 0 on, then the far end. */
+  position: number;
+  /** Replica id. */
+  replica: number;
+  /** ns from the ingress until its answer was there; null: there was none. */
+  time: number | null;
+}
+
+/** Somebody asks where the packets of a flow go, and the ingress that has it answers. Under the flow's id, for some seconds. */
+export interface Trace {
+  /** Tells two questions about one flow apart: 16 hexadecimal digits. */
+  asked: string;
+  found?: { ingress: number; hops: TracedHop[] };
+}
+
 /** By the kind in the key. */
 export interface Kinds {
   tenant: Tenant;
@@ -96,6 +113,7 @@ export interface Kinds {
   classifier: Classifier;
   flow: Flow;
   suspect: Suspect;
+  trace: Trace;
 }
 
 export type Kind = keyof Kinds;
@@ -109,6 +127,7 @@ export const KINDS: readonly Kind[] = [
   'classifier',
   'flow',
   'suspect',
+  'trace',
 ];
 
 /** The functions that every tenant has: where packets come into chains and where they leave. */

@@ -39,6 +39,8 @@ export const ROUTES = {
   'flows.touch': [{ method: 'POST', path: '/flows/touch' }],
   'flows.remove': [{ method: 'POST', path: '/flows/remove' }],
   'flow.pin': [{ method: 'PUT', path: '/flows/:id/pin' }],
+  'flow.trace': [{ method: 'POST', path: '/flows/:id/trace' }],
+  'flow.traced': [{ method: 'POST', path: '/flows/:id/traced' }],
 } as const satisfies Record<string, readonly Route[]>;
 
 export type RequestName = keyof typeof ROUTES;

@@ -11,6 +11,7 @@ import {
 import { pinFlow, registerFlows, removeFlows, touchFlows } from './flows.ts';
 import { putReplica, removeReplica, reportSuspect, setReplicaState } from './replicas.ts';
 import type { RequestKind } from './request.ts';
+import { answerTrace, traceFlow } from './traces.ts';
 
 export const REQUESTS = {
   'tenant.put': putTenant,
@@ -28,4 +29,6 @@ export const REQUESTS = {
   'flows.touch': touchFlows,
   'flows.remove': removeFlows,
   'flow.pin': pinFlow,
+  'flow.trace': traceFlow,
+  'flow.traced': answerTrace,
 } as unknown as Readonly<Record<string, RequestKind>>;
