@@ -30,6 +30,20 @@ export const QUANTITIES = {
   oneWayMedian: 'ns',
   oneWayP99: 'ns',
   reordered: 'packets',
+  /** From the death of a replica to the last packet of a flow that was lost for it. */
+  outageMedian: 'ns',
+  outageP99: 'ns',
+  /** Of flows that had nothing to do with it: lost, or moved. */
+  collateral: 'packets',
+  /** That did not arrive. */
+  missing: 'packets',
+  flowsHit: 'flows',
+  /** From the edit of a chain to the first packet that arrives by the new path, and the last that leaves for the old. */
+  switched: 'ns',
+  settled: 'ns',
+  /** That were on both paths, or on parts of them. */
+  mixed: 'packets',
+  memoryPerFlow: 'bytes',
   /** Of one function, for 64 KiB of payload. */
   cpuPerSuperframe: 'ns',
   collections: 'collections',

@@ -21,8 +21,11 @@ import type { Sample, Visit } from '../../harness/rounds.ts';
 export const SUITE = 'chain';
 export const OURS = 'ours';
 export const TWIN = 'C relays';
+/** They put superframes together and cut them again, as whoever lets a function look at packets must. */
+export const SUPERFRAME_TWIN = 'C relays, superframes';
 /** In the order of their turns. */
 export const SUBJECTS = [TWIN, OURS] as const;
+type Subject = (typeof SUBJECTS)[number] | typeof SUPERFRAME_TWIN;
 
 export const functionsOf = (length: number) => `${length} ${length === 1 ? 'function' : 'functions'}`;
 
@@ -47,7 +50,7 @@ export interface Path {
 
 /** @param lengths the numbers of functions that there are chains of */
 export function pathVisit(
-  subject: (typeof SUBJECTS)[number],
+  subject: Subject,
   lengths: readonly number[],
   measure: (path: Path) => Promise<Sample[]>,
 ): Visit {
@@ -76,7 +79,7 @@ async function startFunction(
   lab: Lab,
   host: Host,
   k: number,
-  subject: (typeof SUBJECTS)[number],
+  subject: Subject,
   lengths: readonly number[],
 ): Promise<HostProcess> {
   const bind = `${functionAddress(k)}:${PORT}`;
@@ -89,7 +92,7 @@ async function startFunction(
           bind,
           await tablesFile(lab, functionId(k), lengths),
         ]
-      : [twin('relay'), bind, `${TENANT}`, `${functionId(k)}`, ...relayWords(lengths)];
+      : [twin('relay'), bind, `${TENANT}`, `${functionId(k)}`, ...relayWords(subject, lengths)];
   return startJson(lab, host, cpuOf(lab, k), argv, START_LIMIT_MS);
 }
 
@@ -147,7 +150,8 @@ async function tablesFile(lab: Lab, own: number, lengths: readonly number[]): Pr
   return file;
 }
 
-const relayWords = (lengths: readonly number[]) => [
+const relayWords = (subject: Subject, lengths: readonly number[]) => [
+  ...(subject === SUPERFRAME_TWIN ? ['--superframes'] : []),
   ...members(Math.max(...lengths)).flatMap(({ id, address }) => ['--member', `${id}=${address}:${PORT}`]),
   ...lengths.flatMap((length) => ['--chain', `${servicePath(length)}:1:${length}`]),
 ];
