@@ -28,6 +28,7 @@ const SCALES: Record<Quantity, { unit: string; divisor: number; digits: number }
   outageP99: { unit: 'ms outage, p99', divisor: 1e6, digits: 1 },
   collateral: { unit: 'packets of others', divisor: 1, digits: 0 },
   missing: { unit: 'packets lost', divisor: 1, digits: 0 },
+  gone: { unit: 'ms until it is gone', divisor: 1e6, digits: 1 },
   flowsHit: { unit: 'flows hit', divisor: 1, digits: 0 },
   switched: { unit: 'ms to the new path', divisor: 1e6, digits: 1 },
   settled: { unit: 'ms to the last on the old', divisor: 1e6, digits: 1 },

@@ -38,6 +38,8 @@ export const QUANTITIES = {
   /** That did not arrive. */
   missing: 'packets',
   flowsHit: 'flows',
+  /** From a deadly signal to the end of the process: before, its sockets are open. */
+  gone: 'ns',
   /** From the edit of a chain to the first packet that arrives by the new path, and the last that leaves for the old. */
   switched: 'ns',
   settled: 'ns',

@@ -7,7 +7,9 @@ import { type Fates, FIRST_ADDRESS, fatesOf, type Members, membersVisit } from '
 import { OURS, SUITE } from './path.ts';
 
 const FLOWS = 1000;
-const RATE = 5000;
+/** Packets a second: enough to see when something is lost, and few enough for the seven processes of an edit. */
+const DEATH_RATE = 5000;
+const EDIT_RATE = 1000;
 const SIZE = 64;
 const REPLICAS = 4;
 /** All flows are placed, registered and known, and code is compiled. */
@@ -65,11 +67,15 @@ export function failureExperiments(): Experiment[] {
 }
 
 /** Traffic of all flows, with something that happens meanwhile: what became of each packet, and when it happened. */
-async function withTraffic<T>({ lab }: Members, happens: () => T | Promise<T>): Promise<[Fates, T]> {
+async function withTraffic<T>(
+  { lab }: Members,
+  packetsPerSecond: number,
+  happens: () => T | Promise<T>,
+): Promise<[Fates, T]> {
   const flow = (seconds: number) =>
     steadily(lab, {
       ...{ from: lab.a, to: lab.b, address: FIRST_ADDRESS, addresses: FLOWS, size: SIZE },
-      ...{ seconds, packetsPerSecond: RATE, drain: DRAIN_MS },
+      ...{ seconds, packetsPerSecond, drain: DRAIN_MS },
     });
   await flow(SETTLED_SECONDS);
   const run = flow(1 + AFTER_SECONDS);
@@ -85,9 +91,13 @@ async function withTraffic<T>({ lab }: Members, happens: () => T | Promise<T>): 
  */
 async function death(members: Members, path: string, signal: NodeJS.Signals): Promise<Sample[]> {
   const dead = members.replicas[0]!;
-  const [fates, at] = await withTraffic(members, () => {
+  let gone = Number.NaN;
+  const [fates, at] = await withTraffic(members, DEATH_RATE, () => {
     const now = Date.now();
     dead.kill(signal);
+    void dead.ended.then(() => {
+      gone = Date.now();
+    });
     return now;
   });
   const before = new Int16Array(FLOWS).fill(-1);
@@ -117,11 +127,12 @@ async function death(members: Members, path: string, signal: NodeJS.Signals): Pr
     { path, quantity: 'collateral', value: collateral },
     { path, quantity: 'missing', value: lost },
     { path, quantity: 'flowsHit', value: hit },
+    ...(Number.isNaN(gone) ? [] : [{ path, quantity: 'gone' as const, value: (gone - at) * 1e6 }]),
   ];
 }
 
 async function edit(members: Members): Promise<Sample[]> {
-  const [fates, { asked }] = await withTraffic(members, () => members.put(NEW));
+  const [fates, { asked }] = await withTraffic(members, EDIT_RATE, () => members.put(NEW));
   const [oldMarks, newMarks] = [0b0011, 0b1100];
   let missing = 0;
   let mixed = 0;
