@@ -7,11 +7,7 @@
 //
 // Good because it needs not know what is behind the prefix: a train is not put together to a superframe and not cut again, no
 // checksum is read, and no byte is copied but by the kernel. One thread, asleep in epoll when there is nothing to do.
-//
-// With --superframes it does what a hop must whose function is to see packets: the packets of a train are verified and put
-// together, as ours are, and cut again on the way out. What that takes is the price of a function that may look.
-#include "coalesce.h"
-#include "segment.h"
+#include "packet.h"
 
 #include <netinet/udp.h>
 #include <sys/epoll.h>
@@ -21,7 +17,7 @@
 #define UDP_GRO 104
 #endif
 
-static const char USAGE[] = "LOCAL:PORT TENANT ID [--superframes] --member ID=ADDR:PORT ... --chain SPI:REVISION:FUNCTIONS ...";
+static const char USAGE[] = "LOCAL:PORT TENANT ID --member ID=ADDR:PORT ... --chain SPI:REVISION:FUNCTIONS ...";
 
 enum {
   MESSAGES = 16,              // per recvmmsg
@@ -31,7 +27,6 @@ enum {
   IDS = 65536,
   CHAINS = 64,
   SENDERS = 256,
-  ARENA = MESSAGES * 65536 + 65536,
 };
 enum { GPE = 8, PROBE = 0x20, FLOW = 1, PATH = 2, CLASS = 0xfff6, CHOOSE = 0, FIRST_INDEX = 255, RETURN = 0x800000 };
 
@@ -42,7 +37,6 @@ struct chain {
 struct relay {
   int udp;
   uint32_t tenant, own;
-  bool superframes;
   struct endpoint *members[IDS];  // by replica id
   uint64_t senders[SENDERS];      // addresses and ports of members, open addressing; 0 is nobody
   struct chain chains[CHAINS];
@@ -164,58 +158,6 @@ static void put(struct relay *r, uint8_t *bytes, uint32_t length, const struct e
   sends[send_count++] = (struct send){.bytes = {bytes, length}, .count = 1, .size = length, .to = to};
 }
 
-static struct coalescer coalescer;
-static uint8_t *arena;
-static size_t arena_used;
-
-static void complete_checksum(uint8_t *l4, uint32_t length, uint32_t offset) {
-  const uint16_t check = (uint16_t)~fold(sum_bytes(l4, length, 0));
-  store16(l4 + offset, check ? check : 0xffff);
-}
-
-// Packets that were put together, all with the same prefix, leave as what they were.
-static void put_items(struct relay *r, const uint8_t *prefix, uint32_t prefix_length, const struct endpoint *to) {
-  for (unsigned i = 0; i < coalescer.count; i++) {
-    struct item *item = &coalescer.items[i];
-    const struct vnet_header vnet = coalesce_finish(item);
-    struct segmenter s;
-    bool cut = vnet.gso_type != GSO_NONE && segment_open(&s, item->ip, item->length, &vnet);
-    do {
-      if (arena_used + prefix_length + 65536 > ARENA) flush(r), arena_used = 0;
-      uint8_t *at = arena + arena_used;
-      memcpy(at, prefix, prefix_length);
-      uint32_t length = item->length;
-      if (cut) {
-        length = segment_next(&s, at + prefix_length);
-        if (length == 0) break;
-      } else {
-        memcpy(at + prefix_length, item->ip, length);
-        if (item->verified) complete_checksum(at + prefix_length + item->l4, length - item->l4, vnet.csum_offset);
-      }
-      put(r, at, prefix_length + length, to);
-      arena_used += prefix_length + length;
-    } while (cut);
-  }
-  coalesce_reset(&coalescer);
-}
-
-// A datagram's packet, behind a prefix that has been moved on, and those that follow with an equal prefix.
-struct group {
-  uint8_t *prefix;
-  uint32_t length;
-  const struct endpoint *to;
-};
-
-static void gather(struct relay *r, struct group *group, uint8_t *at, uint32_t length, const struct endpoint *to) {
-  const uint32_t prefix = GPE + (at[GPE + 1] & 0x3f) * 4u;
-  if (group->prefix && (coalescer.count == ITEMS || group->to != to || group->length != prefix || memcmp(group->prefix, at, prefix))) {
-    put_items(r, group->prefix, group->length, group->to);
-    group->prefix = NULL;
-  }
-  if (!group->prefix) *group = (struct group){at, prefix, to};
-  coalesce_add(&coalescer, at + prefix, length - prefix);
-}
-
 static bool relay_datagrams(struct relay *r) {
   static struct mmsghdr messages[MESSAGES];
   static struct iovec buffers[MESSAGES];
@@ -249,20 +191,16 @@ static bool relay_datagrams(struct relay *r) {
     const uint64_t key = sender_key(&from[i]);
     const bool known = *find_sender(r, key) == key;
     r->receives++;
-    struct group group = {0};
     for (uint8_t *at = buffers[i].iov_base; left; at += MIN(size, left), left -= MIN(size, left)) {
       const struct endpoint *next = &from[i];
       const enum verdict verdict = step(r, at, MIN(size, left), known, &next);
       if (verdict == DROP) r->dropped++;
-      else if (verdict == FORWARD && r->superframes) gather(r, &group, at, MIN(size, left), next);
       else put(r, at, MIN(size, left), next);
       if (verdict == FORWARD) r->datagrams++;
       else if (verdict == ANSWER) r->probes++;
     }
-    if (group.prefix) put_items(r, group.prefix, group.length, group.to);
   }
   flush(r);
-  arena_used = 0;
   return count == MESSAGES;
 }
 
@@ -288,17 +226,11 @@ int main(int argc, char **argv) {
   r.tenant = (uint32_t)atoi(argv[2]);
   r.own = (uint32_t)atoi(argv[3]);
   unsigned members = 0;
-  int i = 4;
-  if (i < argc && !strcmp(argv[i], "--superframes")) r.superframes = true, i++;
-  for (; i < argc; i += 2) {
+  for (int i = 4; i < argc; i += 2) {
     if (i + 1 == argc) usage(USAGE);
     if (!strcmp(argv[i], "--chain")) add_chain(&r, argv[i + 1]);
     else if (!strcmp(argv[i], "--member") && members++ < SENDERS / 2) add_member(&r, argv[i + 1]);
     else usage(USAGE);
-  }
-  if (r.superframes) {
-    coalesce_init(&coalescer, true, true);
-    arena = must_allocate(ARENA);
   }
   stop_on_signals();
   r.udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

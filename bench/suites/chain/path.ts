@@ -21,11 +21,9 @@ import type { Sample, Visit } from '../../harness/rounds.ts';
 export const SUITE = 'chain';
 export const OURS = 'ours';
 export const TWIN = 'C relays';
-/** They put superframes together and cut them again, as whoever lets a function look at packets must. */
-export const SUPERFRAME_TWIN = 'C relays, superframes';
 /** In the order of their turns. */
 export const SUBJECTS = [TWIN, OURS] as const;
-type Subject = (typeof SUBJECTS)[number] | typeof SUPERFRAME_TWIN;
+type Subject = (typeof SUBJECTS)[number];
 
 export const functionsOf = (length: number) => `${length} ${length === 1 ? 'function' : 'functions'}`;
 
@@ -92,7 +90,7 @@ async function startFunction(
           bind,
           await tablesFile(lab, functionId(k), lengths),
         ]
-      : [twin('relay'), bind, `${TENANT}`, `${functionId(k)}`, ...relayWords(subject, lengths)];
+      : [twin('relay'), bind, `${TENANT}`, `${functionId(k)}`, ...relayWords(lengths)];
   return startJson(lab, host, cpuOf(lab, k), argv, START_LIMIT_MS);
 }
 
@@ -150,8 +148,7 @@ async function tablesFile(lab: Lab, own: number, lengths: readonly number[]): Pr
   return file;
 }
 
-const relayWords = (subject: Subject, lengths: readonly number[]) => [
-  ...(subject === SUPERFRAME_TWIN ? ['--superframes'] : []),
+const relayWords = (lengths: readonly number[]) => [
   ...members(Math.max(...lengths)).flatMap(({ id, address }) => ['--member', `${id}=${address}:${PORT}`]),
   ...lengths.flatMap((length) => ['--chain', `${servicePath(length)}:1:${length}`]),
 ];

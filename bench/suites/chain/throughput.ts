@@ -2,17 +2,7 @@
 import { cpuSeconds } from '../../harness/cpu.ts';
 import { iperf } from '../../harness/iperf.ts';
 import type { Experiment, Sample } from '../../harness/rounds.ts';
-import {
-  functionsOf,
-  innerAddress,
-  OURS,
-  type Path,
-  pathVisit,
-  SUBJECTS,
-  SUITE,
-  SUPERFRAME_TWIN,
-  TWIN,
-} from './path.ts';
+import { functionsOf, innerAddress, OURS, type Path, pathVisit, SUBJECTS, SUITE, TWIN } from './path.ts';
 
 const LENGTHS = [0, 1, 3];
 const AT_LEAST: Record<number, number> = { 1: 0.7, 3: 0.45 };
@@ -27,9 +17,7 @@ export function throughputExperiments(seconds: number): Experiment[] {
       suite: SUITE,
       title: 'TCP',
       secondsPerVisit: LENGTHS.length * (seconds + WARM_UP_SECONDS),
-      visits: ([...SUBJECTS, SUPERFRAME_TWIN] as const).map((subject) =>
-        pathVisit(subject, LENGTHS, throughputs),
-      ),
+      visits: SUBJECTS.map((subject) => pathVisit(subject, LENGTHS, throughputs)),
       bars: LENGTHS.slice(1).flatMap((length) => {
         const bar = { path: pathOf(length), subject: OURS };
         return [
