@@ -174,11 +174,16 @@ export class Hop implements App, ChainControlled {
 
   /** Whoever asks whether this replica lives is told, also if it is no member: the answer is no longer than the question. */
   #replicaProbe(pool: Pool, packet: number, outside: Link): void {
-    const answer = this.#answers.answer(pool.slab, this.#header.nsh);
-    if (!answer) {
-      this.#neighbours.answered(pool.peer[packet]);
-      pool.drop(packet, HopDrop.Probe);
-    } else if (pool.prefixLength[packet] > 0) {
+    const { slab } = pool;
+    if (nsh.ttl(slab, this.#header.nsh) !== nsh.DEFAULT_TTL) {
+      // An answer has done what it was for; what strangers say is dropped.
+      if (this.tables.isMember(pool.peer[packet])) {
+        this.#neighbours.answered(pool.peer[packet]);
+        pool.free(packet);
+      } else {
+        pool.drop(packet, HopDrop.Probe);
+      }
+    } else if (pool.prefixLength[packet] > 0 || !this.#answers.answer(slab, this.#header.nsh)) {
       pool.drop(packet, HopDrop.Probe);
     } else {
       outside.put(packet);

@@ -334,6 +334,8 @@ describe('a next hop that cannot be reached', () => {
     const back = await stream(each, 300);
     expect(back.indexOf(32)).toBeLessThan(110);
     expect(new Set(back.slice(110))).toEqual(new Set([32]));
+    // Answers to its own probes are no drops.
+    expect(each.members.get(16)!.drops()).not.toHaveProperty('chain-probe');
     await each.close();
   });
 
