@@ -13,7 +13,13 @@ function report(links: Record<string, number>, apps: [string, Record<string, num
       ...{ link, layer: 'L3', packets, bits: 800 * packets, dropped: 0, waiting: 0 },
     })),
     apps: apps.map(([app, counts]) => ({
-      ...{ app, packetsPerBreath: 1, drops: { 'no-path': 2 }, lingering: false, report: counts },
+      ...{
+        app,
+        packetsPerBreath: 1,
+        drops: { 'no-path': 2, 'chain-probe': 99 },
+        lingering: false,
+        report: counts,
+      },
     })),
     formerDrops: { gone: 1 },
     memory: { smallSlots: 0, smallUsed: 0, largeSlots: 0, largeUsed: 0, livePackets: 0 },
