@@ -4,6 +4,7 @@
  * there before.
  */
 import { type AddressBook, MAX_PINNED } from '../../engine/address-book.ts';
+import { SECOND } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
 import { parseIp } from '../../packet/address.ts';
 import { ReplicaSet } from '../placement.ts';
@@ -18,6 +19,11 @@ export const ReplicaState = { Unheard: 0, Ready: 1, Draining: 2, Gone: 3 } as co
 
 /** No such address. */
 export const NO_ROW = -1;
+
+/** ns for which packets of a replica that is gone, or was elsewhere, are still taken: they were under way when it left. */
+const UNDER_WAY = SECOND;
+/** Addresses that are kept for that at a time. */
+const MAX_LEFT = 1024;
 
 const IDS = 0x10000;
 const NOBODY = new ReplicaSet([]);
@@ -43,13 +49,16 @@ export class ChainTables {
   readonly #suspects = new Suspects();
   readonly #rows = new Int32Array(IDS).fill(NO_ROW);
   readonly #states = new Uint8Array(IDS);
-  /** By kept row of the address book: how many replicas are there, and which one came last. */
+  /** By kept row of the address book: how many replicas are there or were until lately, and which one came last. */
   readonly #members = new Uint16Array(MAX_PINNED);
   readonly #replicaAt = new Uint16Array(MAX_PINNED);
   readonly #replicas = new Map<number, ReplicaUpdate>();
   /** Ids of the replicas of each function. */
   readonly #byFunction = new Map<string, Set<number>>();
   readonly #sets = new Map<string, ReplicaSet>();
+  /** Rows of those that have left, and until when they are kept, ns: Infinity before the next tick. */
+  readonly #left: { row: number; until: number }[] = [];
+  #addresses: AddressBook | undefined;
 
   // ── What packets ask.
 
@@ -82,7 +91,7 @@ export class ChainTables {
     return this.#suspects.count > 0 && this.#suspects.has(id);
   }
 
-  /** Whether a registered replica sends from this row. */
+  /** Whether a registered replica sends from this row, or one that was until lately. */
   isMember(row: number): boolean {
     return row >= 0 && row < MAX_PINNED && this.#members[row] > 0;
   }
@@ -107,15 +116,17 @@ export class ChainTables {
     if (this.#suspects.count > 0 && this.#suspects.end(id)) this.#remakeOf(id);
   }
 
-  /** Ends the suspicions that have lasted long enough. */
+  /** Ends the suspicions that have lasted long enough, and forgets where replicas were. */
   tick(now: number): void {
+    if (this.#left.length > 0) this.#keepLeft(now);
     for (let id = this.#suspects.expire(now); id !== CHOOSE; id = this.#suspects.expire(now))
       this.#remakeOf(id);
   }
 
   /** When `tick` has something to do: ns, or Infinity. */
   nextDeadline(): number {
-    return this.#suspects.nextDeadline();
+    const left = this.#left.length > 0 ? this.#left[0].until : Number.POSITIVE_INFINITY;
+    return Math.min(this.#suspects.nextDeadline(), left);
   }
 
   // ── What the control half brings.
@@ -123,6 +134,7 @@ export class ChainTables {
   /** The rules and flows of an update are not for the tables. */
   apply(update: TableUpdate, addresses: AddressBook): void {
     const { whole = false, own, chains = [], replicas = [], gone = [] } = update;
+    this.#addresses = addresses;
     const self = own ? own.id : whole ? CHOOSE : this.own;
     if (self !== this.own) this.version++;
     this.own = self;
@@ -130,7 +142,7 @@ export class ChainTables {
     for (const replica of replicas) this.#put(replica, whole, addresses, changed);
     const left = whole ? [...this.#replicas.keys()] : gone;
     const kept = whole ? new Set(replicas.map(({ id }) => id)) : undefined;
-    for (const id of left) if (!kept?.has(id)) this.#remove(id, addresses, changed);
+    for (const id of left) if (!kept?.has(id)) this.#remove(id, changed);
     for (const name of changed) this.#remake(name);
     if (whole || chains.length > 0) {
       this.#chains.apply(chains, whole, (name) => this.replicasOf(name));
@@ -151,6 +163,7 @@ export class ChainTables {
   /** Gives all addresses back. */
   release(addresses: AddressBook): void {
     this.apply({ whole: true }, addresses);
+    while (this.#left.length > 0) this.#forgetLeft();
   }
 
   /** Plain numbers for reports. */
@@ -180,7 +193,7 @@ export class ChainTables {
     if (moved) {
       // The new one first: the row of an address that several share stays.
       const row = this.#pin(replica, addresses);
-      this.#unpin(id, addresses);
+      this.#unpin(id);
       this.#rows[id] = row;
       if (row !== NO_ROW) {
         this.#members[row]++;
@@ -190,10 +203,10 @@ export class ChainTables {
     changed.add(replica.function);
   }
 
-  #remove(id: number, addresses: AddressBook, changed: Set<string>): void {
+  #remove(id: number, changed: Set<string>): void {
     const replica = this.#replicas.get(id);
     if (!replica) return;
-    this.#unpin(id, addresses);
+    this.#unpin(id);
     this.#leave(replica, changed);
     if (replica.address.includes(':')) this.#ipv6--;
     this.#replicas.delete(id);
@@ -208,6 +221,7 @@ export class ChainTables {
 
   #pin({ address, port }: ReplicaUpdate, addresses: AddressBook): number {
     const { family, bytes } = parseIp(address);
+    if (addresses.pinnedRoom === 0) while (this.#left.length > 0) this.#forgetLeft();
     try {
       return addresses.pinAddress({ family, bytes, port, scope: 0 });
     } catch (error) {
@@ -217,13 +231,25 @@ export class ChainTables {
     }
   }
 
-  #unpin(id: number, addresses: AddressBook): void {
+  #unpin(id: number): void {
     const row = this.#rows[id];
     if (row === NO_ROW) return;
     this.#rows[id] = NO_ROW;
-    if (--this.#members[row] === 0) this.#replicaAt[row] = CHOOSE;
-    else if (this.#replicaAt[row] === id) this.#replicaAt[row] = this.#rows.indexOf(row);
-    addresses.unpin(row);
+    if (this.#replicaAt[row] === id) this.#replicaAt[row] = Math.max(CHOOSE, this.#rows.indexOf(row));
+    if (this.#left.length >= MAX_LEFT) this.#forgetLeft();
+    this.#left.push({ row, until: Number.POSITIVE_INFINITY });
+  }
+
+  #keepLeft(now: number): void {
+    for (let i = this.#left.length - 1; i >= 0 && this.#left[i].until === Number.POSITIVE_INFINITY; i--)
+      this.#left[i].until = now + UNDER_WAY;
+    while (this.#left.length > 0 && this.#left[0].until <= now) this.#forgetLeft();
+  }
+
+  #forgetLeft(): void {
+    const { row } = this.#left.shift()!;
+    this.#members[row]--;
+    this.#addresses!.unpin(row);
   }
 
   #remakeOf(id: number): void {

@@ -12,6 +12,7 @@ import {
   type TableUpdate,
 } from '../../../src/chain/tables/index.ts';
 import { AddressBook, MAX_PINNED } from '../../../src/engine/address-book.ts';
+import { SECOND } from '../../../src/engine/units.ts';
 import { parseIp } from '../../../src/packet/address.ts';
 
 const replica = (id: number, fields: Partial<ReplicaUpdate> = {}): ReplicaUpdate => ({
@@ -37,6 +38,11 @@ function tablesOf(...updates: TableUpdate[]) {
   for (const update of updates) apply(update);
   const rowOf = (address: string, port = 4790) => addresses.rowFor({ ...parseIp(address), port, scope: 0 });
   return { tables, apply, addresses, rowOf };
+}
+/** A second later, when nothing is under way any more from where replicas were. */
+function later(tables: ChainTables): void {
+  tables.tick(0);
+  tables.tick(SECOND);
 }
 /** Those that take flows, by asking for many. */
 const picked = (set: ReplicaSet) =>
@@ -134,6 +140,7 @@ describe('replicas', () => {
     const before = tables.row(1);
     apply({ replicas: [replica(1, { address: 'fd00::1', function: 'ids' })] });
     expect(tables.row(1)).toBe(rowOf('fd00::1'));
+    later(tables);
     expect([tables.isMember(before), tables.replicasOf('fw').ready]).toEqual([tables.row(1) === before, 0]);
     expect(tables.replicasOf('ids').ready).toBe(1);
   });
@@ -163,8 +170,10 @@ describe('replicas', () => {
     );
     expect([tables.row(1), tables.newest(7), tables.own]).toEqual([NO_ROW, null, 9]);
     expect(picked(tables.replicasOf('fw'))).toEqual([2, 3]);
+    later(tables);
     expect(addresses.pinnedRoom).toBe(MAX_PINNED - 2);
     apply({ whole: true });
+    later(tables);
     expect([addresses.pinnedRoom, tables.own]).toEqual([MAX_PINNED, 0]);
   });
 });
@@ -178,7 +187,30 @@ describe('senders', () => {
     expect(tables.isMember(NO_ROW)).toBe(false);
     const row = tables.row(1);
     apply({ gone: [1] });
+    later(tables);
     expect([tables.isMember(row), tables.replicaAt(row)]).toEqual([false, 0]);
+  });
+
+  it('that have left are members for a second, for what is under way, and are sent nothing', () => {
+    const { tables, apply, addresses } = tablesOf({ replicas: [replica(1)] });
+    const row = tables.row(1);
+    apply({ gone: [1] });
+    expect([tables.isMember(row), tables.row(1), tables.replicaAt(row)]).toEqual([true, NO_ROW, 0]);
+    tables.tick(5 * SECOND);
+    expect(tables.nextDeadline()).toBe(6 * SECOND);
+    tables.tick(6 * SECOND - 1);
+    expect(tables.isMember(row)).toBe(true);
+    tables.tick(6 * SECOND);
+    expect(tables.isMember(row)).toBe(false);
+    expect([addresses.pinnedRoom, tables.nextDeadline()]).toEqual([MAX_PINNED, Number.POSITIVE_INFINITY]);
+  });
+
+  it('that have left and are back stay members', () => {
+    const { tables, apply } = tablesOf({ replicas: [replica(1)] });
+    apply({ gone: [1] });
+    apply({ replicas: [replica(2, { address: '10.0.0.1' })] });
+    later(tables);
+    expect([tables.isMember(tables.row(2)), tables.replicaAt(tables.row(2))]).toEqual([true, 2]);
   });
 
   it('are no members for being kept by somebody else', () => {
@@ -194,6 +226,7 @@ describe('senders', () => {
     apply({ gone: [2] });
     expect([tables.isMember(row), tables.replicaAt(row)]).toEqual([true, 1]);
     apply({ gone: [1] });
+    later(tables);
     expect(tables.isMember(row)).toBe(false);
   });
 });
@@ -274,6 +307,7 @@ describe('tables in any order of updates', () => {
           expect(picked(tables.replicasOf(name))).toEqual(picked(expected));
         }
         expect(tables.newest(7)!.functions).toEqual([tables.replicasOf('fw'), tables.replicasOf('ids')]);
+        later(tables);
         const places = new Set([...model.values()].map(({ address, port }) => `${address} ${port}`));
         expect(addresses.pinnedRoom).toBe(MAX_PINNED - places.size);
         expect(tables.outer).toBe([...places].some((place) => place.includes('::')) ? 6 : 4);
