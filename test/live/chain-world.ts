@@ -1,9 +1,20 @@
 /** A chain between a client and a server that know nothing of it, every member on a host of its own. */
-import { fileURLToPath } from 'node:url';
+import { writeFile } from 'node:fs/promises';
+import { httpOf } from '../../src/chain/roulette/remote/api.ts';
+import type { FlowDocument } from '../../src/control/client/roulette.ts';
 import { createWorld, type Host, type HostProcess, type World } from '../../src/testing/index.ts';
 import { BIN, scratchDirectory } from './cli-world.ts';
 
-const fixture = (name: string) => fileURLToPath(new URL(`fixtures/${name}.mjs`, import.meta.url));
+/** What Roulette has at first: everything goes through `fw`. */
+const DECLARED = {
+  tenants: {
+    42: {
+      functions: ['fw', 'dpi'],
+      chains: { 7: ['fw'] },
+      rules: [{ name: 'all', match: {}, chain: 7 }],
+    },
+  },
+};
 
 export const TOKEN = 'chain-test-token-0123456789';
 export const ROULETTE = 'http://10.9.0.1:7590';
@@ -21,8 +32,10 @@ export interface ChainHosts extends AsyncDisposable {
   server: Host;
   functions: Host[];
   roulette: HostProcess;
-  /** A request to Roulette. */
+  /** A request to Roulette, over HTTP. */
   ask(name: string, body: object): Promise<unknown>;
+  /** The flows that it knows, 1000 at most. */
+  flows(): Promise<FlowDocument[]>;
   /**
    * A replica on one of the hosts for functions.
    * @param words what it is, with options: `counter`, `firewall --option rules=...`
@@ -33,7 +46,7 @@ export interface ChainHosts extends AsyncDisposable {
 
 async function start(host: Host, words: string): Promise<HostProcess> {
   const running = host.node(BIN, words.split(' '), { env: { ...process.env, TUNCONNECTOR_TOKEN: TOKEN } });
-  await running.waitFor(/"event":"up"/, 15_000);
+  await running.waitFor(/"event":"up"/, 40_000);
   return running;
 }
 
@@ -62,18 +75,29 @@ export async function chainHosts(): Promise<ChainHosts> {
     b: [`${SERVER.v4}/24`, `${SERVER.v6}/64`],
   });
   await server.ip([`route add ${NAT.v4} via 203.0.113.1`, `route add ${NAT.v6} via 2001:db8:1::1`]);
-  const roulette = registry.node(fixture('chain-roulette'), ['10.9.0.1', folder.path, TOKEN]);
-  await roulette.waitFor('ready');
+  await writeFile(`${folder.path}/roulette.json`, JSON.stringify(DECLARED));
+  await writeFile(`${folder.path}/tokens.json`, JSON.stringify({ [TOKEN]: [42] }));
+  const files = `--config ${folder.path}/roulette.json --tokens ${folder.path}/tokens.json`;
+  const roulette = await start(
+    registry,
+    `roulette --listen 10.9.0.1 ${files} --store ${folder.path}/store --json`,
+  );
+  const curl = async (method: string, path: string, body = '') => {
+    const data = body === '' ? [] : ['-H', 'content-type: application/json', '-d', body];
+    const auth = ['-H', `authorization: Bearer ${TOKEN}`];
+    const { stdout } = await registry.exec([
+      ...['curl', '-sS', '-m', '5', '-X', method, ...auth, ...data],
+      `${ROULETTE}${path}`,
+    ]);
+    return JSON.parse(stdout);
+  };
   return {
     ...{ world, lan, client, ingress, egress, server, functions, roulette },
     async ask(name, body) {
-      const before = roulette.stdout.length;
-      roulette.child.stdin!.write(`${name} ${JSON.stringify(body)}\n`);
-      for (let i = 0; i < 500 && !roulette.stdout.slice(before).includes('\n'); i++) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-      return JSON.parse(roulette.stdout.slice(before));
+      const { method, path, body: text } = httpOf(42, name, body)!;
+      return curl(method, path, text);
     },
+    flows: async () => (await curl('GET', '/v1/tenants/42/flows?limit=1000')).flows,
     replica: (n, name = 'fw', words = 'pass') =>
       start(functions[n]!, `vnf ${words} --function ${name} --roulette ${ROULETTE} --tenant 42 --json`),
     start,
