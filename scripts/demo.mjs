@@ -1,33 +1,73 @@
 /**
- * `npm run demo`: two throw-away hosts, joined by a wire, and a tunnel between them by the real command: ping, a
- * download with its hash checked, throughput in both directions, a capture, and a table. Nothing is left behind.
+ * `npm run demo`: a client and a server that know nothing of it, and between them a chain of functions, by the real commands, every process on
+ * a throw-away host of its own. A download goes through the chain while a replica is killed, one is added, and the chain is edited;
+ * its hash is the same at both ends. Nothing is left behind.
  *
- *     npm run demo [-- --keep FILE.pcapng]      # keeps the capture
+ *     npm run demo [-- --pcap FILE.pcapng]      # writes down what crosses the links between the chain's hosts
  */
 import { createHash } from 'node:crypto';
-import { copyFile, mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DemoChain, makeHosts, PATIENCE, SERVER, SPI } from './demo-chain.mjs';
 import { root, SetupError, withSetup } from './setup.mjs';
 
-const COMMAND = path.join(root, 'bin', 'tunconnector.js');
-const DOWNLOAD_MB = 48;
-/** For what takes a second on a machine that has nothing else to do, ms. */
-const PATIENCE = 30_000;
-const SERVER_WORDS = '-p tun0 -s 10.0.0.2 -i 55555 -m server';
-const CLIENT_WORDS = '-n tun0 -c 10.0.0.3 -o 55555 -r 192.168.6.9 -m client';
+const MEGABYTES = 60;
+/** Bytes every 10 ms until all has been shown, and the rest at once: what is done to the chain is done to the download. */
+const STEP = 20_000;
 
-/** Serves one file to whoever asks, on the tunnel's address. */
+/** Block n of the file, 1 MB. */
+const block = (n) => createHash('shake256', { outputLength: 1_000_000 }).update(String(n)).digest();
+
+/** Serves the file to whoever asks, at a steady pace until it is told otherwise on its input. */
 const FILE_SERVER = `
-const fs = require('fs'), [file] = process.argv.slice(1);
-require('http').createServer((q, s) => fs.createReadStream(file).pipe(s))
-  .listen(8080, '10.0.0.2', () => console.log('ready'));`;
+const { createHash } = require('crypto');
+const block = ${block};
+let steps = 1;
+process.stdin.on('data', () => { steps = 100; });
+require('http').createServer((request, response) => {
+  let left = Buffer.alloc(0), n = 0;
+  const timer = setInterval(() => {
+    for (let i = 0; i < steps && !response.writableNeedDrain; i++) {
+      if (left.length < ${STEP} && n < ${MEGABYTES}) left = Buffer.concat([left, block(n++)]);
+      if (left.length === 0) {
+        clearInterval(timer);
+        response.end();
+        return;
+      }
+      response.write(left.subarray(0, ${STEP}));
+      left = left.subarray(${STEP});
+    }
+  }, 10);
+  response.on('close', () => clearInterval(timer));
+}).listen(8080, () => console.log('ready'));`;
 
-const keep = keepOption(process.argv.slice(2));
+/** Fetches it; says how much there is every 200 ms, and in the end its hash and the longest pause. */
+const DOWNLOAD = `
+const hash = require('crypto').createHash('sha256');
+let bytes = 0, pause = 0, last = 0;
+const began = performance.now();
+const timer = setInterval(() => console.log(JSON.stringify({ bytes })), 200);
+require('http').get('http://${SERVER}:8080/', (response) => {
+  response.on('data', (chunk) => {
+    const now = performance.now();
+    if (last > 0) pause = Math.max(pause, now - last);
+    last = now;
+    bytes += chunk.length;
+    hash.update(chunk);
+  });
+  response.on('end', () => {
+    clearInterval(timer);
+    console.log(JSON.stringify({ bytes, pause, ms: performance.now() - began, hash: hash.digest('hex') }));
+  });
+}).on('error', (error) => { console.error(error.message); process.exit(1); });`;
+
+const file = pcapOption(process.argv.slice(2));
 const terminal = process.stderr.isTTY;
 const rows = [];
 
-await withSetup({ need: ['ip', 'ping', 'curl', 'iperf3', 'unshare', 'nsenter'] }, async () => {
+await withSetup({ need: ['ip', 'ping', 'curl', 'unshare', 'nsenter'] }, async () => {
   const scratch = await mkdtemp(path.join(tmpdir(), 'tunconnector-demo-'));
   const clean = () => rm(scratch, { recursive: true, force: true });
   // The hosts end with this process; the directory would not.
@@ -47,9 +87,13 @@ async function demo(scratch) {
   const { createWorld, snapshotSystem } = await import('../dist/testing/index.js');
   const started = performance.now();
   const before = await snapshotSystem();
-  const world = await step('two throw-away hosts, joined by a wire', () => makeWorld(createWorld));
+  const { world, hosts, lan } = await step('ten throw-away hosts', () => makeHosts(createWorld));
+  const where = world.rootless ? 'namespaces inside a user namespace (no root)' : 'network namespaces';
+  rows.push(['hosts', `10 ${where}, every process on its own`]);
   try {
-    await traffic(world, scratch);
+    const capture = file && (await startCapture(lan, hosts));
+    await traffic(hosts, scratch);
+    if (capture) await endCapture(capture);
   } finally {
     await step('removing the hosts', () => world.close());
   }
@@ -66,103 +110,109 @@ async function demo(scratch) {
   });
   table.push(...rows);
   console.log(table.toString());
-  if (keep) console.log(`the capture is in ${keep}; look at it with: tshark -r ${keep}`);
+  if (file) console.log(`the capture is in ${file}; look at it with: tshark -r ${file} -Y nsh`);
   return same ? 0 : 1;
 }
 
-async function makeWorld(createWorld) {
-  const world = await createWorld({ name: 'demo' });
-  const [server, client] = await Promise.all([world.host('server'), world.host('client')]);
-  await world.wire(server, client, { a: '192.168.6.9/24', b: '192.168.6.8/24' });
-  const where = world.rootless
-    ? 'two namespaces inside a user namespace (no root)'
-    : 'two network namespaces';
-  rows.push(['hosts', `${where}, 192.168.6.9 and 192.168.6.8`]);
-  return world;
+async function traffic(hosts, scratch) {
+  const chain = new DemoChain(hosts, (host, line) => say(`  ${host}$ ${line}`));
+  await step('the registry', () => chain.startRoulette(scratch));
+  await step('the members of the chain', () => chain.startMembers());
+  await step('the client’s way to it', () => chain.startClient());
+  rows.push(['chain', `${SPI}: client, ingress, firewall, counter (2 replicas), egress, server`]);
+  await step('ping through the chain, 20 times', () => ping(hosts.client));
+  const server = hosts.server.spawn([process.execPath, '-e', FILE_SERVER]);
+  await server.waitFor('ready', PATIENCE);
+
+  const download = hosts.client.spawn([process.execPath, '-e', DOWNLOAD]);
+  const flow = await step(`a download of ${MEGABYTES} MB over HTTP has begun`, async () => {
+    await download.waitFor('bytes', PATIENCE);
+    return until('the flow to be registered', () => chain.flowTo(8080));
+  });
+  const [, hit] = flow.path.map((id) => chain.nameOf(id));
+  say(`  its path: ${pathOf(chain, flow)}`);
+  await step(`${hit}, which it passes, is killed`, () => killed(chain, hit));
+  await step('another replica of the counter', async () => {
+    await chain.startFunction('counter-3', ['counter']);
+    rows.push(['added', 'counter-3: no flow moves to it, new ones do']);
+  });
+  await step('a function more in the chain', async () => {
+    await chain.startFunction('mark', ['rewrite', '--function', 'mark', '--option', 'dscp=10']);
+    await chain.edit('firewall', 'mark', 'counter');
+    await sleep(500);
+  });
+  server.child.stdin.write('now\n');
+  await step('the rest of the download at full speed, its hash checked', () => arrived(download));
+  await step('what the new function had of it', async () => {
+    const packets = await chain.passed('mark');
+    if (packets === 0) throw new SetupError('the download did not pass the function that came');
+    rows.push(['edited', `firewall, mark, counter: ${packets} packets of the download passed mark`]);
+  });
 }
 
-async function traffic(world, scratch) {
-  const [server, client] = world.hosts;
-  const capture = path.join(scratch, 'tunnel.pcapng');
-  say(`  server$ tunconnector ${SERVER_WORDS}`);
-  say(`  client$ tunconnector ${CLIENT_WORDS} --pcap tunnel.pcapng`);
-  const far = server.node(COMMAND, SERVER_WORDS.split(' '));
-  const near = await step('the tunnel is up', async () => {
-    await far.waitFor('is up', PATIENCE);
-    const near = client.node(COMMAND, [...CLIENT_WORDS.split(' '), '--json', '--pcap', capture]);
-    await near.waitFor('"event":"up"', PATIENCE).catch(async (error) => {
-      // What became of the packets is in the reports that they end with.
-      await Promise.all([far, near].map((each) => each.stop('SIGINT')));
-      throw new SetupError(`${error.message}\nthe server said: ${far.stdout}the client said: ${near.stdout}`);
-    });
-    rows.push(['tunnel', far.stdout.trim().split('\n')[0]]);
-    return near;
-  });
+function pathOf(chain, { path: ids }) {
+  return ids.map((id) => chain.nameOf(id)).join(', ');
+}
 
-  await step('ping, 20 times', async () => {
-    const { stdout } = await client.exec(['ping', '-c', '20', '-i', '0.05', '10.0.0.2'], { check: true });
-    const [, lost] = /(\d+)% packet loss/.exec(stdout);
-    const [, average] = /= [\d.]+\/([\d.]+)\//.exec(stdout);
-    rows.push(['ping', `${Number(average).toFixed(2)} ms on average, ${lost} % lost`]);
+async function ping(client) {
+  const { stdout } = await client.exec(['ping', '-c', '20', '-i', '0.05', SERVER], { check: true });
+  const [, lost] = /(\d+)% packet loss/.exec(stdout);
+  const [, average] = /= [\d.]+\/([\d.]+)\//.exec(stdout);
+  rows.push(['ping', `${Number(average).toFixed(2)} ms on average, ${lost} % lost`]);
+}
+
+async function killed(chain, name) {
+  chain.kill(name);
+  const { id } = chain.replicas[name];
+  const moved = await until('the flow to move', async () => {
+    const now = await chain.flowTo(8080);
+    return now && !now.path.includes(id) && now;
   });
-  await step(`download of ${DOWNLOAD_MB} MB over HTTP, its hash checked`, () =>
-    download(server, client, scratch),
-  );
+  say(`  its path: ${pathOf(chain, moved)}`);
+  rows.push(['killed', `${name} (kill -9): the download went on through ${chain.nameOf(moved.path[1])}`]);
+}
+
+async function arrived(download) {
+  const { code } = await download.ended;
+  const { bytes, pause, ms, hash } = JSON.parse(download.stdout.trim().split('\n').at(-1));
+  const expected = createHash('sha256');
+  for (let n = 0; n < MEGABYTES; n++) expected.update(block(n));
+  if (code !== 0 || bytes !== MEGABYTES * 1_000_000)
+    throw new SetupError(`the download ended early: ${bytes} bytes ${download.stderr}`);
+  if (hash !== expected.digest('hex'))
+    throw new SetupError('the download arrived changed: its SHA-256 is another');
+  const took = `${(ms / 1000).toFixed(1)} s`;
+  rows.push(['download', `${MEGABYTES} MB in ${took}, SHA-256 equal, longest pause ${pause.toFixed(0)} ms`]);
+}
+
+/** Of the switch between the members. They cut what they send themselves, so that it shows packets as a wire would. */
+async function startCapture(lan, hosts) {
+  for (const { name } of lan.members) await hosts[name].ip('link set chain gso_max_segs 1');
+  const words = ['capture', 'br0', file, '--snaplen', '256', '--verbose', '--json'];
+  const capture = lan.host.node(path.join(root, 'bin', 'tunconnector.js'), words);
+  await until('the capture to begin', () => capture.stderr.includes('is an interface'));
+  return capture;
+}
+
+async function endCapture(capture) {
   await step('the capture', async () => {
-    await near.stop('SIGINT');
-    const report = JSON.parse(near.stdout.trim().split('\n').at(-1));
-    const [{ packets, missed }] = report.captures;
-    const missing = missed > 0 ? `, ${missed} missed (the disk was too slow)` : '';
-    rows.push(['capture', `${packets} packets and superframes as pcapng${missing}`]);
-    if (keep) await copyFile(capture, keep);
+    const { code } = await capture.stop('SIGINT', PATIENCE);
+    const { packets, missed, kernelDrops = 0 } = JSON.parse(capture.stderr.trim().split('\n').at(-1));
+    const missing = missed + kernelDrops > 0 ? `, ${missed + kernelDrops} missed` : '';
+    rows.push(['capture', `${packets} packets between the hosts of the chain, as pcapng${missing}`]);
+    if (code !== 0) throw new SetupError(`the capture failed: ${capture.stderr}`);
   });
-
-  say(`  client$ tunconnector ${CLIENT_WORDS}`);
-  const again = client.node(COMMAND, CLIENT_WORDS.split(' '));
-  await step('the client is back, without a capture', () => again.waitFor('is up', PATIENCE));
-  await step('TCP from client to server, 2 s', () => throughput(server, client, 'client to server'));
-  await step('TCP from server to client, 2 s', () =>
-    throughput(server, client, 'server to client', '--reverse'),
-  );
-  await Promise.all([far, again].map((each) => each.stop('SIGINT')));
 }
 
-async function download(server, client, scratch) {
-  const source = path.join(scratch, 'source');
-  const copy = path.join(scratch, 'copy');
-  const file = await open(source, 'w');
-  const hash = createHash('sha256');
-  for (let i = 0; i < DOWNLOAD_MB; i++) {
-    const block = createHash('shake256', { outputLength: 1_000_000 }).update(String(i)).digest();
-    hash.update(block);
-    await file.write(block);
+/** Asks until there is an answer. */
+async function until(what, ask) {
+  const limit = performance.now() + PATIENCE;
+  for (;;) {
+    const answer = await ask();
+    if (answer) return answer;
+    if (performance.now() > limit) throw new SetupError(`the demo stopped: waited in vain for ${what}`);
+    await sleep(50);
   }
-  await file.close();
-  const files = server.spawn([process.execPath, '-e', FILE_SERVER, source]);
-  await files.waitFor('ready', PATIENCE);
-  const options = ['--silent', '--show-error', '--max-time', '20', '--output', copy];
-  const fetch = ['curl', ...options, '--write-out', '%{speed_download}', 'http://10.0.0.2:8080/'];
-  const { stdout } = await client.exec(fetch, { check: true });
-  await files.stop();
-  const equal =
-    createHash('sha256')
-      .update(await readFile(copy))
-      .digest('hex') === hash.digest('hex');
-  if (!equal) throw new SetupError('the download arrived changed: its SHA-256 is another');
-  rows.push([
-    'download',
-    `${DOWNLOAD_MB} MB, SHA-256 equal, ${(Number(stdout) / 1e6).toFixed(0)} MB/s while captured`,
-  ]);
-}
-
-async function throughput(server, client, direction, ...options) {
-  const listener = server.spawn(['iperf3', '--server', '--one-off', '--bind', '10.0.0.2', '--forceflush']);
-  await listener.waitFor('listening');
-  const argv = ['iperf3', '--client', '10.0.0.2', '--time', '2', '--json', ...options];
-  const { stdout } = await client.exec(argv, { check: true });
-  await listener.ended;
-  const rate = JSON.parse(stdout).end.sum_received.bits_per_second;
-  rows.push([`TCP, ${direction}`, `${(rate / 1e9).toFixed(2)} Gbit/s`]);
 }
 
 /** Shows what is being done while it is, and how long it took. */
@@ -176,13 +226,13 @@ async function step(title, work) {
 }
 
 function say(line) {
-  process.stderr.write(`${line}\n`);
+  process.stderr.write(`${terminal ? '\r\x1b[K' : ''}${line}\n`);
 }
 
-function keepOption(words) {
-  const at = words.indexOf('--keep');
+function pcapOption(words) {
+  const at = words.indexOf('--pcap');
   if (at >= 0 && words[at + 1] && words.length === 2) return path.resolve(words[at + 1]);
   if (words.length === 0) return undefined;
-  process.stderr.write('usage: npm run demo [-- --keep FILE.pcapng]\n');
+  process.stderr.write('usage: npm run demo [-- --pcap FILE.pcapng]\n');
   process.exit(2);
 }
