@@ -26,6 +26,9 @@ import { Traces } from './traces.ts';
 /** Flows that end in one breath, at most: the others in the next. */
 const ENDINGS = 256;
 
+/** Updates that may come before the app is opened. */
+const MOST_EARLY = 1024;
+
 export class End implements App, ChainControlled {
   readonly inputs = ['inside', 'outside', 'bypass'];
   readonly outputs = ['inside', 'outside', 'bypass'];
@@ -76,7 +79,7 @@ export class End implements App, ChainControlled {
   update(update: TableUpdate): void {
     if (!this.#addresses) {
       if (update.whole) this.#early = [];
-      this.#early.push(update);
+      if (this.#early.length < MOST_EARLY) this.#early.push(update);
       return;
     }
     this.tables.apply(update, this.#addresses);
