@@ -24,22 +24,25 @@ const block = (n) => createHash('shake256', { outputLength: 1_000_000 }).update(
 const FILE_SERVER = `
 const { createHash } = require('crypto');
 const block = ${block};
-let steps = 1;
-process.stdin.on('data', () => { steps = 100; });
+let isPaced = true;
+let hurry = () => {};
+process.stdin.on('data', () => { isPaced = false; hurry(); });
 require('http').createServer((request, response) => {
   let left = Buffer.alloc(0), n = 0;
-  const timer = setInterval(() => {
-    for (let i = 0; i < steps && !response.writableNeedDrain; i++) {
-      if (left.length < ${STEP} && n < ${MEGABYTES}) left = Buffer.concat([left, block(n++)]);
-      if (left.length === 0) {
-        clearInterval(timer);
-        response.end();
-        return;
-      }
-      response.write(left.subarray(0, ${STEP}));
-      left = left.subarray(${STEP});
+  // One step; false when there is no more, or no room.
+  const write = () => {
+    if (left.length < ${STEP} && n < ${MEGABYTES}) left = Buffer.concat([left, block(n++)]);
+    if (left.length === 0) {
+      if (!response.writableEnded) response.end();
+      return false;
     }
-  }, 10);
+    const hasRoom = response.write(left.subarray(0, ${STEP}));
+    left = left.subarray(${STEP});
+    return hasRoom;
+  };
+  const timer = setInterval(() => isPaced && !response.writableNeedDrain && write(), 10);
+  hurry = () => { if (!isPaced) while (write()); };
+  response.on('drain', () => hurry());
   response.on('close', () => clearInterval(timer));
 }).listen(8080, () => console.log('ready'));`;
 
