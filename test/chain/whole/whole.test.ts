@@ -118,6 +118,19 @@ describe('a chain with 1000 live flows', { timeout: 60_000 }, () => {
     for (const flow of FLOWS) expect(after.get(flow)).toBe(before.get(flow)!.split(' ').reverse().join(' '));
   });
 
+  it('that is edited after a death tells Roulette of every flow that has moved', () => {
+    chain.kill(of('dpi')[0]!);
+    chain.run(FLOWS, 200 * MILLISECOND);
+    chain.edit('fw', 'dpi', 'fw');
+    chain.run(FLOWS, 200 * MILLISECOND);
+    chain.runtime.advance('500ms');
+    const view = chain.world.roulette.view(TENANT);
+    const { revision } = view.chainRevision(7)!;
+    const revisions = new Set([...view.all('flow').values()].map(({ value }) => value.revision));
+    expect(revisions).toEqual(new Set([revision]));
+    expect(chain.ingress.member.status.flows.waiting).toBe(0);
+  });
+
   it('without Roulette for 60 s goes on, places new flows, and agrees with it within 3 s of its return', () => {
     const back = chain.stopRoulette();
     chain.runtime.advance('30s');
