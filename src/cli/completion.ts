@@ -14,7 +14,7 @@ type Shell = (typeof SHELLS)[number];
 export const CHAIN_WORDS: Readonly<Record<string, string>> = {
   show: 'chains functions replicas rules flows tenants',
   set: 'end function rules replica tenant',
-  watch: 'tenant function chain replica lease classifier flow suspect',
+  watch: 'tenant function chain replica lease classifier flow suspect trace',
 };
 
 interface Word {

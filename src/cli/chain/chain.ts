@@ -90,7 +90,7 @@ set function NAME [TEXT]  declares a function
 set rules FILE            all rules, from a YAML or JSON list
 set replica ID ready|draining
 set tenant [TEXT]         makes the tenant
-trace FLOW                a probe along the path of a flow: each hop with its time
+trace FLOW                a probe along a flow’s path: each hop, its time
 watch [KIND...]           what changes, as it happens: chain, replica, flow, ...
 
 Examples:

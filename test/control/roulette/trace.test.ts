@@ -13,8 +13,13 @@ describe('a trace over HTTP', () => {
     await served.request('flows.register', { flows: [{ id: ID, key: 'a', spi: 7, path: [1], egress: 60 }] });
     const client = new RouletteClient({ url: await served.listen(), tenant: TENANT });
     const end = new AbortController();
+    let isWatching = () => {};
+    const opened = new Promise<void>((resolve) => {
+      isWatching = resolve;
+    });
     const watching = (async () => {
       for await (const message of client.watch({ kinds: ['trace'], signal: end.signal })) {
+        isWatching();
         const [op] = message.t === 'ev' ? message.ops : [];
         const { asked, found } = JSON.parse(op?.val ?? '{}');
         if (!asked || found) continue;
@@ -22,6 +27,8 @@ describe('a trace over HTTP', () => {
         return client.request('flow.traced', { id: ID, asked, ingress: 50, hops });
       }
     })();
+    // What was asked before that is in the snapshot, as it is for an ingress that comes late.
+    await opened;
     const answer = await client.traceFlow(ID);
     expect(answer).toMatchObject({ id: ID, spi: 7, ingress: 50 });
     expect(answer.hops.map((hop) => [hop.function, hop.address, hop.time])).toEqual([
