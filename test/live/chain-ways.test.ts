@@ -32,7 +32,18 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'curl', 'tcpdump', 'tshark')
     await server.ip('route add 192.0.2.0/24 via 203.0.113.1');
     await using folder = await scratchDirectory();
     const file = path.join(folder.path, 'geneve.pcap');
-    const dump = lan.spawn(['tcpdump', '-i', 'br0', '-U', '-s', '200', '-w', file, 'udp port 6081']);
+    const dump = lan.spawn([
+      'tcpdump',
+      '-i',
+      'br0',
+      '-U',
+      '--immediate-mode',
+      '-s',
+      '200',
+      '-w',
+      file,
+      'udp port 6081',
+    ]);
     await dump.waitFor('listening on');
     await server.spawn(['node', '-e', FILES]).waitFor('listening');
     expect(await pings(client, SERVER.v4)).toBe(true);
