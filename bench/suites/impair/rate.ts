@@ -20,8 +20,8 @@ const OVERLOAD = 1.15;
 const OFFERED = 1.05;
 /** Full, and everybody awake. */
 const SETTLED = 200e6;
-/** Shorter than what the largest of these rates holds in memory. */
-const QUEUE = 'queue droptail limit 500';
+/** 30 ms of the largest of these rates: it lasts while the sender is kept from its processor. Shorter than what fits into memory. */
+const QUEUE = 'queue droptail limit 2500';
 
 export function rateExperiments(seconds: number): Experiment[] {
   return Object.entries(RATES).map(([words, { rate, size }]) => {
