@@ -6,8 +6,6 @@ export type PacketFigures = Omit<ReplicaFigures, 'replica'>;
 
 /** The side where packets have no headers of the chain: of the app `hop` its function, of the app `end` what is inside. */
 const BARE = ['function', 'inside'];
-/** Reason by which a hop lets go of probes that are answered: nobody misses them. */
-const PROBE = 'chain-probe';
 const OF_CHAIN = /^chain\.(\d+)\.packetsIn$/;
 
 /** @param name of the app `hop` or `end` */
@@ -29,10 +27,7 @@ export function figuresOf(report: NetworkReport, name: string): PacketFigures {
     bytesIn: Math.floor(sum('bits', taken) / 8),
     packetsOut: sum('packets', given),
     bytesOut: Math.floor(sum('bits', given) / 8),
-    drops: Object.entries(totalDrops(report)).reduce(
-      (total, [why, n]) => (why === PROBE ? total : total + n),
-      0,
-    ),
+    drops: Object.values(totalDrops(report)).reduce((total, n) => total + n, 0),
     ...(chains.length > 0 && { chains }),
   };
 }
