@@ -115,6 +115,7 @@ export class End implements App, ChainControlled {
     const { pool, input, output, now } = ports;
     const { tables, options, placing, answers, neighbours, fragments } = this.#state;
     placing.flows.table.now = now;
+    tables.tick(now);
     this.#fromInside.refill(now);
     answers.refill(now);
     this.#upkeep(ports);
@@ -135,9 +136,8 @@ export class End implements App, ChainControlled {
 
   #upkeep({ pool, now }: Ports): void {
     if (now < this.due[0]) return;
-    const { tables, placing, fragments } = this.#state;
+    const { placing, fragments } = this.#state;
     this.#expired += placing.flows.expire(ENDINGS);
-    tables.tick(now);
     for (let alone = fragments.expire(now); alone !== NONE; alone = fragments.expire(now))
       pool.drop(alone, EndDrop.Fragment);
   }

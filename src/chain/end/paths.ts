@@ -154,10 +154,9 @@ export class Paths {
   /** A packet of the flow has come from the other end: whether its path is the better one. */
   learn(row: number, bytes: Uint8Array, header: ChainHeader): void {
     const { table, checked } = this.flows;
-    const { prefixes } = table;
     const { path } = header;
     const spi = servicePath(bytes, header.nsh) & ~RETURN;
-    if (table.prefixLength[row] > 0 && !this.#isBetter(prefixes, this.#at(row), bytes, path)) return;
+    if (table.prefixLength[row] > 0 && !this.#isBetter(row, bytes, path)) return;
     const chain = this.#tables.chain(spi, revision(bytes, path)) ?? this.#tables.newest(spi);
     // Replies that visit no function say nothing of those that the way there visits.
     if (chain !== null && !chain.symmetric && !this.#isEgress) return;
@@ -171,11 +170,15 @@ export class Paths {
     this.learned++;
   }
 
-  /** Whether the path at `bytes[path]`, of the opposite direction, is to be taken instead of the one at `own[at]`. */
-  #isBetter(own: Uint8Array, at: number, bytes: Uint8Array, path: number): boolean {
+  /** Whether the path at `bytes[path]`, of the opposite direction, is to be taken instead of the flow's own. */
+  #isBetter(row: number, bytes: Uint8Array, path: number): boolean {
+    const own = this.flows.table.prefixes;
+    const at = this.#at(row);
     const ours = revision(own, at);
     const theirs = revision(bytes, path);
-    if (theirs !== ours) return theirs > ours;
+    // One that Roulette has never told of is no longer better.
+    if (theirs !== ours)
+      return theirs > ours || !this.#tables.carries(this.flows.table.servicePath[row] & ~RETURN, ours);
     const mine = generation(own, at);
     const other = generation(bytes, path);
     if (mine !== other) return isNewer(other, mine);

@@ -110,9 +110,13 @@ export class Member {
     this.#watching = new Watching(runtime, connection, tenant, mirror, {
       onConnected: () => {
         options.onEvent?.({ type: 'connected' });
+        this.#watched(true);
         this.#flows.hurry();
       },
-      onLost: (reason, error) => options.onEvent?.({ type: 'disconnected', reason, ...(error && { error }) }),
+      onLost: (reason, error) => {
+        options.onEvent?.({ type: 'disconnected', reason, ...(error && { error }) });
+        this.#watched(false);
+      },
     });
     this.#watching.start();
     if (!options.registersLater) this.register();
@@ -240,6 +244,11 @@ export class Member {
     if (!trace || trace.found || !this.#half) return;
     this.#updates.noteTrace({ id, asked: trace.asked });
     this.#flushSoon();
+  }
+
+  #watched(watched: boolean): void {
+    this.#updates.noteWatched(watched);
+    if (this.#watching.mirror.isFilled) this.#flushSoon();
   }
 
   #learnSecret(): void {

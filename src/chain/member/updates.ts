@@ -20,6 +20,8 @@ export class Updates {
   readonly #isEnd: boolean;
   #whole = false;
   #own: number | undefined;
+  #watched = false;
+  #isWatchedTold = false;
   #rules = false;
   readonly #chains = new Set<string>();
   readonly #replicas = new Set<string>();
@@ -38,6 +40,12 @@ export class Updates {
     else if (kind === 'classifier' && this.#isEnd) this.#rules = true;
     else return false;
     return true;
+  }
+
+  /** Whether changes come as they are made, from now on. */
+  noteWatched(watched: boolean): void {
+    this.#watched = watched;
+    this.#isWatchedTold = false;
   }
 
   noteOwn(id: number): void {
@@ -68,6 +76,8 @@ export class Updates {
     const view = this.#view();
     const update: TableUpdate = {};
     if (this.#whole) update.whole = true;
+    if (this.#whole || !this.#isWatchedTold) update.watched = this.#watched;
+    this.#isWatchedTold = true;
     if (this.#own !== undefined) update.own = { id: this.#own };
     const chains = this.#takeChains(view);
     if (this.#whole || chains.length > 0) update.chains = chains;

@@ -1,6 +1,7 @@
 /** The revisions of chains that packets may carry, found by integers. */
 import type { ReplicaSet } from '../placement.ts';
 import { MAX_FUNCTIONS } from '../wire/tlv.ts';
+import { Ahead } from './ahead.ts';
 import type { ChainUpdate } from './update.ts';
 
 /** Revisions of all chains together; what is beyond is not known. Roulette keeps 16 of 1024 chains. */
@@ -31,6 +32,7 @@ export class Chains {
   #places = new Int32Array(2);
   #newest = new Int32Array(2);
   #all: Known[] = [];
+  readonly ahead = new Ahead();
   /** Revisions that were refused because there are too many, or because they are too long. */
   refused = 0;
 
@@ -62,13 +64,11 @@ export class Chains {
   }
 
   /**
-   * Whether packets may carry this revision: one that is known, or one that is newer than all that are known, for whoever
-   * sends it may have heard of it first.
+   * Whether packets may carry this revision: one that is known, or for a while one that is somewhat newer than all that are
+   * known, for whoever sends it may have heard of it first.
    */
   carries(spi: number, revision: number): boolean {
-    if (this.find(spi, revision) !== null) return true;
-    const chain = this.#bySpi.get(spi);
-    return chain !== undefined && revision > chain.revisions[chain.revisions.length - 1].revision;
+    return this.find(spi, revision) !== null || (this.#bySpi.has(spi) && this.ahead.take(revision));
   }
 
   /** @param setOf replicas of a function, by name */
@@ -113,6 +113,7 @@ export class Chains {
     const every = [...this.#bySpi.values()].flatMap(({ revisions }) => revisions);
     this.#all = every.slice(0, MAX_REVISIONS);
     this.refused += every.length - this.#all.length;
+    this.ahead.newest = this.#all.reduce((newest, { revision }) => Math.max(newest, revision), 0);
     const size = 2 << Math.ceil(Math.log2(this.#all.length + 1));
     this.#places = new Int32Array(size);
     this.#newest = new Int32Array(size);

@@ -31,7 +31,7 @@ const NOBODY = new ReplicaSet([]);
 export class ChainTables {
   /** This member's replica, or CHOOSE while it is not registered. */
   own = CHOOSE;
-  /** Goes up with every change of chains, replicas or suspicions: what a flow's path was made of may be others then. */
+  /** Goes up with every change of chains, of what is taken for one, of replicas or suspicions: what a flow's path was made of may be others then. */
   version = 1;
   /** Of `ingress` and of `egress`. */
   ingress = NOBODY;
@@ -67,7 +67,7 @@ export class ChainTables {
     return this.#chains.find(spi, revision);
   }
 
-  /** Whether packets may carry this revision: a known one, or one newer than those, which others may hear of first. */
+  /** Whether packets may carry this revision: a known one, or for a while a newer one, which others may hear of first. */
   carries(spi: number, revision: number): boolean {
     return this.#chains.carries(spi, revision);
   }
@@ -116,8 +116,12 @@ export class ChainTables {
     if (this.#suspects.count > 0 && this.#suspects.end(id)) this.#remakeOf(id);
   }
 
-  /** Ends the suspicions that have lasted long enough, and forgets where replicas were. */
+  /**
+   * At the start of a breath. Ends the suspicions that have lasted long enough, forgets where replicas were, and takes no longer the revisions
+   * that Roulette has not told of.
+   */
   tick(now: number): void {
+    if (this.#chains.ahead.tick(now)) this.version++;
     if (this.#left.length > 0) this.#keepLeft(now);
     for (let id = this.#suspects.expire(now); id !== CHOOSE; id = this.#suspects.expire(now))
       this.#remakeOf(id);
@@ -126,7 +130,7 @@ export class ChainTables {
   /** When `tick` has something to do: ns, or Infinity. */
   nextDeadline(): number {
     const left = this.#left.length > 0 ? this.#left[0].until : Number.POSITIVE_INFINITY;
-    return Math.min(this.#suspects.nextDeadline(), left);
+    return Math.min(this.#suspects.nextDeadline(), left, this.#chains.ahead.nextDeadline);
   }
 
   // ── What the control half brings.
@@ -138,6 +142,7 @@ export class ChainTables {
     const self = own ? own.id : whole ? CHOOSE : this.own;
     if (self !== this.own) this.version++;
     this.own = self;
+    if (update.watched !== undefined) this.#chains.ahead.watched = update.watched;
     const changed = new Set<string>();
     for (const replica of replicas) this.#put(replica, whole, addresses, changed);
     const left = whole ? [...this.#replicas.keys()] : gone;

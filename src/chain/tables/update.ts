@@ -56,6 +56,8 @@ export interface TraceQuestion {
 export interface TableUpdate {
   /** Forget everything else: this is all there is. */
   whole?: boolean;
+  /** Whether changes are heard of as they come: false while Roulette cannot be reached. Holds until it is said anew. */
+  watched?: boolean;
   /** This member's replica id; 0 when it has none. */
   own?: { id: number };
   chains?: ChainUpdate[];

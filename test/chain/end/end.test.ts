@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { ChainHeader } from '../../../src/chain/wire/header.ts';
+import { setRevision } from '../../../src/chain/wire/tlv.ts';
 import {
   chainOf,
   EGRESS,
@@ -355,6 +357,33 @@ describe('a chain that is edited', () => {
     world.fabric.stall = false;
     world.send([3]);
     expect([world.arrived(world.server).length, world.drops]).toEqual([1, { 'chain-unknown': 1 }]);
+  });
+
+  it('lets no flow stay on a revision that only a packet has told of', async () => {
+    world = await new EndsWorld().start();
+    const [way] = world.send([1]).map((serial) => world.way(serial));
+    const forged = new ChainHeader();
+    let revision = 9;
+    world.fabric.spoil = ({ slab, offset, length }, packet) => {
+      const at = offset[packet]!;
+      forged.read(slab, at, at + length[packet]!, 'vxlan-gpe');
+      setRevision(slab, forged.path, revision);
+    };
+    world.send([1]);
+    revision = 0xffffffff;
+    world.send([1, 2]);
+    expect(world.drops).toEqual({ 'chain-unknown': 2 });
+    world.fabric.spoil = undefined;
+    // Both ends have taken it over.
+    const back = world.send([1], true)[0]!;
+    expect(world.fabric.visits.get(back)![0]).toMatchObject({ revision: 9 });
+    expect(world.fabric.visits.get(world.send([1])[0]!)![0]).toMatchObject({ revision: 9 });
+    world.pass('10s');
+    for (let n = 0; n < 3; n++)
+      for (const serial of [...world.send([1]), ...world.send([1], true)])
+        expect(world.fabric.visits.get(serial)![0]).toMatchObject({ revision: 1 });
+    expect(world.way(world.send([1])[0]!)).toEqual(way);
+    expect([world.arrived(world.server).length, world.arrived(world.client).length]).toEqual([7, 4]);
   });
 
   it('that ends keeps its flows until its revisions are gone; then they are classified anew', async () => {

@@ -16,6 +16,7 @@ export type Stamp = Pick<PlacedFlow, 'spi' | 'revision' | 'path' | 'egress'> & {
 /** What the tables of a packet half would be. */
 export class Half {
   own = 0;
+  watched = false;
   wholes = 0;
   updates = 0;
   readonly chains = new Map<number, Told<'chains'>>();
@@ -35,6 +36,7 @@ export class Half {
       this.replicas.clear();
     }
     if (own) this.own = own.id;
+    if (update.watched !== undefined) this.watched = update.watched;
     for (const each of chains) {
       if (each.revisions.length === 0) this.chains.delete(each.spi);
       else this.chains.set(each.spi, each);

@@ -3,7 +3,7 @@ import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
 import { passUntil } from '../roulette/embedded-world.ts';
 import { serve } from '../roulette/members.ts';
 import { flowId, TENANT } from '../roulette/roulette-world.ts';
-import { memberWorld, ROULETTE, standing, view } from './member-world.ts';
+import { Half, memberWorld, ROULETTE, standing, view } from './member-world.ts';
 
 describe('a member', () => {
   it('is registered with an id of Roulette’s choice, kept, and gone when it is closed', () => {
@@ -77,6 +77,23 @@ describe('a member', () => {
     expect(view(world).replica(id)).toMatchObject({ address: '10.0.0.2' });
     expect(fw.member.status.registered).toBe(true);
     expect(view(world).all('replica').size).toBe(1);
+  });
+
+  it('tells its packet half whether Roulette can be heard, and one that takes its place', () => {
+    const { host, runtime, settle } = memberWorld();
+    const fw = host('fw');
+    settle();
+    expect(fw.half.watched).toBe(true);
+    const heal = runtime.outside.partition('10.0.0.2', ROULETTE);
+    runtime.advance(10 * SECOND);
+    expect(fw.half.watched).toBe(false);
+    const other = new Half();
+    other.watched = true;
+    fw.member.join(other);
+    expect(other.watched).toBe(false);
+    heal();
+    runtime.advance(3 * SECOND);
+    expect([fw.half.watched, other.watched]).toEqual([false, true]);
   });
 
   it('that starts again at its address takes over its replica, and what was left of others there goes', () => {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { place, ReplicaSet } from '../../../src/chain/placement.ts';
+import { AHEAD } from '../../../src/chain/tables/ahead.ts';
 import { MAX_REVISIONS } from '../../../src/chain/tables/chains.ts';
 import {
   ChainTables,
@@ -68,16 +69,54 @@ describe('chains', () => {
     expect([tables.chain(7, 1)?.names, tables.newest(7)]).toEqual([['fw'], null]);
   });
 
-  it('may be carried in revisions that are known, or newer than those', () => {
-    const { tables } = tablesOf({ chains: [chain(7, [3, 'fw'], [5, 'fw'])] });
-    expect([2, 3, 4, 5, 6].map((revision) => tables.carries(7, revision))).toEqual([
-      false,
+  it('may be carried in revisions that are known, or newer than all of those', () => {
+    const { tables } = tablesOf({ chains: [chain(7, [3, 'fw'], [5, 'fw']), chain(9, [8, 'fw'])] });
+    const carried = [2, 3, 4, 5, 6, 8, 9].filter((revision) => tables.carries(7, revision));
+    expect(carried).toEqual([3, 5, 9]);
+    expect(tables.carries(8, 9)).toBe(false);
+  });
+
+  it('are not carried in a revision that is out of all proportion', () => {
+    const { tables, apply } = tablesOf({ chains: [chain(7, [5, 'fw'])] });
+    expect([5 + AHEAD, 6 + AHEAD, 0xffffffff].map((revision) => tables.carries(7, revision))).toEqual([
       true,
       false,
-      true,
-      true,
+      false,
     ]);
-    expect(tables.carries(8, 5)).toBe(false);
+    apply({ chains: [chain(7, [6, 'fw'])] });
+    expect(tables.carries(7, 6 + AHEAD)).toBe(true);
+  });
+
+  it('are carried in a revision that Roulette does not tell of for ten seconds', () => {
+    const { tables, apply } = tablesOf({ chains: [chain(7, [5, 'fw'])] });
+    tables.tick(SECOND);
+    expect(tables.carries(7, 7)).toBe(true);
+    expect(tables.nextDeadline()).toBe(11 * SECOND);
+    const { version } = tables;
+    tables.tick(11 * SECOND - 1);
+    expect([tables.carries(7, 7), tables.version]).toEqual([true, version]);
+    tables.tick(11 * SECOND);
+    expect([tables.carries(7, 7), tables.version]).toEqual([false, version + 1]);
+    // Another has ten of its own, and what is made in earnest is known from then on.
+    expect([tables.carries(7, 6), tables.nextDeadline()]).toEqual([true, 21 * SECOND]);
+    apply({ chains: [chain(7, [5, 'fw'], [7, 'fw'])] });
+    expect([tables.carries(7, 6), tables.carries(7, 7)]).toEqual([false, true]);
+    expect(tables.nextDeadline()).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  it('are carried in new revisions for as long as Roulette cannot be heard', () => {
+    const { tables, apply } = tablesOf({ chains: [chain(7, [5, 'fw'])] });
+    expect(tables.carries(7, 6)).toBe(true);
+    apply({ watched: false });
+    for (const second of [9, 100]) {
+      tables.tick(second * SECOND);
+      expect(tables.carries(7, 6)).toBe(true);
+    }
+    apply({ watched: true });
+    tables.tick(109 * SECOND);
+    expect(tables.carries(7, 6)).toBe(true);
+    tables.tick(119 * SECOND);
+    expect(tables.carries(7, 6)).toBe(false);
   });
 
   it('are all found among hundreds, with revisions of 32 bits, and others are not', () => {
