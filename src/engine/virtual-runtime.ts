@@ -17,13 +17,12 @@ import type {
   Storage,
 } from './outside.ts';
 import { type RandomStream, randomStream } from './random.ts';
-import type { Driven, Driver, Runtime, Watch } from './runtime.ts';
+import type { Driven, Driver, Runtime } from './runtime.ts';
 import { duration } from './units.ts';
+import { DrivenNetworks } from './virtual-networks.ts';
 import { type VirtualFaults, VirtualOutside } from './virtual-outside.ts';
 import { VirtualDisk, type VirtualDiskOptions } from './virtual-storage.ts';
 
-/** Rounds without the clock moving, after which a network is said never to settle. */
-const ROUNDS_AT_ONE_INSTANT = 100_000;
 /** Timers set to fire at once without the clock moving, after which they are said to set each other for ever. */
 const TIMERS_AT_ONE_INSTANT = 100_000;
 /** 2001-09-09T01:46:40Z: captures of virtual time carry a plausible and constant date. */
@@ -51,7 +50,7 @@ export class VirtualRuntime implements Runtime {
   #nextTimer = 0;
   /** Timers that were due when they were set, since the timers of this instant began to fire. */
   #setDue = 0;
-  readonly #drivers = new Set<VirtualDriver>();
+  readonly #networks: DrivenNetworks;
   readonly #secrets: RandomStream;
   /** What is between the sockets of this runtime: faults, cuts, breaks. */
   readonly outside: VirtualOutside;
@@ -60,6 +59,7 @@ export class VirtualRuntime implements Runtime {
 
   constructor(options: VirtualOptions = {}) {
     this.seed = options.seed ?? 1;
+    this.#networks = new DrivenNetworks(this.clock);
     this.#secrets = randomStream(this.seed, 'secrets');
     this.outside = new VirtualOutside(this, options.outside);
     this.disk = new VirtualDisk(this, options.disk);
@@ -107,9 +107,7 @@ export class VirtualRuntime implements Runtime {
   }
 
   drive(network: Driven): Driver {
-    const driver = new VirtualDriver(network, () => this.#drivers.delete(driver));
-    this.#drivers.add(driver);
-    return driver;
+    return this.#networks.add(network);
   }
 
   /** Runs everything that is due within the next `span` (ns, or text such as `'60ms'`), and ends there. */
@@ -119,14 +117,14 @@ export class VirtualRuntime implements Runtime {
 
   /** Runs everything that is due until `time` (ns since the start), inclusive. */
   runTo(time: number): void {
-    this.#settle();
+    this.#networks.settle();
     for (;;) {
-      const next = Math.min(this.#heap.first(), this.#earliestDeadline());
+      const next = Math.min(this.#heap.first(), this.#networks.earliest);
       if (next > time) break;
       this.clock[0] = Math.max(this.clock[0], next);
       this.#fireTimers();
-      for (const driver of this.#drivers) if (driver.network.deadline[0] <= this.clock[0]) driver.wake();
-      this.#settle();
+      this.#networks.wakeDue();
+      this.#networks.settle();
     }
     this.clock[0] = Math.max(this.clock[0], time);
   }
@@ -146,60 +144,5 @@ export class VirtualRuntime implements Runtime {
       this.#timers.delete(id);
       timer?.callback();
     }
-  }
-
-  #earliestDeadline(): number {
-    let earliest = Number.POSITIVE_INFINITY;
-    for (const driver of this.#drivers) earliest = Math.min(earliest, driver.network.deadline[0]);
-    return earliest;
-  }
-
-  /** Lets every network that was woken breathe until nothing moves any more at this instant. */
-  #settle(): void {
-    for (let round = 0; round < ROUNDS_AT_ONE_INSTANT; round++) {
-      let busy = false;
-      for (const driver of this.#drivers) {
-        if (!driver.awake) continue;
-        driver.awake = false;
-        busy = true;
-        try {
-          if (driver.network.breathe() || driver.network.deadline[0] <= this.clock[0]) driver.awake = true;
-        } catch (error) {
-          driver.network.fail(error);
-          throw error;
-        }
-      }
-      if (!busy) return;
-    }
-    throw new TunconnectorError(
-      'ERR_LOOP',
-      `a network did not settle within ${ROUNDS_AT_ONE_INSTANT} rounds at ${this.clock[0]} ns`,
-      { remedy: 'look for a loop of links without a delay' },
-    );
-  }
-}
-
-class VirtualDriver implements Driver {
-  awake = true;
-  readonly network: Driven;
-  readonly #onStop: () => void;
-
-  constructor(network: Driven, onStop: () => void) {
-    this.network = network;
-    this.#onStop = onStop;
-  }
-
-  wake(): void {
-    this.awake = true;
-  }
-
-  watch(): Watch {
-    throw new TunconnectorError('ERR_PLATFORM', 'a descriptor cannot be watched in virtual time', {
-      remedy: 'use memory ports, or run the network live',
-    });
-  }
-
-  stop(): void {
-    this.#onStop();
   }
 }
