@@ -7,7 +7,7 @@ import { formatFlowId } from '../flow-id.ts';
 import { FlowTable, type FlowTableOptions, NONE } from '../flow-table.ts';
 import type { MemberNews, PlacedFlow } from '../member/control.ts';
 import { AT_PATH, RETURN } from '../wire/prefix.ts';
-import { functions, replica, revision } from '../wire/tlv.ts';
+import { functions, generation, replica, revision } from '../wire/tlv.ts';
 
 /** Flows in one batch of news. */
 const BATCH = 1024;
@@ -42,7 +42,7 @@ export class EndFlows {
     this.#touched = new Ring(limit);
   }
 
-  /** A flow was placed, moved or mended here: to be registered. */
+  /** A flow was placed, moved or mended here, or elsewhere on its way: to be registered. */
   placed(row: number): void {
     this.#told[row] = this.table.now;
     if (this.#placed.capacity > 0) this.#wait(row, PLACED, this.#placed);
@@ -105,6 +105,7 @@ export class EndFlows {
       key: flowText(flowFromKey(table.keys, table.keyAt(row))),
       spi: table.servicePath[row] & ~RETURN,
       revision: revision(table.prefixes, at),
+      generation: generation(table.prefixes, at),
       path: Array.from({ length: count }, (_, k) => replica(table.prefixes, at, k)),
       egress: replica(table.prefixes, at, count),
     };

@@ -15,10 +15,12 @@ import type { ChainHeader } from '../wire/header.ts';
 import { AT_PATH, type Encapsulation, emitPrefix, type FlowPrefix, RETURN } from '../wire/prefix.ts';
 import {
   CHOOSE,
+  FIRST_GENERATION,
   functions,
   generation,
   isNewer,
   MAX_FUNCTIONS,
+  nextGeneration,
   replica,
   revision,
   START,
@@ -92,7 +94,7 @@ export class Paths {
     const [high, low] = [table.idHigh[row], table.idLow[row]];
     place(chain.functions, high, low, this.#path);
     this.#prefix.family = family;
-    this.#write(row, chain.spi, chain.revision, 0, count, this.#tables.egress.pick(high, low));
+    this.#write(row, chain.spi, chain.revision, FIRST_GENERATION, count, this.#tables.egress.pick(high, low));
     checked[row] = this.#tables.version;
     this.placed++;
     this.flows.placed(row);
@@ -139,7 +141,7 @@ export class Paths {
     }
     if (moves || changes > 0) {
       this.#prefix.family = this.#familyOf(row);
-      const newer = (generation(prefixes, at) + 1) & 0xffff;
+      const newer = nextGeneration(generation(prefixes, at));
       this.#write(row, spi, chain.revision, newer, onTheWay.length, end);
       if (moves) this.moved++;
       else this.mended++;
@@ -156,7 +158,8 @@ export class Paths {
     const { table, checked } = this.flows;
     const { path } = header;
     const spi = servicePath(bytes, header.nsh) & ~RETURN;
-    if (table.prefixLength[row] > 0 && !this.#isBetter(row, bytes, path)) return;
+    const isNew = table.prefixLength[row] === 0;
+    if (!isNew && !this.#isBetter(row, bytes, path)) return;
     const chain = this.#tables.chain(spi, revision(bytes, path)) ?? this.#tables.newest(spi);
     // Replies that visit no function say nothing of those that the way there visits.
     if (chain !== null && !chain.symmetric && !this.#isEgress) return;
@@ -168,6 +171,8 @@ export class Paths {
     // What another has chosen is looked at before it is used.
     checked[row] = 0;
     this.learned++;
+    // Roulette does not see packets, and its next word must not be older than this.
+    if (!isNew) this.flows.placed(row);
   }
 
   /** Whether the path at `bytes[path]`, of the opposite direction, is to be taken instead of the flow's own. */
@@ -218,7 +223,7 @@ export class Paths {
     const ours = revision(own, at);
     if (flow.revision !== ours) return flow.revision > ours;
     const mine = generation(own, at);
-    return mine === 0 || !isNewer(mine, flow.generation);
+    return mine === FIRST_GENERATION || !isNewer(mine, flow.generation);
   }
 
   /** Chooses anew where a replica of the path is gone, and only there. Returns how many are others now. */

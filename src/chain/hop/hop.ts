@@ -39,6 +39,7 @@ import {
   flowHigh,
   flowLow,
   generation,
+  nextGeneration,
   replica,
   revision,
   START,
@@ -319,7 +320,7 @@ export class Hop implements App, ChainControlled {
     const other = set.pick(flowHigh(slab, flow), flowLow(slab, flow));
     if (other === CHOOSE || other === id) return id;
     setReplica(slab, path, position, other);
-    setGeneration(slab, path, (generation(slab, path) + 1) & 0xffff);
+    setGeneration(slab, path, nextGeneration(generation(slab, path)));
     this.#reselected++;
     return other;
   }

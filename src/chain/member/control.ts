@@ -24,6 +24,8 @@ export interface PlacedFlow {
   key: string;
   spi: number;
   revision: number;
+  /** Of the path, 16 bits; 0 before Roulette's first word on it. */
+  generation: number;
   /** A replica for each function; 0 where none was there to be chosen. */
   path: number[];
   egress: number;

@@ -10,6 +10,7 @@ import { EGRESS, type Flow } from '../roulette/model/model.ts';
 import type { TenantView } from '../roulette/model/view.ts';
 import type { RegistryConnection } from '../roulette/remote/connection.ts';
 import type { FlowAnswer } from '../roulette/requests/flows.ts';
+import { FIRST_GENERATION, isNewer } from '../wire/tlv.ts';
 import { Backoff } from './backoff.ts';
 import type { PlacedFlow } from './control.ts';
 import { adopt, type KnownFlow, KnownFlows } from './known-flows.ts';
@@ -143,17 +144,31 @@ export class FlowDesk {
   // ── Deciding
 
   /** What is held already needs no question. */
-  #consider(id: string, flow: KnownFlow): void {
+  #consider(id: string, flow: KnownFlow, hasWaited = false): void {
     const view = this.#view();
     const held = view.get('flow', id)?.value;
     const { wish } = flow;
     if (held && (!wish || held.key === wish.key) && (!wish || isSettled(view, held, wish))) {
       this.#due.delete(id);
       this.#take(id, flow, held);
+    } else if (wish && held && !hasWaited && isOnlyMoved(held, wish)) {
+      // Most often a replica is gone, and Roulette moves all of its flows: then nothing is left to ask.
+      this.#askLater(id, flow);
     } else if (wish) {
       flow.state = 'due';
       this.#due.add(id);
     }
+  }
+
+  /** False: too many wait already. Then it is asked about after its next packet is told of. */
+  #askLater(id: string, flow: KnownFlow): boolean {
+    flow.state = 'away';
+    if (flow.isLater) return true;
+    if (this.#later.length >= MOST_LATER) return false;
+    flow.isLater = true;
+    this.#later.push({ at: this.#runtime.now() + LATER, id });
+    this.#armLater();
+    return true;
   }
 
   #take(id: string, flow: KnownFlow, held: Flow): void {
@@ -163,7 +178,8 @@ export class FlowDesk {
       flow.state = 'held';
       this.#due.delete(id);
     }
-    if (flow.wish && held.revision >= flow.wish.revision) flow.wish = { ...flow.wish, ...placeOf(held) };
+    if (flow.wish && held.revision >= flow.wish.revision && !isOnlyMoved(held, flow.wish))
+      flow.wish = { ...flow.wish, ...placeOf(held) };
     if (adopt(flow, held)) this.#onChange(id, held);
   }
 
@@ -224,15 +240,15 @@ export class FlowDesk {
     flow.tries = 0;
     flow.touched = this.#runtime.now();
     this.counters.held++;
-    // Asked again only if it has moved on to another revision meanwhile.
-    const isPassed = flow.isStale && (wish.spi !== held.spi || wish.revision > held.revision);
-    if (isPassed) {
+    // Asked again only if it has moved on meanwhile.
+    if (flow.isStale && isOnlyMoved(held, wish)) this.#askLater(id, flow);
+    else if (flow.isStale && isAhead(wish, held)) {
       flow.state = 'due';
       this.#due.add(id);
     } else flow.wish = { ...wish, ...placeOf(held) };
     // The mirror may be ahead of the answer.
     const isOld = held.revision < flow.revision;
-    const sameButOld = held.revision === flow.revision && isBehind(held.generation, flow.generation);
+    const sameButOld = held.revision === flow.revision && isNewer(flow.generation, held.generation);
     if (!isOld && !sameButOld && adopt(flow, held)) this.#onChange(id, held);
   }
 
@@ -240,14 +256,9 @@ export class FlowDesk {
     if (code === 'ERR_REFUSED') {
       flow.state = 'refused';
       this.counters.refused++;
-    } else if (++flow.tries >= TRIES || this.#later.length >= MOST_LATER) {
-      // Until its next packet is told of.
+    } else if (++flow.tries >= TRIES || !this.#askLater(id, flow)) {
       flow.state = 'away';
       this.counters.givenUp++;
-    } else {
-      flow.state = 'away';
-      this.#later.push({ at: this.#runtime.now() + LATER, id });
-      this.#armLater();
     }
   }
 
@@ -323,7 +334,8 @@ export class FlowDesk {
       while (this.#later[0] && this.#later[0].at <= now) {
         const { id } = this.#later.shift()!;
         const flow = this.known.get(id);
-        if (flow?.state === 'away') this.#consider(id, flow);
+        if (flow) flow.isLater = false;
+        if (flow?.state === 'away') this.#consider(id, flow, true);
       }
       this.#pump();
       this.#armLater();
@@ -338,25 +350,41 @@ export class FlowDesk {
   }
 }
 
-/** Whether registering would answer what is held: it is on the revision in force, and has an egress if there is one. */
+/** Whether registering would answer what is held: it is on the revision in force, not behind, and has an egress if there is one. */
 function isSettled(view: TenantView, held: Flow, wish: PlacedFlow): boolean {
   const inForce = view.chainRevision(wish.spi);
   if (held.spi !== wish.spi || !inForce || held.revision !== inForce.revision) return false;
-  if (held.revision < wish.revision) return false;
+  if (isAhead(wish, held)) return false;
   return held.egress !== 0 || view.readyReplicas(EGRESS).length === 0;
 }
 
-const placeOf = ({ spi, revision, path, egress }: Omit<Flow, 'key'>) => ({ spi, revision, path, egress });
+const placeOf = ({ spi, revision, generation, path, egress }: Omit<Flow, 'key'>) => ({
+  spi,
+  revision,
+  generation,
+  path,
+  egress,
+});
 
-/** Serial numbers of 16 bits (RFC 1982). */
-const isBehind = (a: number, b: number): boolean => ((b - a) & 0xffff) !== 0 && ((b - a) & 0xffff) < 0x8000;
+type Place = Pick<Flow, 'spi' | 'revision' | 'generation'>;
+
+/** On one revision the packet half has a newer path than the one that is held. */
+const isOnlyMoved = (held: Place, wish: Place): boolean =>
+  wish.spi === held.spi &&
+  wish.revision === held.revision &&
+  wish.generation !== FIRST_GENERATION &&
+  isNewer(wish.generation, held.generation);
+
+const isAhead = (wish: Place, held: Place): boolean =>
+  wish.spi !== held.spi || wish.revision > held.revision || isOnlyMoved(held, wish);
 
 /** What was not chosen is left for Roulette to choose. */
-const proposalOf = ({ id, key, spi, revision, path, egress }: PlacedFlow) => ({
+const proposalOf = ({ id, key, spi, revision, generation, path, egress }: PlacedFlow) => ({
   id,
   key,
   spi,
   revision,
+  ...(generation === FIRST_GENERATION ? {} : { generation }),
   ...(path.includes(0) ? {} : { path }),
   ...(egress === 0 ? {} : { egress }),
 });

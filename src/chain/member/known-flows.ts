@@ -14,6 +14,8 @@ export interface KnownFlow {
   state: FlowState;
   /** The packet half has something newer than what is asked about. */
   isStale: boolean;
+  /** It is asked about a second after something. */
+  isLater: boolean;
   /** Refusals in a row that may pass. */
   tries: number;
   /** It was in a request that was refused as a whole: asked about alone from now on. */
@@ -67,6 +69,7 @@ export class KnownFlows {
         wish: undefined,
         state: 'away',
         isStale: false,
+        isLater: false,
         tries: 0,
         alone: false,
         seen: now,

@@ -71,5 +71,9 @@ export const setGeneration = (bytes: Uint8Array, path: number, value: number): v
 export const setReplica = (bytes: Uint8Array, path: number, position: number, value: number): void =>
   put16(bytes, path + REPLICAS + 2 * position, value);
 
-/** Whether generation `a` is after `b`, in serial number arithmetic (RFC 1982): 0 is after 65535. */
+/** Generation of a path that Roulette has not heard of yet. */
+export const FIRST_GENERATION = 0;
+/** Whether generation `a` is after `b`, in serial number arithmetic (RFC 1982): 1 is after 65535. */
 export const isNewer = (a: number, b: number): boolean => (a - b) << 16 > 0;
+/** The generation of another path. None comes back to the first one. */
+export const nextGeneration = (before: number): number => (before === 0xffff ? 1 : before + 1);

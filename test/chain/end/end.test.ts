@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { ChainHeader } from '../../../src/chain/wire/header.ts';
-import { setRevision } from '../../../src/chain/wire/tlv.ts';
+import { setGeneration, setReplica, setRevision } from '../../../src/chain/wire/tlv.ts';
 import {
   chainOf,
   EGRESS,
@@ -436,6 +436,49 @@ describe('paths', () => {
     expect(world.way(world.send([5])[0]!)).toEqual([other, ids]);
     // The egress has not heard of it, and follows the ingress.
     expect(world.way(world.send([5], true)[0]!)).toEqual([ids, other]);
+  });
+});
+
+describe('generations', () => {
+  it('behind the last come to the first again, and what was before stays late', async () => {
+    world = await new EndsWorld().start();
+    const [fw, ids] = world.way(world.send([5])[0]!);
+    world.takeNews();
+    const { id } = world.news.ingress[0]!.flows![0]!;
+    const held = { id, spi: 7, revision: 1, egress: EGRESS, generation: 0xffff, path: [fw!, ids!] };
+    for (const generation of [30_000, 60_000, 0xffff]) world.tell({ flows: [{ ...held, generation }] });
+    world.ingress.tables.suspect(fw!, 0);
+    const way = world.way(world.send([5])[0]!);
+    expect(way).not.toEqual([fw, ids]);
+    world.tell({ flows: [held] });
+    world.ingress.tables.alive(fw!);
+    expect(world.way(world.send([5])[0]!)).toEqual(way);
+    world.takeNews();
+    expect(world.news.ingress.at(-1)!.flows).toMatchObject([{ id, generation: 1, path: way }]);
+  });
+
+  it('that were made on the way are told to Roulette, too', async () => {
+    world = await new EndsWorld().start();
+    world.send([5]);
+    world.takeNews();
+    const [placed] = world.news.ingress[0]!.flows!;
+    expect(placed!.generation).toBe(0);
+    // As a hop does that cannot reach the next one.
+    const header = new ChainHeader();
+    const others = [11, 12].filter((each) => each !== placed!.path[0]);
+    world.fabric.spoil = ({ slab, offset, length }, packet) => {
+      const at = offset[packet]!;
+      header.read(slab, at, at + length[packet]!, 'vxlan-gpe');
+      setReplica(slab, header.path, 0, others[0]!);
+      setGeneration(slab, header.path, 1);
+    };
+    world.send([5]);
+    world.fabric.spoil = undefined;
+    world.send([5], true);
+    world.takeNews();
+    expect(world.news.ingress.at(-1)!.flows).toEqual([
+      { ...placed, generation: 1, path: [others[0], placed!.path[1]] },
+    ]);
   });
 });
 

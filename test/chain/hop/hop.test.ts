@@ -219,7 +219,7 @@ describe('a hop', () => {
       expect(a.generation).toBe(3);
       // One slot, and nothing else.
       expect(b.ids).toEqual([1, 16, a.ids[2], 48, 2]);
-      expect(b.generation).toBe(0);
+      expect(b.generation).toBe(1);
       chosen.add(a.ids.slice(2, 4).join());
     }
     expect(chosen.size).toBeGreaterThan(8);

@@ -3,6 +3,7 @@ import type { MemberNews, PlacedFlow } from '../../../src/chain/member/control.t
 import { Member, type MemberEvent, type MemberOptions } from '../../../src/chain/member/member.ts';
 import type { Roulette } from '../../../src/chain/roulette/roulette.ts';
 import type { TableUpdate } from '../../../src/chain/tables/update.ts';
+import { nextGeneration } from '../../../src/chain/wire/tlv.ts';
 import type { Runtime } from '../../../src/engine/runtime.ts';
 import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
 import { VirtualRuntime } from '../../../src/engine/virtual-runtime.ts';
@@ -11,7 +12,7 @@ import { TENANT, World } from '../roulette/roulette-world.ts';
 import { ChannelConnection } from './channel-connection.ts';
 
 type Told<K extends keyof TableUpdate> = Extract<NonNullable<TableUpdate[K]>, readonly unknown[]>[number];
-export type Stamp = Pick<PlacedFlow, 'spi' | 'revision' | 'path' | 'egress'> & { generation: number };
+export type Stamp = Omit<PlacedFlow, 'id' | 'key'>;
 
 /** What the tables of a packet half would be. */
 export class Half {
@@ -47,7 +48,8 @@ export class Half {
     for (const { id, ...held } of flows) {
       const known = this.flows.get(id);
       if (!known) this.strangers++;
-      else if (isNewer(held, known)) this.flows.set(id, held);
+      // Of two that are equally new Roulette's is the one.
+      else if (!isNewer(known, held)) this.flows.set(id, held);
     }
   }
 
@@ -101,10 +103,26 @@ export class Host {
       const path = revision.functions.map(pick);
       const placed = { spi, revision: revision.revision, path, egress: pick('egress') };
       this.half.flows.set(id, { ...placed, generation: 0 });
-      news.flows = [{ id, key, ...placed }];
+      news.flows = [{ id, key, ...placed, generation: 0 }];
       delete news.touched;
     }
     this.#runtime.timer(this.#runtime.now(), () => this.member.receive(news));
+  }
+
+  /** It cannot reach the replica of a flow at its first function, and takes another one. */
+  mend(id: string, key: string): void {
+    const known = this.half.flows.get(id);
+    const of = this.half.chains.get(known?.spi ?? 0)?.revisions.find((r) => r.revision === known?.revision);
+    if (!known || !of) return;
+    const others = this.half.ready(of.functions[0]!).filter((each) => each !== known.path[0]);
+    if (others.length === 0) return;
+    const mended = {
+      ...known,
+      path: [pickFor(id, others), ...known.path.slice(1)],
+      generation: nextGeneration(known.generation),
+    };
+    this.half.flows.set(id, mended);
+    this.#runtime.timer(this.#runtime.now(), () => this.member.receive({ flows: [{ id, key, ...mended }] }));
   }
 }
 

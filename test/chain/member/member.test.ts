@@ -295,13 +295,50 @@ describe('flows', () => {
   it('spoil no others when Roulette finds one malformed', () => {
     const { world, ingress, settle } = standing();
     const { revision } = view(world).chainRevision(7)!;
-    const flow = (id: string, key: string) => ({ id, key, spi: 7, revision, path: [0, 0], egress: 0 });
+    const unplaced = { spi: 7, revision, generation: 0, path: [0, 0], egress: 0 };
+    const flow = (id: string, key: string) => ({ id, key, ...unplaced });
     ingress.member.receive({
       flows: [flow(flowId(1), 'one'), flow(flowId(2), 'tab\t'), flow(flowId(3), 'three')],
     });
     settle();
     expect([...view(world).all('flow').keys()].sort()).toEqual([flowId(1), flowId(3)]);
     expect(ingress.member.status.flows).toMatchObject({ held: 2, refused: 1, waiting: 0 });
+  });
+
+  it('that had to leave replicas are where Roulette says again at its next word', () => {
+    const { world, ingress, functions, settle } = standing();
+    ingress.packet(flowId(1), 'flow 1', 7);
+    settle();
+    for (let n = 0; n < 3; n++) {
+      ingress.mend(flowId(1), 'flow 1');
+      settle(20 * MILLISECOND);
+    }
+    const mended = ingress.half.flows.get(flowId(1))!;
+    expect(mended.generation).toBe(4);
+    // Not asked at once: when a replica is gone Roulette moves its flows itself.
+    expect(view(world).get('flow', flowId(1))?.value.generation).toBe(1);
+    settle(1.5 * SECOND);
+    expect(view(world).get('flow', flowId(1))?.value).toMatchObject(mended);
+    functions.find(({ member }) => member.id === mended.path[0])!.member.close();
+    settle();
+    const [, second] = mended.path;
+    const moved = ingress.half.flows.get(flowId(1))!;
+    expect(moved).toMatchObject({ generation: 5, path: [expect.not.closeTo(mended.path[0]!), second] });
+    expect(view(world).get('flow', flowId(1))?.value).toMatchObject(moved);
+  });
+
+  it('are pinned also when they had left their replicas before', () => {
+    const { world, ingress, settle } = standing();
+    ingress.packet(flowId(1), 'flow 1', 7);
+    settle();
+    const { path } = ingress.half.flows.get(flowId(1))!;
+    for (let n = 0; n < 2; n++) ingress.mend(flowId(1), 'flow 1');
+    world.ask('flow.pin', { id: flowId(1), path });
+    settle();
+    expect(ingress.half.flows.get(flowId(1))).toMatchObject({ generation: 3 });
+    settle(2 * SECOND);
+    expect(ingress.half.flows.get(flowId(1))).toMatchObject({ generation: 3, path });
+    expect(view(world).get('flow', flowId(1))?.value).toMatchObject({ generation: 3, path, pinned: true });
   });
 
   it('live as long as they have packets, and are touched no oftener than a quarter of the idle time', () => {

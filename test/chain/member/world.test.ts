@@ -1,6 +1,7 @@
 /**
  * Members and two Roulettes, each on its host, with everything between them that can go wrong: connections break, hosts are cut off, a
- * Roulette loses power, answers are lost, functions stop without a word and come back, the chain is edited.
+ * Roulette loses power, answers are lost, functions stop without a word and come back, the chain is edited, ingresses cannot reach replicas
+ * that are there.
  */
 import { describe, expect, it } from 'vitest';
 import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
@@ -56,6 +57,10 @@ function live(seed: number) {
     for (const ingress of ingresses.slice(0, 3)) {
       const n = random.below(FLOWS);
       ingress.packet(flowId(n), `flow ${n}`, 7);
+    }
+    if (random.below(4) === 0) {
+      const n = random.below(FLOWS);
+      ingresses[random.below(3)]!.mend(flowId(n), `flow ${n}`);
     }
     if (random.below(10) === 0) events[random.below(events.length)]!();
     runtime.advance(random.below(30 * MILLISECOND));

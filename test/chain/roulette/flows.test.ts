@@ -20,6 +20,45 @@ describe('a flow', () => {
     expect(world.register(1, 1, { path: [1, 12], revision })).toEqual([first]);
   });
 
+  it('follows a member that had to leave a replica, and is never answered with an older generation', () => {
+    const world = new World();
+    world.set({ fw: [1, 2, 3], dpi: [11, 12] });
+    const revision = chain(world, ['fw', 'dpi']);
+    world.register(1, 1, { path: [1, 11], revision });
+    const ask = (generation: number, path: number[], more = {}) =>
+      world.register(1, 1, { path, revision, generation, ...more })[0];
+    for (const generation of [0, 1]) expect(ask(generation, [2, 11])).toMatchObject({ path: [1, 11] });
+    expect(ask(3, [2, 11])).toMatchObject({ generation: 3, path: [2, 11] });
+    // What is late, or leads to a replica that takes no new flows.
+    expect(ask(2, [3, 11])).toMatchObject({ generation: 3, path: [2, 11] });
+    world.ask('replica.state', { id: 3, state: 'draining' });
+    expect(ask(7, [3, 12])).toMatchObject({ generation: 7, path: [2, 12] });
+    expect(ask(8, [2])).toMatchObject({ generation: 8, path: [2, 12] });
+    expect(world.flow(1)).toMatchObject({ generation: 8, path: [2, 12] });
+    world.ask('flow.pin', { id: flowId(1), path: [1, 11] });
+    expect(ask(20, [2, 12])).toMatchObject({ generation: 20, path: [1, 11], pinned: true });
+    // One that is lost here and not there.
+    expect(world.register(2, 2, { path: [2, 12], revision, generation: 9 })[0].generation).toBe(9);
+    const next = chain(world, ['dpi', 'fw']);
+    expect(ask(30, [12, 2], { revision: next })).toMatchObject({
+      revision: next,
+      generation: 30,
+      path: [11, 1],
+    });
+    expect(ask(40, [2, 12])).toMatchObject({ revision: next, generation: 30 });
+  });
+
+  it('has its generations in turn, and none of them is that of a path which is not registered', () => {
+    const world = new World();
+    world.set({ fw: [1, 2] });
+    const revision = chain(world, ['fw']);
+    world.register(1, 1, { path: [1], revision });
+    for (const generation of [30_000, 60_000, 65_535])
+      expect(world.register(1, 1, { path: [1], revision, generation })[0].generation).toBe(generation);
+    world.ask('flow.pin', { id: flowId(1), path: [2] });
+    expect(world.flow(1)).toMatchObject({ generation: 1, path: [2] });
+  });
+
   it('is placed once by two ingresses that race, and both are told the same', () => {
     const world = new World();
     world.set({ fw: [1, 2], dpi: [11, 12] });

@@ -70,7 +70,7 @@ export interface Flow {
   key: string;
   spi: number;
   revision: number;
-  /** 16 bits, modulo 2^16: one more with every change of the path. */
+  /** 1 to 65535, then 1 again: one more with every change of the path. */
   generation: number;
   /** A replica for every function of the chain's revision. */
   path: number[];

@@ -63,7 +63,9 @@ export const proposal = z.strictObject({
   spi,
   /** The one the packet was stamped with; the one in force when left out. */
   revision: whole(1, 0xffffffff).optional(),
-  /** Where the ingress has sent it; what Roulette holds wins. */
+  /** Of the path below. Newer than what Roulette holds: a member has moved the flow, whose replica it could not reach. */
+  generation: whole(0, 0xffff).optional(),
+  /** Where the ingress has sent it; what Roulette holds wins, unless it is older. */
   path: path.optional(),
   egress: replicaId.optional(),
 });

@@ -1,12 +1,13 @@
 /** Flows: registered, kept alive, pinned, and moved when their replica is gone. */
 import { z } from 'zod';
 import type { ErrorCode } from '../../../errors.ts';
+import { FIRST_GENERATION, isNewer } from '../../wire/tlv.ts';
 import { FLOWS_PER_REQUEST } from '../model/limits.ts';
-import { EGRESS, type Flow, put, remove, unchanged } from '../model/model.ts';
+import { type ChainRevision, EGRESS, type Flow, put, remove, unchanged } from '../model/model.ts';
 import { flowId, flowIds, flowKey, type proposal, proposals, replicaId, spi } from '../model/schema.ts';
 import { visitedBy } from '../model/view.ts';
 import type { Compare, Op } from '../store.ts';
-import { moved, place } from './placement.ts';
+import { moved, type Placement, place } from './placement.ts';
 import { type Context, checkLimit, concurrent, misfit, notFound, nothingToDo, type Plan } from './request.ts';
 
 /** What is answered about one flow. */
@@ -58,7 +59,8 @@ class Batch {
 
 /**
  * Get or create, up to 64 at a time. Of two ingresses that place one flow differently the first to come wins, and both are told. A flow
- * of an older revision of its chain moves to the one in force.
+ * of an older revision of its chain moves to the one in force. One that a member has moved, because it could not reach a replica, stays
+ * there; the answer is never of an older generation than the question.
  */
 export const registerFlows = concurrent(z.strictObject({ flows: proposals }), ({ flows }, context) => {
   const { view, limits } = context;
@@ -92,18 +94,32 @@ function register(context: Context, wish: Proposal, stored: Flow | undefined): F
   const inForce = context.view.chainRevision(spi);
   if (!inForce) return refused(id, 'ERR_NOT_FOUND', `there is no chain ${spi} for new flows`);
   const settled = stored?.spi === spi && stored.revision === inForce.revision;
-  // A flow that found no egress gets one as soon as there is one.
-  if (settled && (stored.egress !== 0 || context.view.readyReplicas(EGRESS).length === 0)) return stored;
-  // A path for another revision has other slots.
   const fits = wish.revision === undefined || wish.revision === inForce.revision;
+  const isMoved = settled && fits && isNewer(wish.generation ?? FIRST_GENERATION, stored.generation);
+  // A flow that found no egress gets one as soon as there is one.
+  if (settled && !isMoved && (stored.egress !== 0 || context.view.readyReplicas(EGRESS).length === 0))
+    return stored;
+  // A path for another revision has other slots.
   const path = fits ? wish.path : undefined;
   const { egress } = wish;
-  const placement = place(context.view, context.choose, id, inForce, stored, { path, egress });
+  const before = isMoved && !stored.pinned ? followed(context, inForce, stored, wish) : stored;
+  const placement = place(context.view, context.choose, id, inForce, before, { path, egress });
   if (typeof placement === 'string') {
     return refused(id, 'ERR_NOT_FOUND', `the function ${placement} has no replica that takes new flows`);
   }
-  if (stored) return moved(stored, spi, inForce.revision, placement);
-  return { key, spi, revision: inForce.revision, generation: 1, ...placement, pinned: false };
+  const fresh = { key, spi, revision: inForce.revision, generation: 1, ...placement, pinned: false };
+  const flow = stored ? moved(stored, spi, inForce.revision, placement) : fresh;
+  const { generation = FIRST_GENERATION } = wish;
+  return fits && isNewer(generation, flow.generation) ? { ...flow, generation } : flow;
+}
+
+/** Where a flow is that a member has moved: its other replicas are the ones held, as long as they are ready. */
+function followed({ view }: Context, { functions }: ChainRevision, held: Flow, wish: Proposal): Placement {
+  const { path = [], egress } = wish;
+  return {
+    path: held.path.map((id, slot) => (view.isReady(functions[slot], path[slot]) ? path[slot] : id)),
+    egress: egress !== undefined && view.isReady(EGRESS, egress) ? egress : held.egress,
+  };
 }
 
 /** Packets of these flows were seen. Says which of them are not registered (any more). */

@@ -1,4 +1,5 @@
 /** Where a flow goes: what it has is kept as long as it is there, what is missing is chosen. */
+import { nextGeneration } from '../../wire/tlv.ts';
 import { type ChainRevision, EGRESS, type Flow } from '../model/model.ts';
 import type { TenantView } from '../model/view.ts';
 import type { Choose } from './request.ts';
@@ -56,7 +57,7 @@ function pick(
   return choose(flow, view.readyReplicas(name));
 }
 
-/** The flow moved, or as it was when that is where it is. 16 bits, modulo 2^16. */
+/** The flow moved, or as it was when that is where it is. */
 export function moved(flow: Flow, spi: number, revision: number, { path, egress }: Placement): Flow {
   const same =
     flow.spi === spi &&
@@ -64,5 +65,5 @@ export function moved(flow: Flow, spi: number, revision: number, { path, egress 
     flow.egress === egress &&
     flow.path.length === path.length &&
     flow.path.every((id, slot) => id === path[slot]);
-  return same ? flow : { ...flow, spi, revision, path, egress, generation: (flow.generation + 1) & 0xffff };
+  return same ? flow : { ...flow, spi, revision, path, egress, generation: nextGeneration(flow.generation) };
 }
