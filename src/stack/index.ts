@@ -1,0 +1,7 @@
+/** TCP/IP in userspace: a host, or a router, as an app of a network. */
+export type { StackOptions } from './options.ts';
+export type { PingOptions, PingResult } from './ping.ts';
+export { Stack, stack } from './stack.ts';
+export { type IpBelow, PathError, type Route, type TransportAbove } from './tcp/below.ts';
+export { UdpPeer } from './udp/peer.ts';
+export type { UdpHandlers, UdpOptions, UdpSocket, UdpTarget } from './udp/socket.ts';
