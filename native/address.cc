@@ -52,6 +52,10 @@ AddressKey AddressKey::fromSocket(const sockaddr_in6& name) {
 
 bool AddressKey::operator==(const AddressKey& other) const { return memcmp(bytes, other.bytes, sizeof bytes) == 0; }
 
+bool AddressKey::isSameHost(const AddressKey& other) const {
+  return bytes[0] == other.bytes[0] && memcmp(bytes + 4, other.bytes + 4, sizeof bytes - 4) == 0;
+}
+
 void AddressKey::toRow(uint8_t* row) const {
   memcpy(row, bytes, sizeof bytes);
   memset(row + sizeof bytes, 0, kAddressRow - sizeof bytes);

@@ -18,6 +18,8 @@ struct AddressKey {
   // IPv4 addresses mapped into IPv6 become IPv4.
   static AddressKey fromSocket(const sockaddr_in6& name);
   bool operator==(const AddressKey& other) const;
+  // Whatever the port.
+  bool isSameHost(const AddressKey& other) const;
   void toRow(uint8_t* row) const;
 };
 

@@ -266,7 +266,9 @@ constexpr int kErrors = 16;
 // Messages of errors per call; those behind them keep the descriptor in its state, and are read with the next.
 constexpr int kErrorRounds = 8;
 
-bool isRefusal(msghdr* message) {
+// Whether the machine that a datagram went to says that nobody listens. Where the ports are well known anybody could say so, but only
+// who can send from the peer's own address is believed.
+bool isRefusal(msghdr* message, const AddressKey& peer) {
   for (cmsghdr* at = CMSG_FIRSTHDR(message); at != nullptr; at = CMSG_NXTHDR(message, at)) {
     bool known = (at->cmsg_level == SOL_IP && at->cmsg_type == IP_RECVERR) ||
                  (at->cmsg_level == SOL_IPV6 && at->cmsg_type == IPV6_RECVERR);
@@ -274,7 +276,11 @@ bool isRefusal(msghdr* message) {
     sock_extended_err error;
     memcpy(&error, CMSG_DATA(at), sizeof error);
     // Not one that was made here, about a route or a length.
-    if (error.ee_errno == ECONNREFUSED && error.ee_origin != SO_EE_ORIGIN_LOCAL) return true;
+    if (error.ee_errno != ECONNREFUSED || error.ee_origin == SO_EE_ORIGIN_LOCAL) continue;
+    sockaddr_in6 offender = {};
+    memcpy(&offender, CMSG_DATA(at) + sizeof error,
+           std::min(sizeof offender, static_cast<size_t>(at->cmsg_len - CMSG_LEN(sizeof error))));
+    if (AddressKey::fromSocket(offender).isSameHost(peer)) return true;
   }
   return false;
 }
@@ -299,9 +305,11 @@ void UdpPort::readErrors() {
     int got = recvmmsg(fd, messages, kErrors, MSG_ERRQUEUE | MSG_DONTWAIT, nullptr);
     for (int i = 0; i < got; i++) {
       msghdr& header = messages[i].msg_hdr;
-      if (header.msg_namelen < sizeof(sockaddr_in) || !isRefusal(&header)) continue;
+      if (header.msg_namelen < sizeof(sockaddr_in)) continue;
       // Where the datagram went.
-      int32_t row = index.find(AddressKey::fromSocket(names[i]));
+      AddressKey peer = AddressKey::fromSocket(names[i]);
+      if (!isRefusal(&header, peer)) continue;
+      int32_t row = index.find(peer);
       if (row < 0) continue;
       refused[1 + row] = static_cast<int32_t>(static_cast<uint32_t>(refused[1 + row]) + 1);
       refused[0] = static_cast<int32_t>(static_cast<uint32_t>(refused[0]) + 1);

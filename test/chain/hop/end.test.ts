@@ -48,7 +48,7 @@ async function world() {
 
 describe('an ingress', () => {
   it.each([
-    ['refuses', 'refused', 2, 1],
+    ['refuses', 'refused', 6, 1],
     ['is silent', 'silent', 410, 250],
   ] as const)(
     'leaves a first hop that %s, and the egress learns the path',
