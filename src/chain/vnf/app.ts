@@ -5,14 +5,18 @@
  *   2. the function looks at the packet, and changes it where it stands;
  *   3. its checksums are right; its verdict is done.
  *
+ * A packet that it has made too long for the way to the next one is dropped, and its sender told what fits.
+ *
  * What the function throws costs that packet alone: it is counted, and reported at most once in a second.
  */
 import type { App, AppContext, AppReport, Layer, Limits, Ports } from '../../engine/app.ts';
+import { IcmpReplies } from '../../engine/icmp-replies.ts';
 import type { Link } from '../../engine/link.ts';
 import type { Pool } from '../../engine/pool.ts';
 import { Reason } from '../../engine/reasons.ts';
 import { duration, SECOND } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
+import { PacketFlag } from '../../native/binding.ts';
 import { flowKey, KEY_CELLS } from '../../packet/flow-key.ts';
 import * as ip from '../../packet/ip.ts';
 import * as ipv4 from '../../packet/ipv4.ts';
@@ -63,6 +67,9 @@ export class VnfApp implements App {
   readonly #key = new Int32Array(KEY_CELLS);
   /** Without a chain: the same everywhere, so that whoever takes over knows the flows again. */
   readonly #ids = new FlowIds({ high: 0, low: 0 });
+  readonly #icmp = new IcmpReplies([]);
+  /** What a datagram to the next stop has room for, prefix and packet: bytes. Whoever opens the chain port knows. */
+  room = Number.POSITIVE_INFINITY;
   #context!: AppContext;
   #ctx!: VnfContext;
   #pool!: Pool;
@@ -158,6 +165,7 @@ export class VnfApp implements App {
     this.#packets += pool.segments[handle];
     const ctx = this.#ctx;
     ctx.reason = VnfDrop.Dropped;
+    const before = pool.length[handle];
     let verdict: Verdict;
     this.#busy = true;
     try {
@@ -173,7 +181,7 @@ export class VnfApp implements App {
     this.#busy = false;
     const packet = cursor.handle;
     if (cursor.lost) pool.drop(packet, Reason.NoMemory);
-    else if (verdict === 'forward') out.put(packet);
+    else if (verdict === 'forward') this.#forward(pool, packet, pool.length[packet] - before, out);
     else if (verdict === 'drop') pool.drop(packet, ctx.reason);
     else if (verdict === 'reply') this.#reply(pool, packet, out);
     else if (verdict === 'hold') {
@@ -184,6 +192,29 @@ export class VnfApp implements App {
       );
       pool.drop(packet, VnfDrop.Verdict);
     }
+  }
+
+  /** @param growth bytes by which it is longer than it was */
+  #forward(pool: Pool, packet: number, growth: number, out: Link): void {
+    const fits = this.room - pool.prefixLength[packet];
+    if (growth <= 0 || pool.length[packet] <= fits) {
+      out.put(packet);
+      return;
+    }
+    const { slab } = pool;
+    const at = pool.offset[packet];
+    if (ip.version(slab, at) === 4 && !ipv4.dontFragment(slab, at)) {
+      // Outside, where the function behind it does not see pieces.
+      pool.flags[packet] |= PacketFlag.MayFragment;
+      out.put(packet);
+      return;
+    }
+    const reply = this.#icmp.tooBig(pool, packet, fits - growth, this.#now);
+    if (reply >= 0) {
+      this.#prefix.copy(pool, packet, reply);
+      this.#reply(pool, reply, out);
+    }
+    pool.drop(packet, VnfDrop.TooBig);
   }
 
   /** Moves `flow` to that of a packet. Returns a reason to drop it, or -1. */

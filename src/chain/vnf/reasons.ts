@@ -12,6 +12,8 @@ export const VnfDrop = {
   HoldFull: reason('vnf-hold-full'),
   /** It held a packet for longer than it may. */
   HoldTime: reason('vnf-hold-time'),
+  /** It has made it too long for the next link; its sender was told. */
+  TooBig: reason('too-big-for-path'),
 } as const;
 
 /** Reasons of its own that one function may have. */

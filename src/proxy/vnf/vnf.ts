@@ -22,6 +22,9 @@ import { checkOptions } from '../../engine/options.ts';
 import type { NetworkReport } from '../../engine/report.ts';
 import { duration, MILLISECOND } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
+import * as ipv4 from '../../packet/ipv4.ts';
+import * as ipv6 from '../../packet/ipv6.ts';
+import * as udp from '../../packet/udp.ts';
 import { inheritedUdp } from '../../tunnel/connector/live-inherited-udp.ts';
 import { type ChainAddress, chainAddress } from '../member/address.ts';
 import { lastReport } from '../member/last-report.ts';
@@ -86,7 +89,7 @@ interface ChainFunctionEvents {
 const LOOK = 50 * MILLISECOND;
 /** ns for which it still passes on packets after Roulette has let it go: the others hear of it meanwhile. */
 const LINGER = 250 * MILLISECOND;
-const APPS = { hop: 'hop', port: 'udp' };
+const APPS = { hop: 'hop', port: 'udp', vnf: 'vnf' };
 
 export class ChainFunction extends EventEmitter<ChainFunctionEvents> implements AsyncDisposable {
   readonly #options: z.output<typeof schema>;
@@ -145,7 +148,7 @@ export class ChainFunction extends EventEmitter<ChainFunctionEvents> implements 
     const coalesce = gro ? (encapsulation === 'geneve' ? 'geneve' : 'gpe') : 'none';
     const port = inheritedUdp({ ...this.#port!, coalesce, lent: true, refusals: true, paused: true });
     return {
-      apps: { [APPS.port]: port, [APPS.hop]: hop({ tenant, encapsulation }), vnf },
+      apps: { [APPS.port]: port, [APPS.hop]: hop({ tenant, encapsulation }), [APPS.vnf]: vnf },
       links: [
         'udp.out -> hop.outside',
         'hop.outside -> udp.in',
@@ -160,7 +163,9 @@ export class ChainFunction extends EventEmitter<ChainFunctionEvents> implements 
     const membership = (this.#membership ??= this.#enter(name));
     await controlPackets(membership.member, network, APPS.hop);
     await this.onNetwork?.(network);
-    const { port } = await network.attach(gate({ ...APPS, isKnown: membership.member.id !== 0 }));
+    const { address, mtu } = this.#where!;
+    const room = mtu - (address.includes(':') ? ipv6.HEADER : ipv4.HEADER) - udp.HEADER;
+    const { port } = await network.attach(gate({ ...APPS, room, isKnown: membership.member.id !== 0 }));
     port.close();
   }
 

@@ -6,6 +6,7 @@ import type { VnfFlow } from '../../../src/chain/vnf/flows.ts';
 import { ChainHeader } from '../../../src/chain/wire/header.ts';
 import { RETURN } from '../../../src/chain/wire/prefix.ts';
 import { functions, replica } from '../../../src/chain/wire/tlv.ts';
+import { PacketFlag } from '../../../src/native/binding.ts';
 import { icmpEcho, tcpPacket, udpPacket } from '../../../src/packet/build.ts';
 import * as nsh from '../../../src/packet/nsh.ts';
 import { Flag } from '../../../src/packet/tcp.ts';
@@ -39,6 +40,61 @@ function atPosition(sent: Sent, position: number, ttl = 60): Sent {
   nsh.setTtl(sent.prefix!, header.nsh, ttl);
   return sent;
 }
+
+describe('a packet that has grown', () => {
+  const grown = async () => {
+    const world = await run({
+      process: ({ payload }) => {
+        payload.resize(payload.length + 20);
+        return 'forward';
+      },
+    });
+    world.vnf.room = 1472;
+    return world;
+  };
+  const of = (length: number, dontFragment = true) =>
+    inChain(udpPacket({ from: '10.0.0.1:1', to: '10.0.0.2:2', payload: length - 28, dontFragment }));
+  const prefix = of(100).prefix!.length;
+  const fits = 1472 - prefix - 20;
+
+  it('goes on as long as it fits; else it is dropped, and its sender is told what fits', async () => {
+    await using world = await grown();
+    expect(world.pass(of(fits))).toMatchObject([{ bytes: { length: 1472 - prefix } }]);
+    const sent = of(fits + 1);
+    const [answer] = world.pass(atPosition(sent, 1));
+    expect(world.drops()).toEqual({ 'too-big-for-path': 1 });
+    // Destination unreachable, fragmentation needed, from where it was going.
+    expect([...answer!.bytes.subarray(20, 22), (answer!.bytes[26]! << 8) | answer!.bytes[27]!]).toEqual([
+      ...[3, 4],
+      fits,
+    ]);
+    expect([...answer!.bytes.subarray(12, 20)]).toEqual([10, 0, 0, 2, 10, 0, 0, 1]);
+    // Back from here: the next is the function in front of this one.
+    expect(read(answer!.prefix)).toMatchObject({ servicePath: RETURN | 7, index: 254, family: 4 });
+    // What does as it was told passes.
+    expect(world.pass(of(fits))).toHaveLength(1);
+  });
+
+  it('is fragmented outside where it may be, and is not looked at when it was as long before', async () => {
+    await using world = await grown();
+    const flags: number[] = [];
+    world.port.onPacket = (pool, packet) => flags.push(pool.flags[packet]);
+    expect(world.pass(of(fits + 1, false))).toHaveLength(1);
+    expect(flags).toEqual([PacketFlag.MayFragment]);
+    await using same = await run({ process: () => 'forward' });
+    same.vnf.room = 1000;
+    expect(same.pass(of(1400))).toHaveLength(1);
+  });
+
+  it('over IPv6 is answered, too', async () => {
+    await using world = await grown();
+    const packet = udpPacket({ from: '[fd00::1]:1', to: '[fd00::2]:2', payload: fits - 47 });
+    const [answer] = world.pass(inChain(packet));
+    const { bytes } = answer!;
+    expect([bytes[6], bytes[40], (bytes[46]! << 8) | bytes[47]!]).toEqual([58, 2, fits]);
+    expect(read(answer!.prefix).family).toBe(6);
+  });
+});
 
 describe('verdicts', () => {
   it('forward leaves packet and prefix as they are; drop is counted by its reason', async () => {
