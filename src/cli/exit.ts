@@ -9,7 +9,7 @@ export const Exit = {
   /** The command line or the configuration cannot be understood or does not fit. */
   usage: 2,
   permission: 3,
-  /** The peer refused, or its name does not resolve. */
+  /** The peer refused, has no such thing, or its name does not resolve. */
   peer: 4,
   /** Something is taken or missing on this machine: a port, an interface, /dev/net/tun, a program, the addon, a file's directory. */
   machine: 5,
@@ -26,6 +26,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   ERR_UNREACHABLE: Exit.peer,
   ERR_TOKEN: Exit.peer,
   ERR_FORBIDDEN: Exit.peer,
+  ERR_NOT_FOUND: Exit.peer,
   ERR_TUN_OPEN: Exit.machine,
   ERR_INTERFACE: Exit.machine,
   ERR_PORT_IN_USE: Exit.machine,

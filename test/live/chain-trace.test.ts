@@ -60,7 +60,11 @@ describe.skipIf(skip)('chain trace', () => {
 
     const unknown = await chain(hosts, 'trace 00000000000000ff');
     expect(unknown.err).toMatch(/there is no flow 00000000000000ff/);
-    expect(unknown.code).toBe(1);
-    expect((await chain(hosts, 'trace fw')).err).toMatch(/16 hexadecimal digits/);
+    expect(unknown.code).toBe(4);
+    expect((await chain(hosts, 'trace fw')).err).toMatch(/there is no flow fw/);
+    const known = await chain(hosts, 'show flows --json --limit 1');
+    const { key } = JSON.parse(known.out).flows[0];
+    const named = await chain(hosts, `trace ${key.replace(' <-> ', ' ')}`);
+    expect([named.err, named.code]).toEqual(['', 0]);
   }, 90_000);
 });

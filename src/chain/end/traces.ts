@@ -5,6 +5,7 @@
 import type { AppEvent, Ports } from '../../engine/app.ts';
 import { SECOND } from '../../engine/units.ts';
 import { COMMON_ACCOUNT } from '../../native/binding.ts';
+import * as nsh from '../../packet/nsh.ts';
 import { copyBytes } from '../../packet/word.ts';
 import { formatFlowId, readFlowId } from '../flow-id.ts';
 import { NONE } from '../flow-table.ts';
@@ -19,6 +20,8 @@ import type { Paths } from './paths.ts';
 
 /** Flows traced at a time; one more is not. */
 const MOST = 64;
+/** The TTL that a probe starts with tells its answers from late ones of those before: each of these in turn, from 63 down. */
+const MARKS = 16;
 /** ns for the answers of all hops. */
 export const PATIENCE = SECOND;
 
@@ -27,6 +30,8 @@ interface Trace {
   row: number;
   /** ns; -1: not yet. */
   sent: number;
+  /** With which it has started. */
+  ttl: number;
   /** Of whoever asked through Roulette. */
   asked: string[];
   hops: TracedHop[];
@@ -38,6 +43,8 @@ export class Traces {
   /** By flow id, in the order in which they were asked for. */
   readonly #traces = new Map<string, Trace>();
   readonly #found: TracedPath[] = [];
+  /** Probes so far. */
+  #sent = 0;
   emit: ((event: AppEvent) => void) | undefined;
   onNews: (() => void) | undefined;
 
@@ -70,7 +77,8 @@ export class Traces {
       replica: this.#replica(row, position),
       time: null,
     }));
-    const trace: Trace = { id, row, sent: -1, asked: [], hops, missing: count };
+    const ttl = nsh.DEFAULT_TTL - (this.#sent++ % MARKS);
+    const trace: Trace = { id, row, sent: -1, ttl, asked: [], hops, missing: count };
     this.#traces.set(id, trace);
     return trace;
   }
@@ -105,7 +113,7 @@ export class Traces {
   }
 
   /** What cannot be sent has no answers. */
-  #send({ pool, output }: Ports, tables: ChainTables, { id, row }: Trace): void {
+  #send({ pool, output }: Ports, tables: ChainTables, { id, row, ttl }: Trace): void {
     const { table } = this.#paths.flows;
     const length = table.prefixLength[row];
     // Its row may be another flow's by now.
@@ -116,6 +124,7 @@ export class Traces {
     const at = pool.offset[packet];
     copyBytes(table.prefixes, table.prefixAt(row), pool.slab, at, length);
     toProbe(pool.slab, at + AT_NSH);
+    nsh.setTtl(pool.slab, at + AT_NSH, ttl);
     pool.length[packet] = length;
     pool.peer[packet] = peer;
     output.outside.put(packet);
@@ -129,6 +138,7 @@ export class Traces {
     const trace = this.#traces.get(id);
     const hop = trace?.hops[position];
     if (!trace || trace.sent < 0 || !hop || hop.time !== null) return;
+    if (nsh.ttl(slab, header.nsh) + position !== trace.ttl) return;
     hop.replica = replica(slab, header.path, position);
     hop.time = now - trace.sent;
     const last = position === header.functions;

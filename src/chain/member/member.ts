@@ -230,6 +230,8 @@ export class Member {
     if (kind === undefined) {
       this.#updates.noteWhole(this.id, this.#flows.known.ids());
       this.#flows.changedAll();
+      // They last for seconds: each that has no answer yet is young.
+      for (const id of this.view.all('trace').keys()) this.#trace(id);
       this.#flushSoon();
     } else if (kind === 'flow') this.#flows.changed(name);
     else if (kind === 'trace') this.#trace(name);

@@ -90,13 +90,14 @@ set function NAME [TEXT]  declares a function
 set rules FILE            all rules, from a YAML or JSON list
 set replica ID ready|draining
 set tenant [TEXT]         makes the tenant
-trace FLOW                a probe along a flow’s path: each hop, its time
+trace FLOW|WORD...        a probe along a flow’s path: each hop, its time
 watch [KIND...]           what changes, as it happens: chain, replica, flow, ...
 
 Examples:
   tunconnector chain set 7 fw dpi --tenant 42
   tunconnector chain show flows --spi 7 --limit 5
   tunconnector chain trace 00f1a2b3c4d5e6f7 --count 10
+  tunconnector chain trace tcp 10.0.0.1:40000 10.0.0.2:80
   tunconnector chain watch chain replica --json`,
     )
     .action(async (name: string, words: string[], options: ChainOptions) => {

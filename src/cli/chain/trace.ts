@@ -1,15 +1,17 @@
 /** `chain trace`: where the packets of a flow go, and how long it takes to each hop and back. */
 import { setTimeout as wait } from 'node:timers/promises';
-import type { TraceAnswer } from '../../control/client/roulette.ts';
+import type { RouletteClient, TraceAnswer } from '../../control/client/roulette.ts';
+import { TunconnectorError } from '../../errors.ts';
 import { Exit, usageError } from '../exit.ts';
 import { untilEnd } from '../until-end.ts';
 import { type ChainAction, numberOf } from './chain.ts';
 import { type Row, table } from './table.ts';
 
 const MOST = 1000;
-/** ms between two probes; and behind one that was lost, so that its late answers are not taken for those of the next. */
+/** ms between two probes. */
 const INTERVAL = 200;
-const AFTER_LOSS = 1000;
+/** Flows that are looked at for the one with such a key. */
+const LOOKED_AT = 1000;
 
 /** One replica at one position of the path. */
 interface Hop {
@@ -23,14 +25,14 @@ interface Hop {
 }
 
 export const traceChain: ChainAction = async (connected, words, { json = false, count }) => {
-  const [flow, more] = words;
-  if (flow === undefined)
-    throw usageError('chain trace: which flow?', 'name its id; "chain show flows" has them');
-  if (more !== undefined) throw usageError(`chain trace: found "${more}" behind "${flow}"`, 'leave it out');
-  if (!/^[0-9a-f]{16}$/.test(flow))
-    throw usageError(`chain trace: found "${flow}", expected the id of a flow, 16 hexadecimal digits`);
+  if (words.length === 0)
+    throw usageError(
+      'chain trace: which flow?',
+      'name its id, or its addresses; "chain show flows" has them',
+    );
   const probes = count === undefined ? 1 : numberOf(count, '--count', 1, MOST);
   const client = await connected.client();
+  const flow = await flowOf(client, words);
   const hops = new Map<string, Hop>();
   const end = untilEnd(['SIGINT', 'SIGTERM', 'SIGHUP']);
   const stop = new AbortController();
@@ -42,8 +44,7 @@ export const traceChain: ChainAction = async (connected, words, { json = false, 
   let lost = 0;
   try {
     for (let n = 0; n < probes && !stop.signal.aborted; n++) {
-      if (n > 0)
-        await wait(lost > 0 ? AFTER_LOSS : INTERVAL, undefined, { signal: stop.signal }).catch(() => {});
+      if (n > 0) await wait(INTERVAL, undefined, { signal: stop.signal }).catch(() => {});
       if (stop.signal.aborted) break;
       const answer = await client.traceFlow(flow);
       if (json) process.stdout.write(`${JSON.stringify(answer)}\n`);
@@ -59,6 +60,33 @@ export const traceChain: ChainAction = async (connected, words, { json = false, 
   // The last probe has come through, or not.
   return lost === 0 ? Exit.ok : Exit.failure;
 };
+
+/** The id of the one flow with all these words in its key. */
+async function flowOf(client: Pick<RouletteClient, 'flows'>, words: readonly string[]): Promise<string> {
+  const [id] = words;
+  if (words.length === 1 && /^[0-9a-f]{16}$/.test(id!)) return id!;
+  const search = words.join(' ').toLowerCase();
+  const { flows } = await client.flows({ search, limit: LOOKED_AT });
+  const wanted = search.split(/\s+/);
+  // 10.0.0.1:80 is not 10.0.0.1:8080.
+  const found = flows.filter(({ key }) =>
+    wanted.every((word) => key.toLowerCase().split(' ').includes(word)),
+  );
+  if (found.length === 1) return found[0]!.id;
+  if (found.length === 0) {
+    throw new TunconnectorError('ERR_NOT_FOUND', `there is no flow ${search}`, {
+      remedy:
+        'name an id, or words of a key such as "tcp 10.0.0.1:1000 10.0.0.2:80"; "chain show flows" has both',
+    });
+  }
+  throw usageError(
+    `chain trace: ${found.length} flows are ${search}: ${found
+      .slice(0, 3)
+      .map((each) => `${each.id} (${each.key})`)
+      .join(', ')}${found.length > 3 ? ', ...' : ''}`,
+    'name one of these ids, or more of its key',
+  );
+}
 
 const headline = ({ id, spi, ingress }: TraceAnswer): string =>
   `flow ${id} on chain ${spi}, from ingress ${ingress}`;

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { ChainHeader } from '../../../src/chain/wire/header.ts';
 import { setGeneration, setReplica, setRevision } from '../../../src/chain/wire/tlv.ts';
+import * as nsh from '../../../src/packet/nsh.ts';
 import {
   chainOf,
   EGRESS,
@@ -263,6 +264,30 @@ describe('a trace', () => {
     expect(news()).toEqual([{ id, asked, hops: [hop(0, fw!), hop(1, ids!, null), hop(2, EGRESS, null)] }]);
     world.pass('1s');
     expect(news()).toBe(undefined);
+  });
+});
+
+describe('answers to a probe', () => {
+  it('are not taken for those of the next', async () => {
+    world = await new EndsWorld({ probes: true }).start();
+    world.send([5]);
+    world.takeNews();
+    const { id } = world.news.ingress[0]!.flows![0]!;
+    const times = () => {
+      world.ingress.update({ traces: [{ id, asked: 'aaaaaaaaaaaaaaaa' }] });
+      world.pass('1100ms');
+      return world.ingress.takeNews()!.traces![0]!.hops.map(({ time }) => time);
+    };
+    for (let n = 0; n < 40; n++) expect(times()).toEqual([0, 0, 0]);
+    // Those of the one before, which started with a TTL of one more.
+    const header = new ChainHeader();
+    world.fabric.spoil = ({ slab, offset, length }, packet) => {
+      const at = offset[packet]!;
+      header.read(slab, at, at + length[packet]!, 'vxlan-gpe');
+      if (header.path >= 0) nsh.setTtl(slab, header.nsh, nsh.ttl(slab, header.nsh) + 1);
+    };
+    // The hops are played here, and answer as they were asked.
+    expect(times()).toEqual([0, 0, null]);
   });
 });
 

@@ -23,6 +23,8 @@ export class Half {
   readonly chains = new Map<number, Told<'chains'>>();
   readonly replicas = new Map<number, Told<'replicas'>>();
   rules: unknown[] = [];
+  /** Questions that it was asked. */
+  readonly traces: Told<'traces'>[] = [];
   /** Flows it knows, as it stamps them. */
   readonly flows = new Map<string, Stamp>();
   /** Flows that it was told of and has nothing to do with. */
@@ -31,6 +33,7 @@ export class Half {
   update(update: TableUpdate): void {
     const { whole, own, chains = [], replicas = [], gone = [], rules, flows = [] } = structuredClone(update);
     this.updates++;
+    this.traces.push(...(update.traces ?? []));
     if (whole) {
       this.wholes++;
       this.chains.clear();

@@ -96,6 +96,22 @@ describe('a member', () => {
     expect([fw.half.watched, other.watched]).toEqual([false, true]);
   });
 
+  it('hears of a trace that was asked for while it was away, and has only a snapshot of', () => {
+    const { world, runtime, ingress, settle } = standing(1, { history: 1 });
+    ingress.packet(flowId(1), 'flow 1', 7);
+    settle();
+    const { snapshots } = ingress.member.status.watch;
+    const heal = runtime.outside.partition('10.0.0.7', ROULETTE);
+    runtime.outside.breakChannels((client) => client.startsWith('10.0.0.7:'));
+    world.ask('function.put', { name: 'other' });
+    world.send('flow.trace', { id: flowId(1) });
+    settle(200 * MILLISECOND);
+    heal();
+    settle(SECOND);
+    expect(ingress.member.status.watch.snapshots).toBe(snapshots + 1);
+    expect(ingress.half.traces).toMatchObject([{ id: flowId(1) }]);
+  });
+
   it('that starts again at its address takes over its replica, and what was left of others there goes', () => {
     const { world, host, runtime, settle } = memberWorld();
     const first = host('fw');
