@@ -1,4 +1,5 @@
 /** TCP/IP in userspace: a host, or a router, as an app of a network. */
+export { Neighbours, type NeighboursOptions, neighbours } from './neighbours/neighbours.ts';
 export type { StackOptions } from './options.ts';
 export type { PingOptions, PingResult } from './ping.ts';
 export { Stack, stack } from './stack.ts';
