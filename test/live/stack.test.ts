@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest';
+import { liveRuntime, Network } from '../../src/engine/index.ts';
+import { Neighbours, Stack, type UdpSocket } from '../../src/stack/index.ts';
+import { createWorld, type Host } from '../../src/testing/namespaces.ts';
+import { tun } from '../../src/tun/tun.ts';
+import { needs } from '../needs.ts';
+import { ping } from './tunnel-end.ts';
+
+const KERNEL = ['10.9.0.1/24', 'fd00:9::1/64'];
+const OURS = ['10.9.0.2/24', 'fd00:9::2/64'];
+
+/** A namespace of the kernel, and a stack at the other end of a TUN or TAP. */
+async function facing(mode: 'tun' | 'tap', { mtu = 1500, offload = true } = {}) {
+  const world = await createWorld();
+  const kernel = await world.host('kernel');
+  const net = new Network(liveRuntime());
+  const port = tun({ name: 'st0', mode, offload, netns: kernel.path });
+  const host = new Stack({ interfaces: [{ name: 'eth0', addresses: OURS, mtu }] });
+  net.app('port', port).app('host', host);
+  if (mode === 'tun') net.link('port.out -> host.eth0').link('host.eth0 -> port.in');
+  else
+    net
+      .app('arp', new Neighbours({ addresses: OURS }))
+      .link('port.out -> arp.frames')
+      .link('arp.frames -> port.in')
+      .link('arp.packets -> host.eth0')
+      .link('host.eth0 -> arp.packets');
+  await net.start();
+  await kernel.ip([
+    `link set st0 mtu ${mtu} up`,
+    `addr add ${KERNEL[0]} dev st0`,
+    `addr add ${KERNEL[1]} dev st0 nodad`,
+  ]);
+  return {
+    kernel,
+    net,
+    host,
+    drops: () => net.report().apps.find(({ app }) => app === 'host')!.drops,
+    async [Symbol.asyncDispose]() {
+      await net.close();
+      await world.close();
+    },
+  };
+}
+
+/** What a socat on `host` hears back from UDP port 7. */
+async function echoed(host: Host, target: string, text: string): Promise<string> {
+  const argv = ['socat', '-b', '65536', '-T', '2', '-', target];
+  return (await host.exec(argv, { input: text, timeout: 10_000 })).stdout;
+}
+
+describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a stack against the kernel', () => {
+  it.each<['tun' | 'tap', number, boolean]>([
+    ['tun', 1500, true],
+    ['tap', 1500, true],
+    ['tun', 9000, false],
+    ['tap', 65_520, true],
+  ])('over a %s of %i bytes (offload %s)', { timeout: 60_000 }, async (mode, mtu, offload) => {
+    await using at = await facing(mode, { mtu, offload });
+    const { kernel, host } = at;
+    for (const address of ['10.9.0.2', 'fd00:9::2']) {
+      expect(await ping(kernel, address, 3), address).toBe(3);
+      // In 41 fragments each way, at 1500 bytes.
+      expect(await ping(kernel, address, 3, '-s', '60000'), address).toBe(3);
+    }
+    for (const address of ['10.9.0.1', 'fd00:9::1']) {
+      const small = await host.ping(address);
+      expect([small.result, small.ttl], address).toEqual(['reply', 64]);
+      expect((await host.ping(address, { size: 60_000 })).result, address).toBe('reply');
+    }
+    const heard: string[] = [];
+    const socket: UdpSocket = host.udp({
+      port: 7,
+      onMessage(bytes, from) {
+        heard.push(from.address);
+        socket.send(bytes, from);
+      },
+    });
+    const long = 'long '.repeat(4000);
+    for (const target of ['UDP4:10.9.0.2:7', 'UDP6:[fd00:9::2]:7']) {
+      expect(await echoed(kernel, target, 'hello'), target).toBe('hello');
+      expect(await echoed(kernel, target, long), target).toBe(long);
+    }
+    expect(heard).toEqual(['10.9.0.1', '10.9.0.1', 'fd00:9::1', 'fd00:9::1']);
+    // Nobody listens: said by the kernel, and to the kernel.
+    const refused = new Promise<string>((resolve) => {
+      const asks = host.udp({ onError: (error, to) => resolve(`${error.errno} ${to}`) });
+      asks.send(new Uint8Array(3), '10.9.0.1:9');
+    });
+    expect(await refused).toBe('ECONNREFUSED 10.9.0.1:9');
+    const { stderr } = await kernel.exec(['socat', '-T', '2', '-', 'UDP4:10.9.0.2:9'], { input: 'x' });
+    expect(stderr).toContain('Connection refused');
+    const { 'ip-checksum': header, 'udp-malformed': udp, 'icmp-malformed': icmp, ...rest } = at.drops();
+    expect({ header, udp, icmp }, JSON.stringify(rest)).toEqual({});
+  });
+});
