@@ -30,6 +30,7 @@ const DEBIAN = {
   capinfos: 'wireshark-common',
   chromium: 'chromium',
   curl: 'curl',
+  dnsmasq: 'dnsmasq-base',
   etcd: 'etcd-server',
   ethtool: 'ethtool',
   'g++': 'g++',

@@ -1,4 +1,6 @@
 /** TCP/IP in userspace: a host, or a router, as an app of a network. */
+export { type DhcpLease, type DhcpOptions, dhcp } from './dhcp/dhcp.ts';
+export type { ResolveOptions } from './dns/resolver.ts';
 export { Neighbours, type NeighboursOptions, neighbours } from './neighbours/neighbours.ts';
 export type { StackOptions } from './options.ts';
 export type { PingOptions, PingResult } from './ping.ts';

@@ -34,6 +34,8 @@ const routeSchema = z.strictObject({
 export const stackSchema = z.strictObject({
   interfaces: z.array(interfaceSchema).min(1).max(64),
   routes: z.array(routeSchema).max(100_000).default([]),
+  /** Whom `resolve` asks: `10.0.0.1`, `[fd00::1]:5353`. */
+  nameservers: z.array(z.string()).max(16).default([]),
   /** Whether packets for others go on: a router. */
   forward: z.boolean().default(false),
   /** TTL and hop limit of what this host sends. */
@@ -63,6 +65,7 @@ export interface RouteSettings {
 export interface StackSettings {
   interfaces: readonly InterfaceSettings[];
   routes: readonly RouteSettings[];
+  nameservers: readonly string[];
   forward: boolean;
   ttl: number;
   echo: boolean;

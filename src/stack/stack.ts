@@ -15,8 +15,10 @@ import {
   type Ports,
 } from '../engine/app.ts';
 import type { Link } from '../engine/link.ts';
+import type { Runtime } from '../engine/runtime.ts';
 import { TunconnectorError } from '../errors.ts';
-import { type AddressLike, toIp } from '../packet/address.ts';
+import { type AddressLike, isIp, parseIp, toIp } from '../packet/address.ts';
+import { type ResolveOptions, Resolver } from './dns/resolver.ts';
 import { IpHost } from './ip/host.ts';
 import { LARGE_FRAGMENTS } from './ip/reassembly.ts';
 import { LOOPBACK } from './ip/routing.ts';
@@ -48,7 +50,10 @@ export class Stack implements App {
   #context: AppContext | undefined;
   #host: IpHost | undefined;
   #udp: Udp | undefined;
+  #resolver: Resolver | undefined;
   #ports: Ports | undefined;
+  /** Whom `resolve` asks. */
+  nameservers: readonly string[];
   /** Transports in the order in which they run. */
   readonly #above: TransportAbove[] = [];
 
@@ -56,6 +61,7 @@ export class Stack implements App {
     const settings = checkStack(options);
     const names = settings.interfaces.map(({ name }) => name);
     this.#settings = settings;
+    this.nameservers = settings.nameservers;
     this.inputs = names;
     this.outputs = names;
     this.layers = Object.fromEntries(names.map((name) => [name, 'L3']));
@@ -94,6 +100,33 @@ export class Stack implements App {
     });
   }
 
+  /**
+   * The addresses of a name, as text: first those that a route leads to, of these IPv6 first. Addresses are what they are, and
+   * `localhost` is this host (RFC 6761).
+   *
+   * @throws ERR_RESOLVE when there is no such name, nobody answered (`errno` says which), or it has no addresses
+   */
+  async resolve(name: string, options: ResolveOptions = {}): Promise<string[]> {
+    const host = this.#running();
+    if (isIp(name)) return [name];
+    const families = options.family === undefined ? ([6, 4] as const) : [options.family];
+    if (/^localhost\.?$/i.test(name)) return families.map((family) => (family === 4 ? '127.0.0.1' : '::1'));
+    const asked = { servers: this.nameservers, ...options };
+    const results = await Promise.allSettled(
+      families.map((family) => this.#resolver!.ask(name, family === 4 ? 'A' : 'AAAA', asked)),
+    );
+    const found = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
+    if (found.length === 0) {
+      const failed = results.find((result) => result.status === 'rejected');
+      throw (
+        failed?.reason ??
+        new TunconnectorError('ERR_RESOLVE', `"${name}" has no addresses`, { errno: 'ENODATA' })
+      );
+    }
+    const reached = (text: string) => host.route(parseIp(text).bytes) !== undefined;
+    return [...found.filter(reached), ...found.filter((text) => !reached(text))];
+  }
+
   /** Plugs a transport protocol in: `make` gets what it has of the IP half. */
   attach<T extends TransportAbove>(make: (below: IpBelow) => T): T {
     const host = this.#running();
@@ -130,6 +163,20 @@ export class Stack implements App {
     this.#apply({ ...this.#settings, routes: checked });
   }
 
+  /** The default route of IPv4 through an interface; undefined: there is none. @throws ERR_CONFIG, ERR_ADDRESS */
+  setGateway(name: string, gateway: string | undefined): void {
+    const kept = this.#settings.routes.filter(({ to }) => to.address.family === 6 || to.length > 0);
+    const route = { to: '0.0.0.0/0', via: gateway, interface: name };
+    const routes = gateway === undefined ? kept : [...kept, checkRoute(route, this.interfaces, 'gateway')];
+    this.#apply({ ...this.#settings, routes });
+  }
+
+  /** The runtime that it runs on. @throws ERR_CLOSED before the network runs */
+  get runtime(): Runtime {
+    this.#running();
+    return this.#context!.runtime;
+  }
+
   #apply(settings: StackSettings): void {
     this.#settings = settings;
     this.#host?.configure(settings.interfaces, settings.routes);
@@ -148,6 +195,7 @@ export class Stack implements App {
     this.#context = context;
     const host = new IpHost(context, this.#settings, (at) => this.#link(at));
     this.#host = host;
+    this.#startResolver(context, host);
     const { pool, routing, sender, errors, numbers } = host;
     this.#udp = this.attach(
       () =>
@@ -161,6 +209,11 @@ export class Stack implements App {
           (route) => host.room(route),
         ),
     );
+  }
+
+  #startResolver(context: AppContext, host: IpHost): void {
+    const open = (options: UdpOptions) => this.udp(options);
+    this.#resolver = new Resolver({ runtime: context.runtime, numbers: host.numbers, open });
   }
 
   #link(at: number): Link | undefined {
@@ -247,7 +300,9 @@ export class Stack implements App {
   }
 
   reconfigure(options: unknown): void {
-    this.#apply(checkStack(options as StackOptions));
+    const settings = checkStack(options as StackOptions);
+    this.nameservers = settings.nameservers;
+    this.#apply(settings);
   }
 
   report(): AppReport {
@@ -275,10 +330,12 @@ export class Stack implements App {
   }
 
   close(): void {
+    this.#resolver?.close();
     for (const transport of this.#above) transport.close();
     this.#host?.close();
     this.#host = undefined;
     this.#udp = undefined;
+    this.#resolver = undefined;
     this.#ports = undefined;
     this.#above.length = 0;
   }

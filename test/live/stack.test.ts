@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { liveRuntime, Network } from '../../src/engine/index.ts';
-import { Neighbours, Stack, type UdpSocket } from '../../src/stack/index.ts';
+import { type DhcpLease, dhcp, Neighbours, Stack, type UdpSocket } from '../../src/stack/index.ts';
 import { createWorld, type Host } from '../../src/testing/namespaces.ts';
 import { tun } from '../../src/tun/tun.ts';
 import { needs } from '../needs.ts';
@@ -92,5 +92,62 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a stack against the kern
     expect(stderr).toContain('Connection refused');
     const { 'ip-checksum': header, 'udp-malformed': udp, 'icmp-malformed': icmp, ...rest } = at.drops();
     expect({ header, udp, icmp }, JSON.stringify(rest)).toEqual({});
+  });
+});
+
+describe.skipIf(needs('root', 'tun', 'dnsmasq'))('a stack that is told nothing', () => {
+  it('leases an address of dnsmasq, and resolves names with it', { timeout: 60_000 }, async () => {
+    await using world = await createWorld();
+    const kernel = await world.host('kernel');
+    const net = new Network(liveRuntime());
+    const host = new Stack({ interfaces: [{ name: 'eth0' }] });
+    const arp = new Neighbours();
+    await net
+      .app('port', tun({ name: 'st0', mode: 'tap', netns: kernel.path }))
+      .app('host', host)
+      .app('arp', arp)
+      .link('port.out -> arp.frames')
+      .link('arp.frames -> port.in')
+      .link('arp.packets -> host.eth0')
+      .link('host.eth0 -> arp.packets')
+      .start();
+    try {
+      await kernel.ip(['link set lo up', 'link set st0 up', `addr add ${KERNEL[0]} dev st0`]);
+      const server = kernel.spawn([
+        ...[
+          'dnsmasq',
+          '--keep-in-foreground',
+          '--conf-file=/dev/null',
+          '--no-resolv',
+          '--no-hosts',
+          '--log-dhcp',
+        ],
+        ...['--log-facility=-', '--pid-file=', '--leasefile-ro', '--user=root', '--bind-interfaces'],
+        ...['--interface=st0', '--dhcp-range=10.9.0.50,10.9.0.60,255.255.255.0,120', '--dhcp-authoritative'],
+        ...['--host-record=host.test,10.9.0.77,fd00:9::77', '--local=/test/', '--cname=www.test,host.test'],
+      ]);
+      await server.waitFor(/DHCP, IP range/);
+      let leased: DhcpLease | undefined;
+      const { client, stop } = dhcp(host, arp, {
+        hostName: 'stack',
+        onLease: (lease) => {
+          leased = lease;
+        },
+      });
+      const end = performance.now() + 15_000;
+      while (!leased && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(leased).toMatchObject({ routers: ['10.9.0.1'], nameservers: ['10.9.0.1'], server: '10.9.0.1' });
+      expect(leased!.address).toMatch(/^10\.9\.0\.5\d\/24$|^10\.9\.0\.60\/24$/);
+      expect(client.state).toBe('bound');
+      expect((await host.ping('10.9.0.1')).result).toBe('reply');
+      expect(await ping(kernel, leased!.address.replace('/24', ''), 2)).toBe(2);
+      expect((await host.resolve('host.test')).sort()).toEqual(['10.9.0.77', 'fd00:9::77']);
+      expect(await host.resolve('www.test', { family: 4 })).toEqual(['10.9.0.77']);
+      await expect(host.resolve('nobody.test')).rejects.toMatchObject({ errno: 'ENOTFOUND' });
+      stop();
+      await server.waitFor(/DHCPRELEASE/);
+    } finally {
+      await net.close();
+    }
   });
 });

@@ -185,7 +185,9 @@ export class Routing {
 
   /** A way that leaves an interface whatever the tables say, for hosts that have no address yet. */
   routeBy(at: number, destination: Uint8Array, source: Uint8Array): PathRoute {
-    return this.#path({ interface: at, peer: -1, via: undefined }, source, destination);
+    const known = this.hop(destination, 0, destination.length === 4 ? 4 : 6);
+    const hop = known?.interface === at ? known : { interface: at, peer: -1, via: undefined };
+    return this.#path(hop, source, destination);
   }
 
   /** An address of an interface to send from to `destination`, if it has one. */
