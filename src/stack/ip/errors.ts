@@ -67,7 +67,7 @@ export class Errors {
     const to = ip.sourceAt(slab, at);
     const hop = this.#routing.hop(slab, to, family);
     if (!hop || !this.#allowed(to, family)) return;
-    const source = this.#routing.sourceOfError(slab, ip.destinationAt(slab, at), family, hop);
+    const source = this.#routing.sourceOfError(slab, ip.destinationAt(slab, at), to, family, hop);
     const reply = source ? this.#sender.make(MAX_ERROR_V6) : -1;
     if (!source || reply < 0) return;
     const build = family === 4 ? buildErrorV4 : buildErrorV6;

@@ -212,14 +212,16 @@ export class Routing {
   }
 
   /**
-   * What an error about a packet to the address at `bytes[at]` comes from: that address if it is this host's, else one of
-   * the way back (RFC 1812, 4.3.2.4; RFC 4443, 2.2).
+   * What an error about a packet comes from: the address that the packet was for, if it is this host's, else one of the way
+   * back (RFC 1812, 4.3.2.4; RFC 4443, 2.2).
+   *
+   * @param at where the packet's destination is @param to where its source is, @param hop the way there
    */
-  sourceOfError(bytes: Uint8Array, at: number, family: 4 | 6, hop: Hop): Uint8Array | undefined {
+  sourceOfError(bytes: Uint8Array, at: number, to: number, family: 4 | 6, hop: Hop): Uint8Array | undefined {
     const size = family === 4 ? 4 : 16;
-    const from = bytes.slice(at, at + size);
-    if (this.cast(bytes, at, family) === Cast.Unicast) return from;
-    return hop.interface === LOOPBACK ? undefined : this.#sourceFor(from, family, hop);
+    if (this.cast(bytes, at, family) === Cast.Unicast) return bytes.slice(at, at + size);
+    if (hop.interface === LOOPBACK) return undefined;
+    return this.#sourceFor(bytes.slice(to, to + size), family, hop);
   }
 
   #wayTo(destination: Uint8Array, family: 4 | 6, source: Uint8Array | undefined): Hop | undefined {
