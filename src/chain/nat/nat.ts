@@ -2,7 +2,8 @@
  * Source NAT in userspace: flows from inside get an address and a port outside, and what comes back to these goes to whom
  * it is for. One inner endpoint has one outer endpoint for all it talks to (RFC 4787, REQ-1), and only those it talks to can
  * answer (address and port-dependent filtering). TCP, UDP, ICMP queries; ICMP errors with the packet they quote; fragments
- * go with the first of their datagram. Nothing is evicted to make room: a full table refuses new flows.
+ * go with the first of their datagram. Where there is no room, TCP connections that both ends have closed are forgotten before
+ * their time; no other flow is: a full table refuses new ones.
  *
  * Packets are bytes, changed where they stand, superframes and open checksums as well. Nothing is allocated for them.
  */
@@ -65,6 +66,9 @@ export interface NatSession {
   seen: number;
 }
 
+/** How many closed connections are looked at for one to be forgotten. */
+const MOST_CLOSED = 64;
+
 /** The idle times that the RFCs recommend, and 5 minutes for UDP: ns. */
 export const TIMEOUTS = {
   tcp: 7440 * SECOND,
@@ -112,7 +116,11 @@ export class Nat {
     this.#flows = new Int32Array(sessions);
     this.#perSource = options.perSource;
     this.#ports = new OuterPorts(options.addresses, options.ports.min, options.ports.max, secret);
-    this.#idle = Float64Array.of(timeouts.tcpTransitory, timeouts.tcp, timeouts.udp, timeouts.icmp);
+    this.#idle = new Float64Array(IDLE_KINDS);
+    this.#idle[Idle.Transitory] = this.#idle[Idle.Closed] = timeouts.tcpTransitory;
+    this.#idle[Idle.Tcp] = timeouts.tcp;
+    this.#idle[Idle.Udp] = timeouts.udp;
+    this.#idle[Idle.Icmp] = timeouts.icmp;
   }
 
   /** Inner endpoints that have an outer one. */
@@ -231,10 +239,13 @@ export class Nat {
   /** A row for a new flow, or a reason with its sign changed. @param row, port a certain outer endpoint, or none */
   #begin(key: Int32Array, direction: number, now: number, row = -1, port = 0): number {
     const { sessions } = this;
-    if (sessions.size === sessions.limit) return -NatDrop.Full;
+    if (sessions.size === sessions.limit && !this.#forgetClosed(key, NONE)) return -NatDrop.Full;
     const source = this.#sourceOf(key, direction);
-    if (source !== NONE && this.#flows[source] >= this.#perSource) return -NatDrop.SourceLimit;
-    const binding = this.#bind(key, direction, row, port);
+    if (source !== NONE && this.#flows[source] >= this.#perSource && !this.#forgetClosed(key, source))
+      return -NatDrop.SourceLimit;
+    let binding = this.#bind(key, direction, row, port);
+    if (binding === -NatDrop.NoPort && row < 0 && this.#forgetClosed(key, NONE))
+      binding = this.#bind(key, direction, row, port);
     if (binding < 0) return binding;
 
     const outside = this.#other;
@@ -308,6 +319,26 @@ export class Nat {
     if (--this.#users[binding] === 0) this.#unbind(binding);
   }
 
+  /**
+   * Ends the closed connection that was silent longest, of the IP version of a new flow. False: there is none among the first few.
+   * @param source of this inner address only; or NONE
+   */
+  #forgetClosed(key: Int32Array, source: number): boolean {
+    const { sessions } = this;
+    let row = sessions.oldest(Idle.Closed);
+    for (let n = 0; n < MOST_CLOSED && row !== NONE; n++, row = sessions.later(row)) {
+      const at = sessions.keyAt(row);
+      if (sessions.keys[at + KeyCell.protocol] >> 8 !== key[KeyCell.protocol] >> 8) continue;
+      if (source !== NONE) {
+        for (let i = 0; i < KEY_CELLS; i++) this.#other[i] = sessions.keys[at + i];
+        if (this.#sourceOf(this.#other, sessions.direction(row)) !== source) continue;
+      }
+      this.#end(row);
+      return true;
+    }
+    return false;
+  }
+
   #sourceOf(key: Int32Array, direction: number): number {
     return this.#sources.find(this.#endpointOf(key, direction, false));
   }
@@ -355,6 +386,7 @@ export class Nat {
     if (protocol === Protocol.Udp) return Idle.Udp;
     if (protocol !== Protocol.Tcp) return Idle.Icmp;
     const seen = this.sessions.seen[session];
+    if ((seen & CLOSED) === CLOSED) return Idle.Closed;
     return !isOver(seen) && (seen & ESTABLISHED) === ESTABLISHED ? Idle.Tcp : Idle.Transitory;
   }
 }

@@ -1,20 +1,22 @@
 /**
  * The flows of a NAT. Each has a row, found by its key as the inside knows it and by its key as the outside does. Rows that
  * end after the same idle time are in one list, the one silent longest in front, so that finding those that are over costs
- * nothing. When all rows are taken, new flows are refused: those that are there are not disturbed.
+ * nothing.
  */
 import { KEY_CELLS } from '../../packet/flow-key.ts';
 import { KeyTable, NONE } from '../../packet/key-table.ts';
 
 /** What a flow's idle time goes by. */
 export const Idle = {
-  /** TCP that is not established, or was closed or reset. */
+  /** TCP that is not established, or was reset. */
   Transitory: 0,
   Tcp: 1,
   Udp: 2,
   Icmp: 3,
+  /** TCP that both ends have closed. */
+  Closed: 4,
 } as const;
-export const IDLE_KINDS = 4;
+export const IDLE_KINDS = 5;
 
 export class Sessions {
   readonly limit: number;
@@ -105,6 +107,12 @@ export class Sessions {
   oldest(idle: number): number {
     const row = this.#next[this.limit + idle];
     return row >= this.limit ? NONE : row;
+  }
+
+  /** The one of its kind that was silent next longest, or NONE. */
+  later(row: number): number {
+    const next = this.#next[row];
+    return next >= this.limit ? NONE : next;
   }
 
   remove(row: number): void {

@@ -256,6 +256,47 @@ describe('a NAT', () => {
     expect(nat.sessions.size).toBe(1);
   });
 
+  it.each([
+    ['of an inner address', { perSource: 3 }, NatDrop.SourceLimit],
+    ['of all', { sessions: 3 }, NatDrop.Full],
+    [
+      'of outer ports',
+      { ports: { min: 5000, max: 5002 }, addresses: [parseIp('192.0.2.1')] },
+      NatDrop.NoPort,
+    ],
+  ])(
+    'forgets connections that are closed, and no others, when there is no room: %s',
+    (_title, options, reason) => {
+      const nat = make(options);
+      const far = REMOTE[4][0];
+      const { Syn, Ack, Fin } = tcp.Flag;
+      const outer: End[] = [];
+      const up = (port: number, flags: number) => {
+        const bytes = build('tcp', { address: '10.0.0.1', port }, far, true, flags);
+        const verdict = out(nat, bytes);
+        outer[port] = sourceOf('tcp', bytes);
+        return verdict;
+      };
+      const down = (port: number, flags: number) => into(nat, build('tcp', far, outer[port], false, flags));
+      for (const port of [1, 2, 3]) {
+        expect([up(port, Syn), down(port, Syn | Ack), up(port, Ack)]).toEqual([-1, -1, -1]);
+      }
+      // One end has closed: it may go on for hours.
+      expect(up(1, Fin | Ack)).toBe(TRANSLATED);
+      expect(up(4, Syn)).toBe(reason);
+      for (const port of [3, 2]) expect([up(port, Fin | Ack), down(port, Fin | Ack)]).toEqual([-1, -1]);
+      // The one that was closed first goes first.
+      expect(up(4, Syn)).toBe(TRANSLATED);
+      // Where there was no other port, the new one has that.
+      if (reason !== NatDrop.NoPort) expect(down(3, Ack)).toBe(NatDrop.Unsolicited);
+      expect([down(1, Ack), down(2, Ack), down(4, Syn | Ack)]).toEqual([-1, -1, -1]);
+      expect(up(5, Syn)).toBe(TRANSLATED);
+      expect(up(6, Syn)).toBe(reason);
+      expect(down(1, Ack)).toBe(TRANSLATED);
+      expect(nat.sessions.size).toBe(3);
+    },
+  );
+
   it('draws ports that differ between secrets and are spread over the range', () => {
     const drawn = (seed: number) => {
       const secret = Uint8Array.from({ length: 16 }, (_, i) => i + seed);
