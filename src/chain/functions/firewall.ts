@@ -86,9 +86,12 @@ export const firewall = defineVnf<Phase, z.input<typeof firewallSchema>, z.outpu
       if (phase === Phase.Over) return ctx.drop('closed');
       if (phase === Phase.Opening) {
         if ((flags & Flag.Rst) !== 0) flow.state = Phase.Over;
-        else if (there && (flags & (Flag.Syn | Flag.Ack)) !== Flag.Syn) return ctx.drop('not-open');
-        else if (!there && (flags & Flag.Syn) === 0) return ctx.drop('not-open');
-        else if (!there && (flags & Flag.Ack) !== 0) flow.state = Phase.Open;
+        else if (there ? (flags & (Flag.Syn | Flag.Ack)) !== Flag.Syn : (flags & Flag.Syn) === 0) {
+          // The answer to the SYN may have gone past, while the chain was without this function.
+          if (!flow.midstream || midstream === 'deny') return ctx.drop('not-open');
+          flow.state = Phase.Open;
+          return track(tcp, flow, ctx);
+        } else if (!there && (flags & Flag.Ack) !== 0) flow.state = Phase.Open;
         return 'forward';
       }
       if ((flags & Flag.Rst) !== 0) flow.state = Phase.Over;

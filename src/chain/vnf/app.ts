@@ -223,6 +223,7 @@ export class VnfApp implements App {
     const prefix = this.#prefix;
     let back = false;
     let generation = 0;
+    let revision = 0;
     if (pool.prefixLength[handle] > 0) {
       const refused = prefix.read(pool, handle);
       if (refused >= 0) return refused;
@@ -230,6 +231,7 @@ export class VnfApp implements App {
       flow.low = prefix.low;
       back = prefix.isBack;
       generation = prefix.generation;
+      revision = prefix.revision;
     } else {
       const key = this.#key;
       const direction = flowKey(pool.slab, this.#cursor.at, this.#cursor.end, key);
@@ -239,22 +241,27 @@ export class VnfApp implements App {
       flow.low = this.#ids.low;
       back = direction === 1;
     }
-    let row = this.#flows.find(flow.high, flow.low, now);
+    const flows = this.#flows;
+    let row = flows.find(flow.high, flow.low, now);
     flow.isNew = row === NONE;
     if (row === NONE) {
-      row = this.#flows.add(flow.high, flow.low, now);
+      row = flows.add(flow.high, flow.low, now);
       // Whoever sends first without a prefix is where the flow begins.
       if (pool.prefixLength[handle] === 0) {
-        this.#flows.turned[row] = back ? 1 : 0;
+        flows.turned[row] = back ? 1 : 0;
         back = false;
       }
-      this.#flows.midstream[row] = back || generation > 1 || this.#isMidstream() ? 1 : 0;
+      flows.midstream[row] = back || generation > 1 || this.#isMidstream() ? 1 : 0;
     } else if (pool.prefixLength[handle] === 0) {
-      back = back !== (this.#flows.turned[row] === 1);
+      back = back !== (flows.turned[row] === 1);
+    } else if (revision > flows.revision[row] && flows.revision[row] !== 0) {
+      // Packets may have gone past this function meanwhile.
+      flows.midstream[row] = 1;
     }
+    if (revision > flows.revision[row]) flows.revision[row] = revision;
     flow.row = row;
     flow.direction = back ? 'back' : 'there';
-    flow.midstream = this.#flows.midstream[row] === 1;
+    flow.midstream = flows.midstream[row] === 1;
     if (flow.isNew && this.#does.state) {
       try {
         flow.state = this.#does.state(flow);

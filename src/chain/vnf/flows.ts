@@ -23,7 +23,10 @@ export interface ExportedFlow {
 export class VnfFlow<State = unknown> {
   /** On its way from the ingress, or to it. */
   direction: FlowDirection = 'there';
-  /** The function did not see how it began: it stands in a chain that was changed, or in for another replica. */
+  /**
+   * The function may not have seen all of it: it stands in for another replica, or in a chain that was edited since the flow began,
+   * and that may have been without it for a while.
+   */
   midstream = false;
   /** The packet is the first of the flow here. */
   isNew = false;
@@ -58,6 +61,8 @@ export class VnfFlows {
   /** When the last packet came: ns. */
   readonly last: Float64Array;
   readonly midstream: Uint8Array;
+  /** The newest revision of its chain that a packet carried; 0 is none. */
+  readonly revision: Uint32Array;
   /** A direction of its own, for packets without a prefix. */
   readonly turned: Uint8Array;
   readonly states: unknown[] = [];
@@ -73,6 +78,7 @@ export class VnfFlows {
     this.#table = new KeyTable(limit);
     this.last = new Float64Array(limit);
     this.midstream = new Uint8Array(limit);
+    this.revision = new Uint32Array(limit);
     this.turned = new Uint8Array(limit);
     this.#idle = idle;
     this.#onEnd = onEnd;
@@ -103,6 +109,7 @@ export class VnfFlows {
     const row = this.#table.insert(this.#key);
     this.last[row] = now;
     this.midstream[row] = 0;
+    this.revision[row] = 0;
     this.turned[row] = 0;
     this.states[row] = undefined;
     return row;

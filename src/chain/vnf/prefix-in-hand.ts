@@ -7,7 +7,7 @@ import { ChainDrop } from '../reasons.ts';
 import { turnRound } from '../wire/edit.ts';
 import { ACCEPTED, ChainHeader } from '../wire/header.ts';
 import { RETURN } from '../wire/prefix.ts';
-import { flowHigh, flowLow, generation } from '../wire/tlv.ts';
+import { flowHigh, flowLow, generation, revision } from '../wire/tlv.ts';
 
 /** Of Geneve, where the protocol stands; VXLAN-GPE has zeros and one byte there. */
 const PROTOCOL = 2;
@@ -16,6 +16,7 @@ export class PrefixInHand {
   high = 0;
   low = 0;
   generation = 0;
+  revision = 0;
   isBack = false;
   readonly #header = new ChainHeader();
 
@@ -32,6 +33,7 @@ export class PrefixInHand {
     this.high = flowHigh(slab, header.flow);
     this.low = flowLow(slab, header.flow);
     this.generation = generation(slab, header.path);
+    this.revision = revision(slab, header.path);
     this.isBack = (nsh.servicePath(slab, header.nsh) & RETURN) !== 0;
     return -1;
   }

@@ -351,6 +351,23 @@ describe('firewall', () => {
     expect(passes(world, tcpThere(Syn, '', 0, 3))).toBe(true);
   });
 
+  it.each([['rules'], ['deny']])(
+    'lets a connection go on whose answer went past it during an edit: %s',
+    async (midstream) => {
+      await using world = await make({ midstream });
+      const ack = tcpPacket({ from: CLIENT, to: SERVER, flags: Ack, payload: 'data' });
+      const passesWith = (revision: number) => passes(world, inChain(ack, 1, { revision }));
+      expect(
+        passes(world, inChain(tcpPacket({ from: CLIENT, to: SERVER, flags: Syn }), 1, { revision: 4 })),
+      ).toBe(true);
+      expect(passesWith(4)).toBe(false);
+      // In revision 5 the chain was without it.
+      expect(passesWith(6)).toBe(midstream === 'rules');
+      // Late.
+      expect(passesWith(4)).toBe(midstream === 'rules');
+    },
+  );
+
   it('echoes are answered, and errors pass that are about a flow that is allowed', async () => {
     await using world = await make();
     const echo = (reply: boolean) =>
