@@ -26,10 +26,12 @@ export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '
 
 /** Which Debian package brings a program. */
 const DEBIAN = {
+  ab: 'apache2-utils',
   'apt-get': 'apt',
   capinfos: 'wireshark-common',
   chromium: 'chromium',
   curl: 'curl',
+  dig: 'bind9-dnsutils',
   dnsmasq: 'dnsmasq-base',
   etcd: 'etcd-server',
   ethtool: 'ethtool',
@@ -41,8 +43,10 @@ const DEBIAN = {
   nft: 'nftables',
   nsenter: 'util-linux',
   objdump: 'binutils',
+  openssl: 'openssl',
   ping: 'iputils-ping',
   python3: 'python3',
+  scp: 'openssh-client',
   setpriv: 'util-linux',
   socat: 'socat',
   ssh: 'openssh-client',
@@ -51,6 +55,9 @@ const DEBIAN = {
   tc: 'iproute2',
   taskset: 'util-linux',
   tcpdump: 'tcpdump',
+  tmux: 'tmux',
+  tracepath: 'iputils-tracepath',
+  traceroute: 'traceroute',
   tshark: 'tshark',
   unshare: 'util-linux',
 };

@@ -13,6 +13,7 @@ import { root, run, withSetup } from './setup.mjs';
 const PROGRAMS = [
   ...['ip', 'ping', 'iperf3', 'socat', 'tcpdump', 'tshark', 'curl', 'nft', 'ssh', 'ssh-keygen', 'sshd'],
   ...['gcc', 'python3', 'unshare', 'setpriv', 'tc', 'ethtool'],
+  ...['ab', 'dig', 'traceroute', 'tracepath', 'scp', 'openssl', 'tmux'],
 ];
 /** Large ones: whoever has a browser or etcd gets their tests, and CI has both. */
 const LARGE = ['chromium', 'etcd'];

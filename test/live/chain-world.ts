@@ -41,11 +41,13 @@ export interface ChainHosts extends AsyncDisposable {
    * @param words what it is, with options: `counter`, `firewall --option rules=...`
    */
   replica(host: number, name?: string, words?: string): Promise<HostProcess>;
-  start(host: Host, words: string): Promise<HostProcess>;
+  /** A command, until it is up; the words as a person would type them, or one by one. */
+  start(host: Host, words: string | string[]): Promise<HostProcess>;
 }
 
-async function start(host: Host, words: string): Promise<HostProcess> {
-  const running = host.node(BIN, words.split(' '), { env: { ...process.env, TUNCONNECTOR_TOKEN: TOKEN } });
+async function start(host: Host, words: string | string[]): Promise<HostProcess> {
+  const argv = typeof words === 'string' ? words.split(' ') : words;
+  const running = host.node(BIN, argv, { env: { ...process.env, TUNCONNECTOR_TOKEN: TOKEN } });
   await running.waitFor(/"event":"up"/, 40_000);
   return running;
 }
@@ -106,6 +108,36 @@ export async function chainHosts(): Promise<ChainHosts> {
       await folder[Symbol.asyncDispose]();
     },
   };
+}
+
+/** A chain of a firewall and a counter between client and server, ready for packets. */
+export interface RunningChain extends ChainHosts {
+  firewall: HostProcess;
+  counter: HostProcess;
+  /** Another one on hosts 2 and 3, of function `dpi`. */
+  another(host: number): Promise<HostProcess>;
+}
+
+/** @param to what more goes through the chain: `--to PREFIX` */
+export async function runningChain(to = ''): Promise<RunningChain> {
+  const hosts = await chainHosts();
+  try {
+    await hosts.ask('chain.put', { spi: 7, functions: ['fw', 'dpi'] });
+    const allow = ['tcp', 'udp', 'icmp', 'icmp6'].flatMap((what) => ['--option', `rule=allow *:${what}`]);
+    const where = ['--function', 'fw', '--roulette', ROULETTE, '--tenant', '42', '--json'];
+    const another = (host: number) => hosts.replica(host, 'dpi', 'counter --drain 10s --quiet 1s');
+    const [firewall, counter] = await Promise.all([
+      hosts.start(hosts.functions[0]!, ['vnf', 'firewall', ...where, ...allow]),
+      another(1),
+      hosts.start(hosts.egress, EGRESS),
+      hosts.start(hosts.ingress, INGRESS),
+    ]);
+    await hosts.start(hosts.client, `${TO_SERVER} ${to}`.trim());
+    return { ...hosts, firewall, counter, another };
+  } catch (error) {
+    await hosts[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 export const INGRESS = `ingress --roulette ${ROULETTE} --tenant 42 --tunnel 10.8.0.1/24 --tunnel fd08::1/64 --json`;

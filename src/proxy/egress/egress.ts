@@ -8,8 +8,9 @@
  *     await egress.close();
  */
 import { z } from 'zod';
-import { nat } from '../../chain/nat/app.ts';
+import { nat, outerAddresses } from '../../chain/nat/app.ts';
 import { checkOptions } from '../../engine/options.ts';
+import { formatIp } from '../../packet/address.ts';
 import { tun } from '../../tun/tun.ts';
 import { ChainEnd, type Inside } from '../member/chain-end.ts';
 import { setUpTun } from '../member/interface.ts';
@@ -60,7 +61,8 @@ function insideOf(options: z.output<typeof schema>, mtu: number): Inside {
       : { apps: { tun: device }, links: ['end.inside -> tun.in', 'tun.out -> end.inside'] };
   return {
     ...wiring,
-    addresses,
+    // With a NAT, routers and clients know it by the addresses that packets leave with.
+    addresses: [...addresses, ...outerAddresses(outer).map(formatIp)],
     interface: name,
     setUp: (system, made) =>
       setUpTun(system, made, { addresses, routes: [...outer, ...routes], mtu, forward }),

@@ -18,6 +18,10 @@ export interface ChainAddress {
   mtu: number;
 }
 
+/** An interface that takes more is a loopback: Roulette is on this host, which says nothing about the links to other members. */
+const LARGEST_PACKET = 65_535;
+const ETHERNET = 1500;
+
 /** @throws ERR_CONFIG, ERR_RESOLVE, ERR_UNREACHABLE */
 export async function chainAddress(
   bind: string | undefined,
@@ -28,7 +32,11 @@ export async function chainAddress(
   const port = PORTS[encapsulation];
   const endpoint = bind === undefined ? await towards(server, port) : written(bind, port);
   const address = formatIp(endpoint.address);
-  return { address, port: endpoint.port, text: formatEndpoint(endpoint), mtu: await liveOutside.mtu(server) };
+  const mtu = await liveOutside.mtu(server);
+  return {
+    ...{ address, port: endpoint.port, text: formatEndpoint(endpoint) },
+    mtu: mtu > LARGEST_PACKET ? ETHERNET : mtu,
+  };
 }
 
 async function hostOf(url: string): Promise<string> {

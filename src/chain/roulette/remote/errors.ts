@@ -40,6 +40,8 @@ export function jsonOf(text: string): unknown {
   }
 }
 
+const UNTRUSTED = 'its certificate is not trusted';
+
 const WHY: Record<string, string> = {
   ECONNREFUSED: 'nobody listens there',
   ECONNRESET: 'it broke the connection',
@@ -51,10 +53,10 @@ const WHY: Record<string, string> = {
   EAI_AGAIN: 'the name does not resolve',
   EPROTO: 'it does not speak TLS',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not trusted',
-  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not trusted',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not trusted',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not trusted',
+  DEPTH_ZERO_SELF_SIGNED_CERT: UNTRUSTED,
+  SELF_SIGNED_CERT_IN_CHAIN: UNTRUSTED,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNTRUSTED,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNTRUSTED,
   CERT_HAS_EXPIRED: 'its certificate has expired',
 };
 
@@ -67,7 +69,11 @@ export function whyNot(cause: unknown): string {
 
 export function unreachable(what: string, tried: ReadonlyMap<string, string>): TunconnectorError {
   const list = [...tried].map(([address, why]) => `${address} (${why})`).join(', ');
-  const untrusted = [...tried.values()].some((why) => why.includes('certificate'));
-  const remedy = untrusted ? 'name the authority that signed it' : 'check the address, and that it runs';
+  const reasons = [...tried.values()];
+  const remedy = reasons.some((why) => why === UNTRUSTED)
+    ? 'name the authority that signed it'
+    : reasons.some((why) => why.includes('certificate'))
+      ? 'give it one that is good'
+      : 'check the address, and that it runs';
   return new TunconnectorError('ERR_UNREACHABLE', `no ${what} answers at ${list}`, { remedy });
 }
