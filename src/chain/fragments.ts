@@ -119,7 +119,7 @@ export class Fragments {
 
   /** Gives back a packet that has been held too long, or NONE. The caller drops it, and asks until there is none. */
   expire(now: number): number {
-    return this.nextDeadline() <= now ? this.#take(0) : NONE;
+    return this.#waiting > 0 && this.nextDeadline() <= now ? this.#take(0) : NONE;
   }
 
   /** When `expire` must be asked: ns, or Infinity. */

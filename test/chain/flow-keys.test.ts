@@ -34,6 +34,14 @@ function finder(options = {}) {
   return { fragments, keys, of };
 }
 
+describe('fragments that wait', () => {
+  it('have none to give back when none waits, at whatever time', () => {
+    const { fragments } = finder();
+    expect(fragments.expire(Number.POSITIVE_INFINITY)).toBe(-1);
+    expect(fragments.waiting).toBe(0);
+  });
+});
+
 /** The IPv4 fragments of a packet. */
 function pieces(packet: Uint8Array, mtu = 600): Uint8Array[] {
   const count = fragmentCount(packet, 0, packet.length, mtu);

@@ -39,6 +39,15 @@ const cut = (bytes: Uint8Array, mtu: number) =>
 const ask = { from: '10.0.0.1:1000', to: '198.51.100.1:53' };
 
 describe('the app nat', () => {
+  it('closes, also when no fragment waits', async () => {
+    const { runtime, net, inside } = await world();
+    inside.send(udpPacket({ ...ask, payload: 10 }));
+    runtime.advance('1ms');
+    await net.close();
+    const app = nat.create({ addresses: [OUTER] });
+    app.close?.();
+  });
+
   it('lets answers in to whoever asked, in fragments that come in any order as well', async () => {
     const { runtime, net, inside, outside, drops } = await world();
     const pieces = cut(udpPacket({ ...ask, payload: 5000, identification: 7 }), 1500);
