@@ -14,6 +14,8 @@ import { built, WorkerNetwork } from '../../engine/live-worker.ts';
 import type { NetworkReport } from '../../engine/report.ts';
 import { TunconnectorError } from '../../errors.ts';
 import { READY_MADE } from '../functions/index.ts';
+import { warmUp } from '../warm/live-warm-up.ts';
+import type { TwinOptions } from '../warm/twin.ts';
 import type { VnfExport } from './app.ts';
 import type { ExportedFlow } from './flows.ts';
 import type { LoadOptions, StateMessage } from './live-function-thread.ts';
@@ -41,6 +43,8 @@ export interface WatchedOptions {
   joined?(network: Attachable, name: string): Promise<void>;
   /** Reload when the file changes. Default false. */
   watch?: boolean;
+  /** Packets of a chain of their own run through each thread before it takes over. */
+  warmUp?: TwinOptions;
   /** Bytes of packet memory. */
   memory?: number;
 }
@@ -146,6 +150,7 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
       const { result, port } = await Promise.race([attached, late]);
       port.close();
       this.name = result;
+      await this.#warmUp(network);
       return network;
     } catch (error) {
       await network.terminate();
@@ -153,6 +158,14 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  async #warmUp(network: WorkerNetwork): Promise<void> {
+    const { warmUp: twin } = this.#options;
+    if (!twin) return;
+    const { url: module, export: name, options } = this.#load;
+    const readyMade = this.#file === undefined && name !== undefined;
+    await warmUp(network, { ...twin, ...(readyMade && { function: { module, export: name, options } }) });
   }
 
   /** Another spare, with the function as it is now. */

@@ -51,13 +51,16 @@ Examples:
 function run(flags: Flags): Promise<number> {
   const { interface: name, address, nat, route, weight } = flags;
   if (!nat && !route) throw usageError('give --nat or --route: replies have to find their way back');
-  const egress = new Egress({
-    ...endOptions(flags),
-    ...(name !== undefined && { interface: name }),
-    ...(address && { addresses: address }),
-    ...(nat && { nat }),
-    ...(route && { routes: route }),
-    ...(weight !== undefined && { weight: wholeNumber('--weight', weight, 1000) }),
-  });
+  const egress = new Egress(
+    {
+      ...endOptions(flags),
+      ...(name !== undefined && { interface: name }),
+      ...(address && { addresses: address }),
+      ...(nat && { nat }),
+      ...(route && { routes: route }),
+      ...(weight !== undefined && { weight: wholeNumber('--weight', weight, 1000) }),
+    },
+    { warmUp: true },
+  );
   return runChainEnd(egress, flags, 'tun');
 }

@@ -78,6 +78,6 @@ function run(flags: Flags): Promise<number> {
         },
       }
     : { tun: { name: tun!, ...(address && { addresses: address }), ...(routes && { routes }) } };
-  const ingress = new Ingress({ ...endOptions(flags), ...from });
+  const ingress = new Ingress({ ...endOptions(flags), ...from }, { warmUp: true });
   return runChainEnd(ingress, flags, 'end.inside');
 }

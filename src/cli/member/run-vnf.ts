@@ -14,7 +14,7 @@ export async function runFunction(
   times: { drain: number; quiet: number },
 ): Promise<number> {
   checkThatThere(settings.function);
-  const vnf = new ChainFunction(settings);
+  const vnf = new ChainFunction(settings, { warmUp: true });
   const run = new MemberRun(vnf, flags, {
     links: 'hop.function',
     signals: ['SIGINT', 'SIGTERM'],

@@ -14,7 +14,13 @@ import { formatIp } from '../../packet/address.ts';
 import { tun } from '../../tun/tun.ts';
 import { ChainEnd, type Inside } from '../member/chain-end.ts';
 import { setUpTun } from '../member/interface.ts';
-import { interfaceAddress, interfaceName, memberSchema, prefix } from '../member/options.ts';
+import {
+  interfaceAddress,
+  interfaceName,
+  type MemberManner,
+  memberSchema,
+  prefix,
+} from '../member/options.ts';
 
 const schema = z
   .strictObject({
@@ -38,9 +44,9 @@ export type EgressOptions = z.input<typeof schema>;
 
 export class Egress extends ChainEnd {
   /** Nothing happens before `start`. @throws ERR_CONFIG */
-  constructor(options: EgressOptions) {
+  constructor(options: EgressOptions, manner: MemberManner = {}) {
     const checked = checkOptions(schema, options);
-    super('egress', checked, (mtu) => insideOf(checked, mtu));
+    super('egress', checked, (mtu) => insideOf(checked, mtu), manner);
   }
 }
 

@@ -16,7 +16,13 @@ import { liveOutside } from '../../tunnel/connector/live-outside.ts';
 import { tunnelServer } from '../../tunnel/server.ts';
 import { ChainEnd, type Inside } from '../member/chain-end.ts';
 import { setUpTun } from '../member/interface.ts';
-import { interfaceAddress, interfaceName, memberSchema, prefix } from '../member/options.ts';
+import {
+  interfaceAddress,
+  interfaceName,
+  type MemberManner,
+  memberSchema,
+  prefix,
+} from '../member/options.ts';
 
 /** The same as that of the tunnel's server. */
 export const CLIENT_PORT = 55_556;
@@ -62,11 +68,11 @@ type Checked = z.output<typeof schema>;
 
 export class Ingress extends ChainEnd {
   /** Nothing happens before `start`. @throws ERR_CONFIG */
-  constructor(options: IngressOptions) {
+  constructor(options: IngressOptions, manner: MemberManner = {}) {
     const checked = checkOptions(schema, options);
-    super('ingress', checked, (mtu) =>
-      checked.tunnel ? tunnelInside(checked.tunnel, checked, mtu) : tunInside(checked.tun!, mtu),
-    );
+    const inside = (mtu: number) =>
+      checked.tunnel ? tunnelInside(checked.tunnel, checked, mtu) : tunInside(checked.tun!, mtu);
+    super('ingress', checked, inside, manner);
   }
 }
 

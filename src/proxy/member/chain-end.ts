@@ -13,6 +13,7 @@ import { end } from '../../chain/end/index.ts';
 import type { FlowSecret } from '../../chain/flow-id.ts';
 import { controlPackets } from '../../chain/member/attached.ts';
 import type { Member, MemberEvent } from '../../chain/member/member.ts';
+import { warmUp } from '../../chain/warm/live-warm-up.ts';
 import type { AppEvent, AppSpec } from '../../engine/app.ts';
 import type { Attachable } from '../../engine/attach.ts';
 import { type HostedNetwork, hostNetwork } from '../../engine/live-hosted.ts';
@@ -21,10 +22,11 @@ import type { NetworkReport } from '../../engine/report.ts';
 import { TunconnectorError } from '../../errors.ts';
 import { SystemChanges } from '../../tun/system/live-system.ts';
 import { udp } from '../../tun/udp.ts';
+import { warmUp as warmTunnelUp } from '../../tunnel/connector/live-warm-up.ts';
 import { type ChainAddress, chainAddress } from './address.ts';
 import { lastReport } from './last-report.ts';
 import { Membership } from './membership.ts';
-import type { MemberSettings } from './options.ts';
+import type { MemberManner, MemberSettings } from './options.ts';
 
 /** What is on the other side of the end. */
 export interface Inside {
@@ -71,6 +73,7 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
   readonly role: 'ingress' | 'egress';
   readonly #settings: MemberSettings;
   readonly #inside: (mtu: number) => Inside;
+  readonly #warm: boolean;
   readonly #system = SystemChanges.open();
   #membership: Membership | undefined;
   #network: HostedNetwork | undefined;
@@ -83,11 +86,17 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
   onNetwork: ((network: Attachable) => Promise<void>) | undefined;
 
   /** @param inside what is inside, for links of that MTU */
-  constructor(role: 'ingress' | 'egress', settings: MemberSettings, inside: (mtu: number) => Inside) {
+  constructor(
+    role: 'ingress' | 'egress',
+    settings: MemberSettings,
+    inside: (mtu: number) => Inside,
+    { warmUp = false }: MemberManner = {},
+  ) {
     super();
     this.role = role;
     this.#settings = settings;
     this.#inside = inside;
+    this.#warm = warmUp && settings.thread === 'worker';
   }
 
   /** When it rejects, everything is as it was. @throws ERR_UNREACHABLE, ERR_TOKEN, ERR_NOT_FOUND, ERR_PORT_IN_USE, ERR_PERMISSION, ... */
@@ -117,8 +126,8 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
       (event) => this.emit('member', event),
     );
     this.#membership = membership;
-    const secret = await membership.secret();
     const inside = this.#inside(this.#where.mtu);
+    const [secret] = await Promise.all([membership.secret(), this.#warmUp(network, inside)]);
     this.#name = inside.interface ?? '';
     await network.start(this.#networkWith(inside, secret));
     await inside.setUp(this.#system, this.#name);
@@ -126,6 +135,12 @@ export class ChainEnd extends EventEmitter<ChainEndEvents> implements AsyncDispo
     await this.onNetwork?.(network);
     await membership.registered();
     this.#started = liveRuntime().now();
+  }
+
+  async #warmUp(network: HostedNetwork, { apps }: Inside): Promise<void> {
+    if (!this.#warm) return;
+    await warmUp(network, { encapsulation: this.#settings.encapsulation, nat: 'nat' in apps });
+    if ('tunnel' in apps) await warmTunnelUp(network, {});
   }
 
   #networkWith(inside: Inside, secret: FlowSecret) {

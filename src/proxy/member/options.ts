@@ -48,5 +48,11 @@ export const memberSchema = {
   gro: z.boolean().default(true),
 };
 
+/** How a program runs it: no option of users'. */
+export interface MemberManner {
+  /** Whether V8 gets to know the packet path before the first packet, where there is a thread for that. Takes 0.3 s. */
+  warmUp?: boolean;
+}
+
 const member = z.strictObject(memberSchema);
 export type MemberSettings = z.output<typeof member>;

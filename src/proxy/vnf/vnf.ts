@@ -29,7 +29,7 @@ import { inheritedUdp } from '../../tunnel/connector/live-inherited-udp.ts';
 import { type ChainAddress, chainAddress } from '../member/address.ts';
 import { lastReport } from '../member/last-report.ts';
 import { Membership } from '../member/membership.ts';
-import { memberSchema } from '../member/options.ts';
+import { type MemberManner, memberSchema } from '../member/options.ts';
 import { gate } from './gate.ts';
 import { type ChainPort, closeChainPort, openChainPort } from './port.ts';
 
@@ -93,6 +93,7 @@ const APPS = { hop: 'hop', port: 'udp', vnf: 'vnf' };
 
 export class ChainFunction extends EventEmitter<ChainFunctionEvents> implements AsyncDisposable {
   readonly #options: z.output<typeof schema>;
+  readonly #warm: boolean;
   #where: ChainAddress | undefined;
   #port: ChainPort | undefined;
   #watched: WatchedFunction | undefined;
@@ -105,9 +106,10 @@ export class ChainFunction extends EventEmitter<ChainFunctionEvents> implements 
   onNetwork: ((network: Attachable) => Promise<void>) | undefined;
 
   /** Nothing happens before `start`. @throws ERR_CONFIG */
-  constructor(options: ChainFunctionOptions) {
+  constructor(options: ChainFunctionOptions, { warmUp = false }: MemberManner = {}) {
     super();
     this.#options = checkOptions(schema, options);
+    this.#warm = warmUp;
   }
 
   /** When it rejects, everything is as it was. @throws ERR_CONFIG, ERR_UNREACHABLE, ERR_TOKEN, ERR_NOT_FOUND, ERR_PORT_IN_USE, ... */
@@ -128,6 +130,7 @@ export class ChainFunction extends EventEmitter<ChainFunctionEvents> implements 
     const watched = await WatchedFunction.start({
       ...{ function: this.#options.function, options, watch },
       ...(memory !== undefined && { memory }),
+      ...(this.#warm && { warmUp: { encapsulation, nat: false } }),
       network: (vnf) => this.#networkWith(vnf),
       ports: [APPS.port],
       joined: (network, name) => this.#joined(network, name),
