@@ -1,7 +1,20 @@
 /** What Roulette has and did, for Prometheus: as of the moment in which it is asked. */
 import { Counter, type CounterConfiguration, Gauge, Registry } from 'prom-client';
+import type { Replica } from '../../chain/roulette/model/model.ts';
+import type { TenantView } from '../../chain/roulette/model/view.ts';
 import type { Roulette } from '../../chain/roulette/roulette.ts';
 import type { Watchers } from './watchers.ts';
+
+/** Counted first: labels cost far more than a look-up, and there may be thousands of replicas. */
+function replicasByFunction(view: TenantView): Map<string, Map<Replica['state'], number>> {
+  const counts = new Map<string, Map<Replica['state'], number>>();
+  for (const { value } of view.all('replica').values()) {
+    let states = counts.get(value.function);
+    if (!states) counts.set(value.function, (states = new Map()));
+    states.set(value.state, (states.get(value.state) ?? 0) + 1);
+  }
+  return counts;
+}
 
 type Labels = Record<string, string>;
 
@@ -70,8 +83,8 @@ export class Metrics {
     this.#set('leases', { tenant }, view.all('lease').size);
     this.#set('flows', { tenant }, view.all('flow').size);
     this.#set('suspects', { tenant }, view.all('suspect').size);
-    for (const { value } of view.all('replica').values())
-      this.#set('replicas', { tenant, function: value.function, state: value.state }, 1);
+    for (const [of, states] of replicasByFunction(view))
+      for (const [state, count] of states) this.#set('replicas', { tenant, function: of, state }, count);
   }
 
   #counter(name: string, help: string, labelNames: string[]): void {

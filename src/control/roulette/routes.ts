@@ -195,23 +195,22 @@ function addReading(server: FastifyInstance, { roulette }: Served): void {
       },
     );
   };
-  const { rev } = { rev: () => roulette.rev };
   read('tenant', '', 'What a tenant has', contract.tenantDocument, (view, { tenant }) =>
     documents.tenantDocument(tenant, view),
   );
   read('functions', '/functions', 'Functions, with ingress and egress', contract.functionList, (view) => ({
-    rev: rev(),
+    rev: roulette.rev,
     functions: documents.functionDocuments(view),
   }));
   read('chains', '/chains', 'Chains by service path', contract.chainList, (view) => ({
-    rev: rev(),
+    rev: roulette.rev,
     chains: documents.chainDocuments(view),
   }));
   read('chain', '/chains/:spi', 'One chain', contract.chainDocument, (view, { params }) =>
     documents.chainDocument(view, params.spi),
   );
   read('replicas', '/replicas', 'Replicas by id', contract.replicaList, (view) => ({
-    rev: rev(),
+    rev: roulette.rev,
     replicas: documents.replicaDocuments(view),
   }));
   read('replica', '/replicas/:id', 'One replica', contract.replicaDocument, (view, { params }) =>
@@ -232,7 +231,7 @@ function addReading(server: FastifyInstance, { roulette }: Served): void {
     '/flows',
     'Flows by id, page by page',
     contract.flowList,
-    (view, { query }) => ({ rev: rev(), ...documents.flowPage(view, query) }),
+    (view, { query }) => ({ rev: roulette.rev, ...documents.flowPage(view, query) }),
     contract.flowQuery,
   );
   read('flow', '/flows/:id', 'One flow', contract.flowDocument, (view, { params }) =>
