@@ -73,6 +73,12 @@ export class FromOutside {
       return;
     }
     if (header.path < 0) {
+      const at = pool.offset[packet];
+      if (!pool.own(packet)) {
+        pool.drop(packet, EndDrop.NoMemory);
+        return;
+      }
+      header.shift(pool.offset[packet] - at);
       if (answers.answer(slab, header.nsh)) {
         output.outside.put(packet);
       } else {

@@ -176,6 +176,7 @@ export class Hop implements App, ChainControlled {
   /** Whoever asks whether this replica lives is told, also if it is no member: the answer is no longer than the question. */
   #replicaProbe(pool: Pool, packet: number, outside: Link): void {
     const { slab } = pool;
+    if (!this.#own(pool, packet)) return;
     if (nsh.ttl(slab, this.#header.nsh) !== nsh.DEFAULT_TTL) {
       // An answer has done what it was for; what strangers say is dropped.
       if (this.tables.isMember(pool.peer[packet])) {
@@ -223,6 +224,7 @@ export class Hop implements App, ChainControlled {
       pool.drop(packet, HopDrop.Probe);
       return;
     }
+    if (!this.#own(pool, packet)) return;
     const asker = this.tables.row(replica(slab, this.#header.path, START));
     if (asker !== NO_ROW) {
       const answer = pool.copy(packet);
@@ -248,14 +250,7 @@ export class Hop implements App, ChainControlled {
       pool.drop(packet, problem === ACCEPTED ? HopDrop.NoPath : problem);
       return;
     }
-    if (!pool.own(packet)) {
-      pool.drop(packet, Reason.NoMemory);
-      return;
-    }
-    const moved = pool.offset[packet] - at;
-    this.#header.nsh += moved;
-    this.#header.flow += moved;
-    this.#header.path += moved;
+    if (!this.#own(pool, packet)) return;
     const version = pool.length[packet] > 0 ? slab[pool.offset[packet]] >> 4 : 0;
     if (version === 4) nsh.setNextProtocol(slab, this.#header.nsh, nsh.NextProtocol.Ipv4);
     else if (version === 6) nsh.setNextProtocol(slab, this.#header.nsh, nsh.NextProtocol.Ipv6);
@@ -265,6 +260,17 @@ export class Hop implements App, ChainControlled {
     }
     pool.trafficClass[packet] = ecnOf(slab, pool.offset[packet]);
     this.#forward(pool, packet, outside);
+  }
+
+  /** Before what the header was read from is written to, which may be another packet's as well. False: it was dropped. */
+  #own(pool: Pool, packet: number): boolean {
+    const at = pool.offset[packet];
+    if (!pool.own(packet)) {
+      pool.drop(packet, Reason.NoMemory);
+      return false;
+    }
+    this.#header.shift(pool.offset[packet] - at);
+    return true;
   }
 
   /** One step on along the path that the header is of. */

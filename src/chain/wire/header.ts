@@ -34,6 +34,14 @@ export class ChainHeader {
   /** IP version of the packet behind it; 0 for a probe, which has none. */
   family: 0 | 4 | 6 = 0;
 
+  /** The bytes that were read stand elsewhere now. @param by how far behind where they were */
+  shift(by: number): void {
+    this.nsh += by;
+    this.flow += by;
+    if (this.path >= 0) this.path += by;
+    this.end += by;
+  }
+
   /**
    * Reads what is in a UDP datagram from `at` on.
    *

@@ -27,6 +27,8 @@ export interface Datagram extends Partial<Record<Column, number>> {
   prefix?: Uint8Array;
   bytes: Uint8Array;
   from: string;
+  /** It comes twice, and both share their bytes. */
+  twice?: boolean;
 }
 
 export class Fabric {
@@ -101,7 +103,7 @@ export class FabricPort implements App {
   }
 
   pull({ pool, output }: Ports, room: number): boolean {
-    for (const { prefix, bytes, from, ...columns } of this.#waiting.splice(0, room)) {
+    for (const { prefix, bytes, from, twice, ...columns } of this.#waiting.splice(0, room)) {
       const packet = pool.copyIn(bytes, 0, this.#context!.account);
       for (const column of COLUMNS) if (columns[column] !== undefined) pool[column][packet] = columns[column];
       if (prefix) {
@@ -115,6 +117,7 @@ export class FabricPort implements App {
         port,
         scope: 0,
       });
+      if (twice) output.out.put(pool.clone(packet));
       output.out.put(packet);
     }
     return this.#waiting.length > 0;

@@ -281,6 +281,27 @@ describe('probes', () => {
     await each.close();
   });
 
+  it('that share their bytes with others leave those as they were', async () => {
+    const each = await world([1, 1]);
+    const probe = new Uint8Array(28);
+    emitProbe({ tenant: TENANT, servicePath: 7 }, probe);
+    each.ingress.send(each.members.get(16)!.port, { bytes: probe, twice: true });
+    each.runtime.advance('1ms');
+    expect(each.ingress.received.splice(0).map(({ bytes }) => nsh.ttl(bytes, 8))).toEqual([62, 62]);
+    const along = prefixOf({ replicas: [16, 32] });
+    toProbe(along, 8);
+    each.ingress.send(each.members.get(16)!.port, { bytes: along, twice: true });
+    each.runtime.advance('1ms');
+    const came = each.ingress.received.map((one) => read(one));
+    expect(came.map(({ position, ttl }) => [position, ttl])).toEqual([
+      [0, 63],
+      [0, 63],
+      [1, 62],
+      [1, 62],
+    ]);
+    await each.close();
+  });
+
   it('of a path are answered by each hop to the start of the path, and go on past the functions', async () => {
     const each = await world([1, 1, 1]);
     const probe = prefixOf({ replicas: [16, 32, 0] });
