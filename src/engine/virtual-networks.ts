@@ -18,8 +18,10 @@ export class DrivenNetworks {
   /** Those that breathe in this round, and in the next one: places, the first to breathe last. */
   #round: number[] = [];
   #next: number[] = [];
-  /** The place that breathes; those behind it can still join its round. -1: none does. */
+  /** The place that breathes or was the last to, in this round; those behind it can still join it. -1: there is no round. */
   #breathing = -1;
+  /** Rounds at this instant. */
+  #rounds = 0;
 
   /** @param clock of the runtime: one cell, ns */
   constructor(clock: Float64Array) {
@@ -48,23 +50,28 @@ export class DrivenNetworks {
     while (this.#deadlines.first() <= this.#clock[0]) this.#drivers.get(this.#deadlines.pop())!.wake();
   }
 
-  /** @throws ERR_LOOP when there is no end to it */
-  settle(): void {
-    for (let round = 0; round < ROUNDS_AT_ONE_INSTANT; round++) {
-      if (this.#next.length === 0) return;
+  /** Lets one network breathe. False: none is awake. @throws ERR_LOOP when there is no end to it at this instant */
+  step(): boolean {
+    if (this.#round.length === 0) {
+      this.#breathing = -1;
+      if (this.#next.length === 0) {
+        this.#rounds = 0;
+        return false;
+      }
+      if (++this.#rounds > ROUNDS_AT_ONE_INSTANT) {
+        this.#rounds = 0;
+        throw new TunconnectorError(
+          'ERR_LOOP',
+          `a network did not settle within ${ROUNDS_AT_ONE_INSTANT} rounds at ${this.#clock[0]} ns`,
+          { remedy: 'look for a loop of links without a delay' },
+        );
+      }
       [this.#round, this.#next] = [this.#next, this.#round];
       if (this.#round.length > 1) this.#round.sort(lastFirst);
-      for (let place = this.#round.pop(); place !== undefined; place = this.#round.pop()) {
-        this.#breathing = place;
-        this.#breathe(place);
-      }
-      this.#breathing = -1;
     }
-    throw new TunconnectorError(
-      'ERR_LOOP',
-      `a network did not settle within ${ROUNDS_AT_ONE_INSTANT} rounds at ${this.#clock[0]} ns`,
-      { remedy: 'look for a loop of links without a delay' },
-    );
+    this.#breathing = this.#round.pop()!;
+    this.#breathe(this.#breathing);
+    return true;
   }
 
   #breathe(place: number): void {
@@ -76,9 +83,6 @@ export class DrivenNetworks {
     try {
       more = network.breathe();
     } catch (error) {
-      // The others go on with the next step.
-      this.#breathing = -1;
-      for (const each of this.#round.splice(0)) this.#next.push(each);
       network.fail(error);
       throw error;
     }

@@ -45,12 +45,16 @@ export class VirtualRuntime implements Runtime {
   readonly startOfTime = START;
   readonly seed: number;
   readonly clock = new Float64Array(1);
+  /** Timers that were fired and breaths that were taken. The same seed and the same calls: the same events. */
+  events = 0;
   readonly #timers = new Map<number, Timer>();
   readonly #heap = new DeadlineHeap();
   #nextTimer = 0;
   /** Timers that were due when they were set, since the timers of this instant began to fire. */
   #setDue = 0;
   readonly #networks: DrivenNetworks;
+  /** The timers of this instant are being fired. */
+  #firing = false;
   readonly #secrets: RandomStream;
   /** What is between the sockets of this runtime: faults, cuts, breaks. */
   readonly outside: VirtualOutside;
@@ -117,32 +121,50 @@ export class VirtualRuntime implements Runtime {
 
   /** Runs everything that is due until `time` (ns since the start), inclusive. */
   runTo(time: number): void {
-    this.#networks.settle();
-    for (;;) {
-      const next = Math.min(this.#heap.first(), this.#networks.earliest);
-      if (next > time) break;
-      this.clock[0] = Math.max(this.clock[0], next);
-      this.#fireTimers();
-      this.#networks.wakeDue();
-      this.#networks.settle();
-    }
+    while (this.step(time));
     this.clock[0] = Math.max(this.clock[0], time);
   }
 
-  #fireTimers(): void {
-    this.#setDue = 0;
-    while (this.#heap.first() <= this.clock[0]) {
-      if (this.#setDue > TIMERS_AT_ONE_INSTANT) {
-        throw new TunconnectorError(
-          'ERR_LOOP',
-          `${this.#setDue} timers were set at ${this.clock[0]} ns that are due at once`,
-          { remedy: 'look for messages that answer each other without a delay' },
-        );
+  /**
+   * Runs one event that is due until `time`: a timer, or a breath of one network. False: there is none; the clock stays at the last one.
+   * @throws ERR_LOOP when timers or networks keep each other busy for ever at one instant
+   */
+  step(time: number): boolean {
+    const at = this.clock;
+    // Timers of an instant are all fired before networks run.
+    if (!this.#firing || this.#heap.first() > at[0]) {
+      if (this.#firing) {
+        this.#firing = false;
+        this.#networks.wakeDue();
       }
-      const id = this.#heap.pop();
-      const timer = this.#timers.get(id);
-      this.#timers.delete(id);
-      timer?.callback();
+      if (this.#networks.step()) {
+        this.events++;
+        return true;
+      }
+      const next = Math.min(this.#heap.first(), this.#networks.earliest);
+      if (next > time) return false;
+      at[0] = Math.max(at[0], next);
+      this.#setDue = 0;
+      this.#firing = true;
+      if (this.#heap.first() > at[0]) return this.step(time);
     }
+    this.events++;
+    this.#fire();
+    return true;
+  }
+
+  #fire(): void {
+    if (this.#setDue > TIMERS_AT_ONE_INSTANT) {
+      this.#setDue = 0;
+      throw new TunconnectorError(
+        'ERR_LOOP',
+        `${TIMERS_AT_ONE_INSTANT} timers were set at ${this.clock[0]} ns that are due at once`,
+        { remedy: 'look for messages that answer each other without a delay' },
+      );
+    }
+    const id = this.#heap.pop();
+    const timer = this.#timers.get(id);
+    this.#timers.delete(id);
+    timer?.callback();
   }
 }

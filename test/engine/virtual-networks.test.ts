@@ -112,3 +112,51 @@ describe('networks on one virtual runtime', () => {
     expect(looked).toBe(0);
   });
 });
+
+describe('virtual time, event by event', () => {
+  /** Timers and networks that set each other off, for a while. */
+  function scene() {
+    const log: string[] = [];
+    const runtime = new VirtualRuntime({ seed: 3 });
+    const random = runtime.random('scene');
+    const drivers = [0, 1, 2].map((n) =>
+      runtime.drive(
+        fake(`network ${n}`, log, () => {
+          if (log.length > 300) return;
+          const at = runtime.now() + Math.floor(random.unit() * 3) * 1000;
+          runtime.timer(at, () => {
+            log.push(`timer of ${n} at ${runtime.now()}`);
+            drivers[(n + 1) % 3]!.wake();
+            drivers[Math.floor(random.unit() * 3)]!.wake();
+          });
+        }),
+      ),
+    );
+    return { log, runtime };
+  }
+
+  it('is what it is without a pause, and tells how many events there were', () => {
+    const whole = scene();
+    whole.runtime.runTo(1e9);
+    expect(whole.log.length).toBeGreaterThan(300);
+    expect(whole.runtime.events).toBe(whole.log.length);
+    const stepped = scene();
+    let steps = 0;
+    while (stepped.runtime.step(1e9)) {
+      steps++;
+      expect(stepped.runtime.events).toBe(steps);
+      expect(stepped.log).toHaveLength(steps);
+    }
+    expect(stepped.log).toEqual(whole.log);
+    expect(stepped.runtime.now()).toBeLessThan(1e9);
+  });
+
+  it('goes no further than it is told', () => {
+    const runtime = new VirtualRuntime();
+    const fired: number[] = [];
+    for (const at of [10, 20, 20, 30]) runtime.timer(at, () => fired.push(at));
+    while (runtime.step(20));
+    expect(fired).toEqual([10, 20, 20]);
+    expect(runtime.now()).toBe(20);
+  });
+});
