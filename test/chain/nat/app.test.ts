@@ -40,12 +40,11 @@ const ask = { from: '10.0.0.1:1000', to: '198.51.100.1:53' };
 
 describe('the app nat', () => {
   it('closes, also when no fragment waits', async () => {
-    const { runtime, net, inside } = await world();
+    const { runtime, net, inside, outside } = await world();
     inside.send(udpPacket({ ...ask, payload: 10 }));
     runtime.advance('1ms');
     await net.close();
-    const app = nat.create({ addresses: [OUTER] });
-    app.close?.();
+    expect(outside.received).toHaveLength(1);
   });
 
   it('lets answers in to whoever asked, in fragments that come in any order as well', async () => {
