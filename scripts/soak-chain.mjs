@@ -1,7 +1,8 @@
 /**
  * `npm run soak -- chain [--minutes 60]`: a whole chain by the real commands, every member on a throw-away host of its own, with downloads
  * through it without a pause. Every 5 s a replica comes, is drained or is killed; now and then the chain is edited and Roulette stands
- * still. Every download must arrive as it was sent, and what the members that stay hold in memory must stay what it was.
+ * still. Every download must arrive as it was sent, and what the members that stay hold in memory must stay what it was. Roulette keeps
+ * its last changes, for members that come back: so many are made beforehand that no room for them is left to be taken.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -37,6 +38,25 @@ const next = () => {
   get.on('error', (e) => { console.log(e.message); setTimeout(next, 500); });
 };
 next();`;
+
+/** Replicas that come and go before anything is measured: each is some changes, and Roulette remembers 4096. */
+const FORMER_REPLICAS = 1500;
+const FORMER = `
+const [base, token, count] = process.argv.slice(1);
+const ask = async (method, path, body) => {
+  const headers = { authorization: 'Bearer ' + token, 'content-type': 'application/json' };
+  const answer = await fetch(base + path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer.json();
+};
+(async () => {
+  await ask('PUT', '/functions/former', {});
+  for (let n = 0; n < count; n++) {
+    const { lease } = await ask('POST', '/leases', { term: '5s' });
+    await ask('POST', '/replicas', { function: 'former', address: '10.9.0.99', port: 1000 + n, lease });
+    await ask('DELETE', '/leases/' + lease);
+  }
+})();`;
 
 /** @returns {Promise<number>} the exit code */
 export async function soakChain(minutes, scratch) {
@@ -87,6 +107,9 @@ async function start(world, scratch, sent) {
     `roulette --listen 10.9.0.1:7590 --tokens ${tokens} --store ${store} --config ${config}`,
     up,
   );
+  const former = [process.execPath, '-e', FORMER, `${ROULETTE}/v1/tenants/42`, TOKEN, `${FORMER_REPLICAS}`];
+  const { code, stderr } = await registry.exec(former, { timeout: 120_000 });
+  if (code !== 0) throw new Error(`replicas before the load: ${stderr}`);
   stay.egress = await run(egress, 'egress --tenant 42 --nat 198.51.100.80', up);
   stay.firewall = await run(fw, 'vnf firewall --option default=allow --tenant 42', up);
   const replica = (host) => run(host, 'vnf counter --tenant 42 --drain 3s', up);
