@@ -1,9 +1,9 @@
 /** The last changes, bounded, for who watches from a revision in the past. */
 export class History<T extends { readonly rev: number }> {
   readonly #limit: number;
+  /** A ring: the oldest makes room for the newest, and nothing holds on to it. */
   readonly #changes: T[] = [];
-  /** Where the oldest is, for `shift()` of a long array costs its length. */
-  #start = 0;
+  #oldest = 0;
   /** All changes after this revision are here. */
   floor: number;
 
@@ -14,23 +14,29 @@ export class History<T extends { readonly rev: number }> {
   }
 
   push(change: T): void {
-    this.#changes.push(change);
-    if (this.#changes.length - this.#start <= this.#limit) return;
-    this.floor = this.#changes[this.#start++].rev;
-    if (this.#start <= this.#limit) return;
-    this.#changes.splice(0, this.#start);
-    this.#start = 0;
+    if (this.#changes.length < this.#limit) {
+      this.#changes.push(change);
+      return;
+    }
+    this.floor = this.#changes[this.#oldest].rev;
+    this.#changes[this.#oldest] = change;
+    this.#oldest = (this.#oldest + 1) % this.#limit;
   }
 
   /** The first change after a revision; undefined when there is none, or it is no longer here. */
   after(rev: number): T | undefined {
     if (rev < this.floor) return undefined;
-    let low = this.#start;
+    let low = 0;
     for (let high = this.#changes.length; low < high; ) {
       const middle = (low + high) >> 1;
-      if (this.#changes[middle].rev <= rev) low = middle + 1;
+      if (this.#at(middle).rev <= rev) low = middle + 1;
       else high = middle;
     }
-    return this.#changes[low];
+    return low < this.#changes.length ? this.#at(low) : undefined;
+  }
+
+  /** @param age 0 for the oldest */
+  #at(age: number): T {
+    return this.#changes[(this.#oldest + age) % this.#changes.length];
   }
 }
