@@ -15,6 +15,7 @@ import { ingressCommand } from './member/ingress.ts';
 import { vnfCommand } from './member/vnf.ts';
 import { rouletteCommand } from './roulette/roulette.ts';
 import { shellCommand } from './shell/shell.ts';
+import { stackCommand } from './stack/stack.ts';
 import { suggestion } from './suggest.ts';
 import { topCommand } from './top/top.ts';
 import { runTunnelCommand } from './tunnel.ts';
@@ -30,6 +31,7 @@ Commands:
   egress                 where they leave them
   client                 this host's packets for some networks through chains
   shell -- COMMAND       a command whose network is behind a bad link
+  stack up               an IP stack of its own on a TUN, TAP or interface
   top [NAME]             running tunnels in the terminal, link by link
   roulette               the registry of service chains
   chain show|set|watch   service chains as the registry has them
@@ -105,7 +107,13 @@ export function allCommands(done: (code: number) => void): Map<string, Command> 
   const own = (command: Command) =>
     quiet(command.optionsGroup('The command:').version(version, '--version', 'show the version'));
   const all = new Map([['tunnel', own(tunnel)]]);
-  const others = { capture: captureCommand, impair: impairCommand, shell: shellCommand, top: topCommand };
+  const others = {
+    capture: captureCommand,
+    impair: impairCommand,
+    shell: shellCommand,
+    stack: stackCommand,
+    top: topCommand,
+  };
   const members = { ingress: ingressCommand, vnf: vnfCommand, egress: egressCommand, client: clientCommand };
   const chains = { roulette: rouletteCommand, chain: chainCommand };
   const machine = { doctor: doctorCommand, bench: benchCommand };
