@@ -42,6 +42,7 @@ export { type PacketSocketOptions, packetSocket } from './tun/packet-socket.ts';
 export { type ReplayOptions, replay } from './tun/replay.ts';
 export { type TunOptions, tun } from './tun/tun.ts';
 export { type UdpOptions, udp } from './tun/udp.ts';
+export { type WireOptions, wire } from './tun/wire.ts';
 export { type TunnelClientOptions, tunnelClient } from './tunnel/client.ts';
 export type { TunnelOptions } from './tunnel/connector/options.ts';
 export type { PeerChange } from './tunnel/connector/peers.ts';

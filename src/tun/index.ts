@@ -24,3 +24,4 @@ export { configureInterface, type InterfaceConfiguration, type RouteSpec } from 
 export { SystemChanges } from './system/live-system.ts';
 export { type TunOptions, TunPort, tun } from './tun.ts';
 export { type UdpOptions, UdpPort, udp } from './udp.ts';
+export { type WireEnd, type WireOptions, wire } from './wire.ts';
