@@ -3,7 +3,7 @@
  * secret. Two flows of one id are found when they are registered.
  */
 import { KeyCell } from '../packet/flow-key.ts';
-import { HalfSipHash } from './half-siphash.ts';
+import { HalfSipHash } from '../packet/half-siphash.ts';
 
 /** Shared by all who place flows on the same chains: 64 bits. */
 export interface FlowSecret {

@@ -9,7 +9,7 @@
  *
  * The position in the chain is no part of the draw: whoever places the replies, on the chain turned round, gets the same.
  */
-import { HalfSipHash } from './half-siphash.ts';
+import { HalfSipHash } from '../packet/half-siphash.ts';
 import { CHOOSE } from './wire/tlv.ts';
 
 export interface Replica {

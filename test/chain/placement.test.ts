@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { formatFlowId } from '../../src/chain/flow-id.ts';
-import { HalfSipHash } from '../../src/chain/half-siphash.ts';
 import { chooser, mend, negativeLog2, place, type Replica, ReplicaSet } from '../../src/chain/placement.ts';
 import type { Candidate } from '../../src/chain/roulette/model/view.ts';
 import type { Choose } from '../../src/chain/roulette/requests/request.ts';
+import { HalfSipHash } from '../../src/packet/half-siphash.ts';
 
 const FLOWS = 10_000;
 const replicas = (...weights: number[]): Replica[] =>

@@ -5,9 +5,9 @@
  * as that has ports (RFC 4787, REQ-2).
  */
 import type { IpAddress } from '../../packet/address.ts';
+import { HalfSipHash } from '../../packet/half-siphash.ts';
 import { Protocol } from '../../packet/protocol.ts';
 import { getInt32 } from '../../packet/word.ts';
-import { HalfSipHash } from '../half-siphash.ts';
 
 /** No outer address of that family. */
 export const NO_ADDRESS = -1;

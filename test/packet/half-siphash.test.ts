@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { HalfSipHash } from '../../src/chain/half-siphash.ts';
+import { HalfSipHash } from '../../src/packet/half-siphash.ts';
 
 const hash = new HalfSipHash();
 /** The hash's 8 bytes for a message of little-endian words. */
