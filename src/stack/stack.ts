@@ -32,6 +32,9 @@ import {
 } from './options.ts';
 import type { PingOptions, PingResult } from './ping.ts';
 import type { IpBelow, TransportAbove } from './tcp/below.ts';
+import type { Connection, TcpHandlers } from './tcp/connection.ts';
+import type { TcpListener } from './tcp/listener.ts';
+import { type ConnectOptions, type ListenOptions, Tcp, type TcpReport } from './tcp/tcp.ts';
 import type { UdpOptions, UdpSocket } from './udp/socket.ts';
 import { Udp } from './udp/udp.ts';
 
@@ -51,6 +54,7 @@ export class Stack implements App {
   #host: IpHost | undefined;
   #udp: Udp | undefined;
   #resolver: Resolver | undefined;
+  #tcp: Tcp | undefined;
   #ports: Ports | undefined;
   /** Whom `resolve` asks. */
   nameservers: readonly string[];
@@ -85,6 +89,35 @@ export class Stack implements App {
   udp(options: UdpOptions = {}): UdpSocket {
     this.#running();
     return this.#udp!.open(options);
+  }
+
+  /**
+   * Opens a TCP connection; its handlers are told what comes of it.
+   *
+   * @throws ERR_CLOSED, ERR_CONFIG, ERR_ADDRESS, ERR_UNREACHABLE when no route leads there, ERR_PORT_IN_USE, ERR_LIMIT
+   */
+  connect(options: ConnectOptions, handlers: TcpHandlers = {}): Connection {
+    this.#running();
+    return this.#tcp!.connect(options, handlers);
+  }
+
+  /**
+   * Takes TCP connections: `onConnection` is called with each and returns its handlers.
+   *
+   * @throws ERR_CLOSED, ERR_CONFIG, ERR_ADDRESS, ERR_PORT_IN_USE
+   */
+  listen(
+    options: ListenOptions,
+    onConnection: (connection: Connection) => TcpHandlers | undefined,
+  ): TcpListener {
+    this.#running();
+    return this.#tcp!.listen(options, onConnection);
+  }
+
+  /** What TCP did so far. */
+  get tcp(): TcpReport {
+    this.#running();
+    return this.#tcp!.report();
   }
 
   /**
@@ -209,6 +242,7 @@ export class Stack implements App {
           (route) => host.room(route),
         ),
     );
+    this.#tcp = this.attach((below) => new Tcp(below));
   }
 
   #startResolver(context: AppContext, host: IpHost): void {
@@ -336,6 +370,7 @@ export class Stack implements App {
     this.#host = undefined;
     this.#udp = undefined;
     this.#resolver = undefined;
+    this.#tcp = undefined;
     this.#ports = undefined;
     this.#above.length = 0;
   }

@@ -1,0 +1,14 @@
+/** Why TCP drops segments. */
+import { reason } from '../../engine/reasons.ts';
+
+export const TcpDrop = {
+  Checksum: reason('tcp-checksum'),
+  /** Lengths or options that do not fit. */
+  Malformed: reason('tcp-malformed'),
+  /** For no connection and no listener: answered with a RST. */
+  NoConnection: reason('tcp-no-connection'),
+  /** Outside of the window, an old duplicate (PAWS), or an ACK of what was never sent. */
+  Unacceptable: reason('tcp-unacceptable'),
+  /** No room: a listener's queue, the table, a buffer, or the list of what came out of order. */
+  Full: reason('tcp-full'),
+} as const;
