@@ -140,3 +140,9 @@ function writeNd(
   copyBytes(mac, 0, into, message + 26, 6);
   fillTransport(into, ip);
 }
+
+/** Whether `length` bytes at two places are equal. */
+export function sameAt(a: Uint8Array, at: number, b: Uint8Array, bAt: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (a[at + i] !== b[bAt + i]) return false;
+  return true;
+}
