@@ -71,8 +71,8 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'openssl', 'etcd'))('a chain over TL
     host.exec([process.execPath, BIN, ...words.split(' ')], { env, timeout: 40_000 });
 
   it('has members and commands that trust an authority, and no others', async () => {
-    await roulette(7590, 'roulette', `--store ${at('store')} --config ${at('registry.yaml')}`);
-    await roulette(7591, 'old', `--store ${at('old-store')} --tenant 42`);
+    const first = roulette(7590, 'roulette', `--store ${at('store')} --config ${at('registry.yaml')}`);
+    await Promise.all([first, roulette(7591, 'old', `--store ${at('old-store')} --tenant 42`)]);
     const here = `--roulette https://127.0.0.1:7590 --tenant 42 --ca ${at('ca.pem')}`;
     const members = [
       `vnf pass ${here} --bind 127.0.0.1:4801 --json`,
@@ -108,7 +108,8 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'openssl', 'etcd'))('a chain over TL
         expect(stderr).toMatch(/^tunconnector: .*\n$/);
       }),
     );
-    for (const each of running) expect((await each.stop('SIGINT', 8000)).code).toBe(0);
+    const ended = await Promise.all(running.map((each) => each.stop('SIGINT', 8000)));
+    expect(ended.map(({ code }) => code)).toEqual([0, 0, 0]);
   }, 90_000);
 
   it('keeps its registry in three etcds that ask for certificates, one of which dies', async () => {
@@ -153,6 +154,13 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'openssl', 'etcd'))('a chain over TL
     const tls = `${ca} --etcd-cert ${at('client.pem')} --etcd-key ${at('client.key')}`;
     await roulette(7592, 'roulette', `${store} ${tls} --config ${at('registry.yaml')}`);
     const here = `--roulette https://127.0.0.1:7592 --tenant 42 --ca ${at('ca.pem')}`;
+    // With an authority of the system's, which here is one more of Node's.
+    const system = { ...env, NODE_EXTRA_CA_CERTS: at('ca.pem') };
+    const own = `--etcd-cert ${at('client.pem')} --etcd-key ${at('client.key')}`;
+    const words = `roulette --json --listen 127.0.0.1:7593 ${store.replace('etcd:', 'etcds:')} ${own} --tokens ${at('tokens.yaml')}`;
+    const another = host.node(BIN, words.split(' '), { env: system });
+    await another.waitFor(/"event":"up".*"store":"etcds:/, 30_000);
+    expect((await another.stop('SIGINT', 5000)).code).toBe(0);
     await start(`vnf pass ${here} --bind 127.0.0.1:4821 --json`);
     await etcds[0]!.stop('SIGKILL');
     expect(await until(async () => (await run(`chain set function later ${here}`)).code === 0, 15_000)).toBe(

@@ -48,6 +48,8 @@ export const natSchema = z.strictObject({
   tcpTransitory: timeout(SECOND).default(TIMEOUTS.tcpTransitory),
   /** RFC 4787, REQ-5. */
   udp: timeout(SECOND).default(TIMEOUTS.udp),
+  /** Of UDP to a port below 1024 while there was one packet each way at most: names, time (RFC 4787, REQ-5a). */
+  udpQuestion: timeout(SECOND).default(TIMEOUTS.udpQuestion),
   /** RFC 5508, REQ-1. */
   icmp: timeout(SECOND).default(TIMEOUTS.icmp),
 });
@@ -88,14 +90,14 @@ export class NatApp implements App {
   }
 
   open({ pool, runtime }: AppContext): void {
-    const { ports, sessions, perSource, tcp, tcpTransitory, udp, icmp } = this.#options;
+    const { ports, sessions, perSource, tcp, tcpTransitory, udp, udpQuestion, icmp } = this.#options;
     this.#pool = pool;
     this.#nat = new Nat({
       addresses: this.#addresses,
       ports,
       sessions,
       perSource,
-      timeouts: { tcp, tcpTransitory, udp, icmp },
+      timeouts: { tcp, tcpTransitory, udp, udpQuestion, icmp },
       secret: runtime.secret(16),
     });
   }

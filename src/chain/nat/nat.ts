@@ -37,6 +37,10 @@ export const EARLY_FRAGMENT = UNKNOWN_DATAGRAM;
 const Seen = { Outward: 1, Answer: 2, FinOut: 4, FinIn: 8, Reset: 16 } as const;
 const ESTABLISHED = Seen.Outward | Seen.Answer;
 const CLOSED = Seen.FinOut | Seen.FinIn;
+/** What was seen of a UDP flow: a packet each way, and another. */
+const Talk = { Out: 1, In: 2, More: 4 } as const;
+/** Ports that have a protocol of their own, which may be known to be short (RFC 4787, REQ-5a): names, time, and what else asks once. */
+const WELL_KNOWN = 1024;
 
 export interface NatOptions {
   /** Outer addresses, at least one. */
@@ -48,7 +52,7 @@ export interface NatOptions {
   /** Flows of one inner address at a time. */
   perSource: number;
   /** Idle times: ns. */
-  timeouts: { tcp: number; tcpTransitory: number; udp: number; icmp: number };
+  timeouts: { tcp: number; tcpTransitory: number; udp: number; udpQuestion: number; icmp: number };
   /** 16 bytes that nobody else knows. */
   secret: Uint8Array;
 }
@@ -62,18 +66,19 @@ export interface NatSession {
   /** Outer address (4 bytes a cell) and port. */
   address: number[];
   port: number;
-  /** Bits, of TCP. */
+  /** Bits, of TCP and UDP. */
   seen: number;
 }
 
 /** How many closed connections are looked at for one to be forgotten. */
 const MOST_CLOSED = 64;
 
-/** The idle times that the RFCs recommend, and 5 minutes for UDP: ns. */
+/** The idle times that the RFCs recommend; for UDP 5 minutes, and less for a question and its answer: ns. */
 export const TIMEOUTS = {
   tcp: 7440 * SECOND,
   tcpTransitory: 240 * SECOND,
   udp: 300 * SECOND,
+  udpQuestion: 30 * SECOND,
   icmp: 60 * SECOND,
 };
 
@@ -120,6 +125,7 @@ export class Nat {
     this.#idle[Idle.Transitory] = this.#idle[Idle.Closed] = timeouts.tcpTransitory;
     this.#idle[Idle.Tcp] = timeouts.tcp;
     this.#idle[Idle.Udp] = timeouts.udp;
+    this.#idle[Idle.Question] = Math.min(timeouts.udp, timeouts.udpQuestion);
     this.#idle[Idle.Icmp] = timeouts.icmp;
   }
 
@@ -369,7 +375,11 @@ export class Nat {
     now: number,
   ): void {
     const { sessions } = this;
-    if (upperProtocol(upper) === Protocol.Tcp && !isLaterFragment(upper)) {
+    if (upperProtocol(upper) === Protocol.Udp && !isLaterFragment(upper)) {
+      const seen = sessions.seen[session];
+      const way = out ? Talk.Out : Talk.In;
+      sessions.seen[session] = seen | ((seen & way) === 0 ? way : Talk.More);
+    } else if (upperProtocol(upper) === Protocol.Tcp && !isLaterFragment(upper)) {
       const header = at + upperDistance(upper);
       if (tcp.check(bytes, header, end) === Problem.None) {
         const flags = bytes[header + tcp.FLAGS];
@@ -382,8 +392,15 @@ export class Nat {
   }
 
   #idleOf(session: number): number {
-    const protocol = this.sessions.keys[this.sessions.keyAt(session) + KeyCell.protocol] & 0xff;
-    if (protocol === Protocol.Udp) return Idle.Udp;
+    const { keys } = this.sessions;
+    const at = this.sessions.keyAt(session);
+    const protocol = keys[at + KeyCell.protocol] & 0xff;
+    if (protocol === Protocol.Udp) {
+      const ports = keys[at + KeyCell.ports];
+      const asked = this.sessions.direction(session) === 0 ? ports & 0xffff : ports >>> 16;
+      const isQuestion = asked < WELL_KNOWN && (this.sessions.seen[session] & Talk.More) === 0;
+      return isQuestion ? Idle.Question : Idle.Udp;
+    }
     if (protocol !== Protocol.Tcp) return Idle.Icmp;
     const seen = this.sessions.seen[session];
     if ((seen & CLOSED) === CLOSED) return Idle.Closed;

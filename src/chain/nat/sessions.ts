@@ -15,14 +15,16 @@ export const Idle = {
   Icmp: 3,
   /** TCP that both ends have closed. */
   Closed: 4,
+  /** A question over UDP, with its answer or not yet. */
+  Question: 5,
 } as const;
-export const IDLE_KINDS = 5;
+export const IDLE_KINDS = 6;
 
 export class Sessions {
   readonly limit: number;
   /** By row. */
   readonly idle: Uint8Array;
-  /** Of TCP: bits of TcpSeen. */
+  /** Bits: what was seen of a TCP connection, or of a UDP flow. */
   readonly seen: Uint8Array;
   /** When it had a packet last: ns. */
   readonly last: Float64Array;

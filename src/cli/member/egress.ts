@@ -2,13 +2,16 @@
 import { Command, Option } from 'commander';
 import { Egress } from '../../proxy/egress/egress.ts';
 import { usageError } from '../exit.ts';
-import { addEndFlags, type EndFlags, endOptions, many, wholeNumber } from './options.ts';
+import { addEndFlags, type EndFlags, endOptions, many, timeOf, wholeNumber } from './options.ts';
 import { runChainEnd } from './run-end.ts';
 
 interface Flags extends EndFlags {
   interface?: string;
   address?: string[];
   nat?: string[];
+  natFlows?: string;
+  natClientFlows?: string;
+  natIdle?: string[];
   route?: string[];
   weight?: string;
 }
@@ -24,6 +27,14 @@ export function egressCommand(
     new Option(
       '--nat <prefix>',
       'addresses that clients leave with; hosts outside must find them by way of this one',
+    ).argParser(many),
+  );
+  outside(new Option('--nat-flows <number>', 'flows that the NAT has at a time (65536)'));
+  outside(new Option('--nat-client-flows <number>', 'of one client (4096)'));
+  outside(
+    new Option(
+      '--nat-idle <what=time>',
+      'silence after which the NAT forgets a flow: udp=300s, question=30s, tcp=7440s, opening=240s, icmp=60s',
     ).argParser(many),
   );
   outside(
@@ -48,8 +59,44 @@ Examples:
     });
 }
 
+/** What `--nat-idle` calls the idle times of the NAT. */
+const IDLE = {
+  udp: 'udp',
+  question: 'udpQuestion',
+  tcp: 'tcp',
+  opening: 'tcpTransitory',
+  icmp: 'icmp',
+} as const;
+const MOST_FLOWS = 1_000_000;
+
+/** @throws ERR_USAGE */
+function natLimitsOf({ nat, natFlows, natClientFlows, natIdle }: Flags) {
+  if (natFlows === undefined && natClientFlows === undefined && natIdle === undefined) return undefined;
+  if (!nat)
+    throw usageError(
+      '--nat-flows, --nat-client-flows and --nat-idle have no effect without --nat',
+      'give it',
+    );
+  const idle = (natIdle ?? []).map((text) => {
+    const [, what = '', time = ''] = /^([a-z]+)=(.+)$/.exec(text) ?? [];
+    if (!(what in IDLE)) {
+      const names = Object.keys(IDLE).join(', ');
+      throw usageError(`--nat-idle: found "${text}", expected WHAT=TIME with one of ${names}`);
+    }
+    return [IDLE[what as keyof typeof IDLE], timeOf('--nat-idle', time)];
+  });
+  return {
+    ...(natFlows !== undefined && { sessions: wholeNumber('--nat-flows', natFlows, MOST_FLOWS) }),
+    ...(natClientFlows !== undefined && {
+      perSource: wholeNumber('--nat-client-flows', natClientFlows, MOST_FLOWS),
+    }),
+    ...Object.fromEntries(idle),
+  };
+}
+
 function run(flags: Flags): Promise<number> {
   const { interface: name, address, nat, route, weight } = flags;
+  const natLimits = natLimitsOf(flags);
   if (!nat && !route) throw usageError('give --nat or --route: replies have to find their way back');
   const egress = new Egress(
     {
@@ -57,6 +104,7 @@ function run(flags: Flags): Promise<number> {
       ...(name !== undefined && { interface: name }),
       ...(address && { addresses: address }),
       ...(nat && { nat }),
+      ...(natLimits && { natLimits }),
       ...(route && { routes: route }),
       ...(weight !== undefined && { weight: wholeNumber('--weight', weight, 1000) }),
     },

@@ -38,7 +38,7 @@ export function rouletteCommand(
       option(
         'Registry',
         '--store <place>',
-        `a folder, or etcd://HOST:PORT[,HOST:PORT...] (${shownFolder()})`,
+        `a folder, or etcd://HOST:PORT[,HOST:PORT...], etcds over TLS (${shownFolder()})`,
       ),
     )
     .addOption(option('Registry', '--etcd-ca <file>', 'authority that signed etcd’s certificate, PEM'))

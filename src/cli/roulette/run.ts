@@ -140,7 +140,9 @@ class RouletteRun {
   }
 
   #up(roulette: Roulette, { url, address }: ServedRoulette): void {
-    const store = 'folder' in this.#place ? this.#place.folder : `etcd://${this.#place.endpoints.join(',')}`;
+    const place = this.#place;
+    const store =
+      'folder' in place ? place.folder : `etcd${place.secure ? 's' : ''}://${place.endpoints.join(',')}`;
     const tenants = roulette.tenants();
     this.#write({ event: 'up', url, store, revision: roulette.rev, tenants }, () => {
       const what = tenants.length === 1 ? `tenant ${tenants[0]}` : `${tenants.length} tenants`;

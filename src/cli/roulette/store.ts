@@ -9,28 +9,32 @@ import type { LiveRuntime } from '../../engine/live-runtime.ts';
 import { usageError } from '../exit.ts';
 import { defaultFolder } from './roulette.ts';
 
-export type StorePlace = { folder: string } | { endpoints: string[]; tls: TlsFiles };
+export type StorePlace = { folder: string } | { endpoints: string[]; secure: boolean; tls: TlsFiles };
 
 export interface OpenedStore {
   store: RegistryStore;
   close(): Promise<void>;
 }
 
-const ETCD = 'etcd://';
+/** Over TLS by `etcds`, or as soon as there is a certificate. */
+const ETCD = /^etcds?:\/\//;
 const ENDPOINT = /^(?:\[[0-9a-f:.]+\]|[a-z\d](?:[a-z\d.-]*[a-z\d])?)(?::(\d{1,5}))?$/i;
 const ETCD_PORT = 2379;
 
 /** @throws ERR_USAGE */
 export function storeOf(text: string | undefined, tls: TlsFiles): StorePlace {
   const [given] = Object.keys(tls);
-  if (text?.startsWith(ETCD)) {
+  const scheme = text === undefined ? undefined : ETCD.exec(text)?.[0];
+  if (text !== undefined && scheme !== undefined) {
     if ((tls.cert === undefined) !== (tls.key === undefined))
       throw usageError('--etcd-cert and --etcd-key belong together', 'give both');
-    const endpoints = text.slice(ETCD.length).replace(/\/$/, '').split(',').map(endpointOf);
-    return { endpoints, tls };
+    const endpoints = text.slice(scheme.length).replace(/\/$/, '').split(',').map(endpointOf);
+    return { endpoints, secure: scheme === 'etcds://' || given !== undefined, tls };
   }
   if (text !== undefined && /^[a-z]+:\/\//i.test(text))
-    throw usageError(`--store: found "${text}", expected a folder or etcd://HOST:PORT[,HOST:PORT...]`);
+    throw usageError(
+      `--store: found "${text}", expected a folder, etcd://HOST:PORT[,HOST:PORT...] or etcds://...`,
+    );
   if (text === '') throw usageError('--store: found "", expected a folder or etcd://HOST:PORT');
   if (given) throw usageError(`--etcd-${given} has no effect without --store etcd://...`, 'leave it out');
   return { folder: path.resolve(text ?? defaultFolder()) };
@@ -48,7 +52,7 @@ function endpointOf(text: string): string {
 export async function openStore(runtime: LiveRuntime, place: StorePlace): Promise<OpenedStore> {
   if ('endpoints' in place) {
     const store = await opened((done) =>
-      openEtcdStore(runtime, { endpoints: place.endpoints, ...place.tls }, done),
+      openEtcdStore(runtime, { endpoints: place.endpoints, secure: place.secure, ...place.tls }, done),
     );
     return { store, close: async () => store.close() };
   }

@@ -8,7 +8,7 @@
  *     await egress.close();
  */
 import { z } from 'zod';
-import { nat, outerAddresses } from '../../chain/nat/app.ts';
+import { nat, natSchema, outerAddresses } from '../../chain/nat/app.ts';
 import { checkOptions } from '../../engine/options.ts';
 import { formatIp } from '../../packet/address.ts';
 import { tun } from '../../tun/tun.ts';
@@ -22,6 +22,9 @@ import {
   prefix,
 } from '../member/options.ts';
 
+/** What of the NAT is to be chosen, beside its addresses. */
+const { sessions, perSource, tcp, tcpTransitory, udp, udpQuestion, icmp } = natSchema.shape;
+
 const schema = z
   .strictObject({
     ...memberSchema,
@@ -31,6 +34,10 @@ const schema = z
     addresses: z.array(interfaceAddress).default([]),
     /** Outer addresses and small prefixes that clients leave with. Hosts outside must find them by way of this one. */
     nat: z.array(prefix).default([]),
+    /** Of the NAT: flows at a time in all and of one client, idle times. */
+    natLimits: z
+      .strictObject({ sessions, perSource, tcp, tcpTransitory, udp, udpQuestion, icmp })
+      .prefault({}),
     /** Without `nat`: the clients' networks, whose replies go back into the chain. */
     routes: z.array(prefix).default([]),
     /** This host passes on packets to others, not only to itself. */
@@ -51,12 +58,12 @@ export class Egress extends ChainEnd {
 }
 
 function insideOf(options: z.output<typeof schema>, mtu: number): Inside {
-  const { interface: name, addresses, nat: outer, routes, forward } = options;
+  const { interface: name, addresses, nat: outer, natLimits, routes, forward } = options;
   const device = tun({ name });
   const wiring: Pick<Inside, 'apps' | 'links'> =
     outer.length > 0
       ? {
-          apps: { nat: nat({ addresses: outer }), tun: device },
+          apps: { nat: nat({ addresses: outer, ...natLimits }), tun: device },
           links: [
             'end.inside -> nat.inside',
             'nat.inside -> end.inside',

@@ -116,7 +116,7 @@ describe('the app nat', () => {
   });
 
   it('forgets a flow when its time is over, and by itself', async () => {
-    const { runtime, net, inside, outside, drops, report } = await world({ udp: '30s' });
+    const { runtime, net, inside, outside, drops, report } = await world({ udp: '30s', udpQuestion: '1h' });
     inside.send(udpPacket(ask));
     runtime.advance('1ms');
     const to = `${OUTER}:${get16(outside.received[0].bytes, 20)}`;
@@ -130,6 +130,40 @@ describe('the app nat', () => {
     outside.send(udpPacket({ from: ask.to, to }));
     runtime.advance('1s');
     expect(drops()).toEqual({ 'nat-unsolicited': 1 });
+    await net.close();
+  });
+
+  it('forgets a question and its answer sooner than what goes on, and none to other ports', async () => {
+    const { runtime, net, inside, outside, report } = await world();
+    const flows = [
+      { ...ask, more: false },
+      { ...ask, from: '10.0.0.1:1001', more: true },
+      { from: '10.0.0.1:1002', to: '198.51.100.1:5000', more: false },
+    ];
+    for (const { more, ...flow } of flows) {
+      inside.send(udpPacket(flow));
+      runtime.advance('1ms');
+      const to = `${OUTER}:${get16(outside.received.at(-1)!.bytes, 20)}`;
+      outside.send(udpPacket({ from: flow.to, to }));
+      if (more) outside.send(udpPacket({ from: flow.to, to }));
+    }
+    runtime.advance('29s');
+    expect(report()).toMatchObject({ sessions: 3 });
+    runtime.advance('2s');
+    expect(report()).toMatchObject({ sessions: 2, bindings: 2 });
+    runtime.advance('270s');
+    expect(report()).toMatchObject({ sessions: 0 });
+    await net.close();
+  });
+
+  it('lets a host ask a hundred times a second for names, for ever', async () => {
+    const { runtime, net, inside, outside, drops } = await world();
+    for (let n = 0; n < 12_000; n++) {
+      inside.send(udpPacket({ ...ask, from: `10.0.0.1:${1024 + n}` }));
+      runtime.advance('10ms');
+    }
+    expect(outside.received).toHaveLength(12_000);
+    expect(drops()).toEqual({});
     await net.close();
   });
 

@@ -97,17 +97,34 @@ const event = fc.record({
 describe('a NAT', () => {
   it('does what one does that keeps lists of text', () => {
     const limits = { ports: PORTS, sessions: 40, perSource: 12 };
-    const timeouts = { tcp: 400 * SECOND, tcpTransitory: 60 * SECOND, udp: 90 * SECOND, icmp: 30 * SECOND };
+    const timeouts = {
+      tcp: 400 * SECOND,
+      tcpTransitory: 60 * SECOND,
+      udp: 90 * SECOND,
+      udpQuestion: 60 * SECOND,
+      icmp: 30 * SECOND,
+    };
     const refusals = new Map<number, number>();
     fc.assert(
       fc.property(fc.array(event, { minLength: 300, maxLength: 400 }), (events) => {
         const nat = make({ ...limits, timeouts });
-        /** By flow: idle since, answered, source; by inner endpoint: the outer one. */
-        const flows = new Map<string, { last: number; answered: boolean; source: string; binding: string }>();
+        interface Flow {
+          last: number;
+          answered: boolean;
+          source: string;
+          binding: string;
+          /** Packets of the way there, and back. */
+          sent: number;
+          received: number;
+        }
+        /** By flow; by inner endpoint: the outer one. */
+        const flows = new Map<string, Flow>();
         const bindings = new Map<string, End>();
-        const idle = (name: string, { answered }: { answered: boolean }) =>
+        const idle = (name: string, { answered, sent, received }: Flow) =>
           name.startsWith('udp')
-            ? timeouts.udp
+            ? Math.max(sent, received) > 1
+              ? timeouts.udp
+              : timeouts.udpQuestion
             : name.startsWith('icmp')
               ? timeouts.icmp
               : answered
@@ -157,7 +174,14 @@ describe('a NAT', () => {
               }
               expect(bytes).toEqual(build(each.kind, name2, far, true));
               checkSums(bytes);
-              flows.set(name, { last: now, answered: flow?.answered ?? false, source: own.address, binding });
+              flows.set(name, {
+                last: now,
+                answered: flow?.answered ?? false,
+                source: own.address,
+                binding,
+                sent: (flow?.sent ?? 0) + 1,
+                received: flow?.received ?? 0,
+              });
             }
           } else {
             const at = outer ?? { address: POOL[own.address.includes(':') ? 2 : 0], port: 1026 };
@@ -181,6 +205,7 @@ describe('a NAT', () => {
               checkSums(bytes);
               held.last = now;
               held.answered = true;
+              held.received++;
             }
           }
           expect(nat.sessions.size).toBe(flows.size);
