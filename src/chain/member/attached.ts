@@ -52,6 +52,9 @@ export const controlledPackets: Attached<ControlOptions, void> = (network, { app
   send();
 };
 
+/** What the thread of the packet half loads. */
+export const controlModule = import.meta.url;
+
 /**
  * The app of this name in a network that runs becomes the packet half of a member: it is told everything, then what changes. Once more
  * for another network, when that takes the place of the first.

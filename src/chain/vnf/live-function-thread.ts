@@ -78,6 +78,12 @@ export const loadedFunction = Object.assign(() => undefined, {
   },
 }) as unknown as AppFactory<unknown>;
 
+/** Loads what it will need. To be attached. */
+export const loadModules: Attached<readonly string[]> = async (_network, modules) => {
+  // What cannot be loaded is told by who needs it.
+  await Promise.all(modules.map((module) => import(module).catch(() => {})));
+};
+
 /** State for the app that will be made. To be attached before the network has it. */
 export const inheritState: Attached<VnfExport> = (_network, state) => {
   inherited = state;

@@ -7,7 +7,7 @@ import { EventEmitter } from 'node:events';
 import { existsSync, type StatsListener, unwatchFile, watchFile } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { AppEvent, AppSpec } from '../../engine/app.ts';
+import { type AppEvent, type AppSpec, isSpec } from '../../engine/app.ts';
 import type { Attachable } from '../../engine/attach.ts';
 import type { NetworkConfig } from '../../engine/config.ts';
 import { built, WorkerNetwork } from '../../engine/live-worker.ts';
@@ -22,7 +22,7 @@ import type { LoadOptions, StateMessage } from './live-function-thread.ts';
 
 /** ms between two looks at the sign of life, and without one before the thread counts as hung. */
 const LOOK = 50;
-const HUNG = 500;
+const HUNG = 400;
 /** ms that a module may take to load. */
 const LOAD_LIMIT = 10_000;
 /** ms between two looks at the file. */
@@ -39,6 +39,8 @@ export interface WatchedOptions {
   network(vnf: AppSpec): NetworkConfig;
   /** Apps of it that read from sockets: they pause before a thread hands over. */
   ports: readonly string[];
+  /** Modules that a thread will need to take over: it loads them before, not while packets wait. */
+  modules?: readonly string[];
   /** Called with each network once it runs, the first too, and the function's own name: for control halves. */
   joined?(network: Attachable, name: string): Promise<void>;
   /** Reload when the file changes. Default false. */
@@ -84,7 +86,6 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
   /** A thread that has loaded the function already: where one hangs, half of the time would go into that. */
   #spare: Promise<WorkerNetwork | undefined> = Promise.resolve(undefined);
   #timer: NodeJS.Timeout | undefined;
-  #looked = 0;
   #changing: Promise<void> = Promise.resolve();
   #closed = false;
   readonly #onFile: StatsListener = (now, before) => {
@@ -124,7 +125,6 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
     const network = await watched.#prepare();
     await watched.#take(network, undefined);
     watched.#renewSpare();
-    watched.#looked = performance.now();
     watched.#timer = setInterval(() => watched.#look(), LOOK);
     if (options.watch && watched.#file) watchFile(watched.#file, { interval: FILE_LOOK }, watched.#onFile);
     return watched;
@@ -151,6 +151,8 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
       port.close();
       this.name = result;
       await this.#warmUp(network);
+      const modules = [...(this.#options.modules ?? []), ...modulesOf(this.#options, this.#load)];
+      (await network.attach({ module, export: 'loadModules', options: modules.map(built) })).port.close();
       return network;
     } catch (error) {
       await network.terminate();
@@ -233,14 +235,11 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
   }
 
   #look(): void {
-    const now = performance.now();
-    const late = now - this.#looked > 3 * LOOK;
-    this.#looked = now;
     const running = this.#running;
     if (running === undefined) return;
     const beat = Atomics.load(running.cell, 0);
-    // Where this thread stood still, the other may have as well.
-    if (beat !== running.beat || late) running.silent = 0;
+    // Looks are counted, and not time: where this thread stood still, the other may have as well.
+    if (beat !== running.beat) running.silent = 0;
     else if (++running.silent * LOOK >= HUNG) this.#lost(running.network, 'hung');
     running.beat = beat;
   }
@@ -251,8 +250,10 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
     this.#changing = this.#changing.then(async () => {
       if (this.#closed) return;
       try {
-        const [next] = await Promise.all([this.#next(), network.terminate()]);
-        await this.#take(next, this.#known());
+        // It reads nothing any more, and its end takes a while.
+        const ended = network.terminate();
+        await this.#take(await this.#next(), this.#known());
+        await ended;
         this.#renewSpare();
         this.emit('replaced', why);
       } catch (error) {
@@ -291,13 +292,15 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
         ({ result }) => result,
         () => this.#known(),
       );
-    await old.terminate();
+    // All of it is closed: packets need not wait for the end of the thread.
+    const ended = old.terminate();
     try {
       await this.#take(next, handed && { ...handed, name: this.name });
     } catch (error) {
       this.emit('error', error);
       throw error;
     }
+    await ended;
     this.#renewSpare();
     this.emit('reloaded');
   }
@@ -323,6 +326,12 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
     await (await this.#spare)?.terminate();
   }
 }
+
+/** Of the apps in its network. */
+const modulesOf = ({ network }: WatchedOptions, { options }: LoadOptions): string[] =>
+  Object.values(network({ module: threadModule(), export: 'loadedFunction', options }).apps)
+    .filter(isSpec)
+    .map(({ module }) => String(module));
 
 /** Where the thread's part is; a network in a worker finds what is built of it. */
 const threadModule = (): string => {

@@ -46,6 +46,9 @@ export class MemberRun {
   #control = new ControlSockets((text) => this.note(text));
   #capture: HostedCapture | undefined;
   #signal: NodeJS.Signals | undefined;
+  #isUp = false;
+  #hasNetwork = false;
+  #serving = Promise.resolve();
   #isCutShort = false;
   /** What Roulette refused last: it is asked again and again, and that is told once. */
   #refused = '';
@@ -71,7 +74,7 @@ export class MemberRun {
     let ran = false;
     try {
       await member.start();
-      ran = true;
+      ran = this.#isUp = true;
       if (address) metrics = await this.#serve(address);
       await this.#describe();
       this.say('up', { ...member.about(), ...(metrics && { metrics: metrics.url }) });
@@ -85,6 +88,7 @@ export class MemberRun {
       try {
         await this.#capture?.stop();
         await metrics?.close();
+        await this.#serving;
         await this.#control.close();
       } finally {
         await member.close();
@@ -97,13 +101,20 @@ export class MemberRun {
 
   /** Capture and control socket: of the first network, and of each that takes its place. */
   async #attach(network: Attachable): Promise<void> {
-    const isFirst = this.#capture === undefined;
+    const isFirst = !this.#hasNetwork;
+    this.#hasNetwork = true;
     try {
       this.#capture = await this.#captureOf(network, !isFirst);
     } catch (error) {
       if (isFirst) throw error;
       this.#cutShort(error);
     }
+    this.#serving = this.#serving.then(() => this.#serveControl(network));
+    // Packets need not wait for it when another thread takes over.
+    if (isFirst) await this.#serving;
+  }
+
+  async #serveControl(network: Attachable): Promise<void> {
     await this.#control.close();
     this.#control = new ControlSockets((text) => this.note(text));
     const { interface: name } = this.#member.about();
@@ -173,7 +184,7 @@ export class MemberRun {
   /** An event, or a sentence about it. */
   say(event: string, details: Record<string, unknown>): void {
     if (this.#flags.json) this.#event(event, details);
-    else process.stdout.write(`${sentenceOf(event, details)}\n`);
+    else process.stdout.write(`${sentenceOf(event, details, this.#isUp)}\n`);
   }
 
   #event(event: string, details: object): void {
@@ -189,7 +200,7 @@ export class MemberRun {
 const failure = (member: ChainMember): Promise<never> =>
   new Promise((_, reject) => member.on('error', reject));
 
-function sentenceOf(event: string, details: Record<string, unknown>): string {
+function sentenceOf(event: string, details: Record<string, unknown>, isUp: boolean): string {
   switch (event) {
     case 'up': {
       const device = details.interface ? `, interface ${details.interface}` : '';
@@ -199,7 +210,7 @@ function sentenceOf(event: string, details: Record<string, unknown>): string {
     case 'roulette':
       return details.connected
         ? 'connected to Roulette'
-        : `no connection to Roulette, packets go on: ${details.reason}`;
+        : `no connection to Roulette${isUp ? ', packets go on' : ''}: ${details.reason}`;
     case 'refused':
       return `Roulette refuses: ${details.reason}`;
     case 'reloaded':

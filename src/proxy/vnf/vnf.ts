@@ -11,7 +11,7 @@
 import { EventEmitter } from 'node:events';
 import { z } from 'zod';
 import { hop } from '../../chain/hop/hop.ts';
-import { controlPackets } from '../../chain/member/attached.ts';
+import { controlModule, controlPackets } from '../../chain/member/attached.ts';
 import type { Member, MemberEvent } from '../../chain/member/member.ts';
 import { functionName } from '../../chain/roulette/model/schema.ts';
 import { WatchedFunction } from '../../chain/vnf/live-watched.ts';
@@ -133,6 +133,7 @@ export class ChainFunction extends EventEmitter<ChainFunctionEvents> implements 
       ...(this.#warm && { warmUp: { encapsulation, nat: false } }),
       network: (vnf) => this.#networkWith(vnf),
       ports: [APPS.port],
+      modules: [controlModule, gate({ ...APPS, room: 0, isKnown: true }).module],
       joined: (network, name) => this.#joined(network, name),
     });
     this.#watched = watched;
