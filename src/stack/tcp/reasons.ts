@@ -9,6 +9,4 @@ export const TcpDrop = {
   NoConnection: reason('tcp-no-connection'),
   /** Outside of the window, an old duplicate (PAWS), or an ACK of what was never sent. */
   Unacceptable: reason('tcp-unacceptable'),
-  /** No room: a listener's queue, the table, a buffer, or the list of what came out of order. */
-  Full: reason('tcp-full'),
 } as const;
