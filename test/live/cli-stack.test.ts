@@ -9,7 +9,7 @@ import { readAll } from '../packet/pcap-helpers.ts';
 import { runToEnd, tunconnector } from './cli-world.ts';
 import { ping } from './tunnel-end.ts';
 
-describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('tunconnector stack up', () => {
+describe.skipIf(needs('root', 'tun', 'ping', 'socat', 'curl'))('tunconnector stack up', () => {
   it('answers on a TUN, writes what passes, and leaves nothing behind', { timeout: 60_000 }, async () => {
     await using world = await createWorld();
     const host = await world.host('host');
@@ -17,7 +17,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('tunconnector stack up', 
     const before = await host.snapshot();
     const up = tunconnector(
       host,
-      `stack up --tun st0 --address 10.9.0.2/24 --address fd00:9::2/64 --host-address 10.9.0.1/24 --host-address fd00:9::1/64 --serve ping,echo --json --pcap ${file}`,
+      `stack up --tun st0 --address 10.9.0.2/24 --address fd00:9::2/64 --host-address 10.9.0.1/24 --host-address fd00:9::1/64 --serve ping,echo,http --json --pcap ${file}`,
     );
     try {
       await up.waitFor('"event":"up"');
@@ -25,13 +25,21 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('tunconnector stack up', 
       expect(await ping(host, 'fd00:9::2', 3, '-s', '20000')).toBe(3);
       const { stdout } = await host.exec(['socat', '-T', '2', '-', 'UDP:10.9.0.2:7'], { input: 'hello' });
       expect(stdout).toBe('hello');
+      const stream = await host.exec(['socat', '-T', '2', '-', 'TCP:10.9.0.2:7'], { input: 'hello TCP' });
+      expect(stream.stdout).toBe('hello TCP');
+      for (const url of ['http://10.9.0.2/', 'http://[fd00:9::2]/']) {
+        const page = await host.exec(['curl', '-sS', '-m', '5', url], { check: true });
+        expect(JSON.parse(page.stdout)).toMatchObject({
+          you: expect.stringMatching(/^(10\.9\.0\.1|fd00:9::1)$/),
+        });
+      }
       const { code } = await up.stop('SIGINT', 5000);
       expect({ code, stderr: up.stderr }).toEqual({ code: 0, stderr: '' });
       const events = up.stdout
         .trim()
         .split('\n')
         .map((line) => JSON.parse(line));
-      expect(events[0]).toMatchObject({ event: 'up', interface: 'st0', services: ['ping', 'echo'] });
+      expect(events[0]).toMatchObject({ event: 'up', interface: 'st0', services: ['ping', 'echo', 'http'] });
       expect(events.at(-1)).toMatchObject({ event: 'report', stack: { echoes: 6, reassembled: 3 } });
       const records = readAll(await readFile(file));
       expect(records.length).toBeGreaterThan(90);
@@ -44,11 +52,11 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('tunconnector stack up', 
   it('says what does not fit', async () => {
     await using world = await createWorld();
     const host = await world.host('host');
-    const serve = await runToEnd(host, 'stack up --tun st0 --address 10.9.0.2/24 --serve http');
+    const serve = await runToEnd(host, 'stack up --tun st0 --address 10.9.0.2/24 --serve ftp');
     expect(serve).toEqual({
       code: 2,
       stdout: '',
-      stderr: 'tunconnector: --serve: found "http", expected some of ping, echo\n',
+      stderr: 'tunconnector: --serve: found "ftp", expected some of ping, echo, http\n',
     });
     const address = await runToEnd(host, 'stack up --tun st0 --address 127.0.0.1/8');
     expect(address.code).toBe(2);

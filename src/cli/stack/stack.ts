@@ -5,11 +5,8 @@ import { usageError } from '../exit.ts';
 import { many } from '../member/options.ts';
 import { parseNuse } from './nuse.ts';
 import type { StackPlan } from './plan.ts';
+import { SERVICES, type Service } from './services.ts';
 import { type StackFlags, upStack } from './up.ts';
-
-/** What `--serve` takes. */
-export const SERVICES = ['ping', 'echo'] as const;
-export type Service = (typeof SERVICES)[number];
 
 interface Flags extends StackFlags {
   tun?: string;
@@ -65,11 +62,11 @@ export function stackCommand(
     .addHelpText(
       'after',
       `
-echo is UDP port 7. What this command makes is gone when it ends.
+echo is port 7 of UDP and TCP, http is port 80. What this command makes is gone when it ends.
 
 Examples:
   tunconnector stack up --tun st0 --address 10.9.0.2/24 --host-address 10.9.0.1/24
-  tunconnector stack up --tap st0 --address fd00::2/64 --serve ping,echo
+  tunconnector stack up --tap st0 --address fd00::2/64 --serve ping,echo,http
   tunconnector stack up --interface eth1 --dhcp --verbose
   tunconnector stack up --nuse nuse.conf --forward --pcap stack.pcapng`,
     )

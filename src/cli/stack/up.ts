@@ -2,7 +2,7 @@
 import { hostNetwork } from '../../engine/live-hosted.ts';
 import { liveRuntime } from '../../engine/live-runtime.ts';
 import { TunconnectorError } from '../../errors.ts';
-import { type DhcpLease, dhcp, type Stack, type UdpSocket } from '../../stack/index.ts';
+import { type DhcpLease, dhcp } from '../../stack/index.ts';
 import { captureHosted, type HostedCapture } from '../../tun/capture/live-attached.ts';
 import { configureInterface } from '../../tun/system/live-ip.ts';
 import { ControlSockets } from '../control.ts';
@@ -11,7 +11,7 @@ import { described, formatDuration } from '../format.ts';
 import { untilEnd } from '../until-end.ts';
 import { appName, MTU, type PlannedNetwork, plannedNetwork } from './network.ts';
 import type { PlannedInterface, StackPlan } from './plan.ts';
-import type { Service } from './stack.ts';
+import { type Service, startServices } from './services.ts';
 
 export interface StackFlags {
   json?: boolean;
@@ -20,11 +20,6 @@ export interface StackFlags {
   nameserver?: string[];
   forward?: boolean;
 }
-
-/** RFC 862. */
-const ECHO_PORT = 7;
-/** Below are services that answer whatever they get, as this one does: two of them would never end. */
-const FIRST_USER_PORT = 1024;
 
 /** @returns the exit code @throws what kept it from starting */
 export function upStack(
@@ -57,6 +52,7 @@ class StackRun {
     const end = untilEnd(['SIGINT', 'SIGTERM', 'SIGHUP']);
     const started = liveRuntime().now();
     let capture: HostedCapture | undefined;
+    let endServices = () => {};
     this.#network.on('error', end.fail);
     this.#network.on('event', (_app, event) => {
       if (event.type === 'port-failed')
@@ -68,7 +64,7 @@ class StackRun {
       capture = await this.#capture();
       for (const each of this.#plan.interfaces) await this.#configure(each);
       await this.#control.serve(this.#plan.interfaces[0]!.name, this.#network);
-      if (this.#services.has('echo')) serveEcho(this.#planned.stack);
+      endServices = startServices(this.#planned.stack, this.#services);
       for (const each of this.#plan.interfaces) this.#up(each);
       for (const each of this.#plan.interfaces) if (each.dhcp) this.#lease(each);
       await end.promise;
@@ -76,6 +72,7 @@ class StackRun {
       return this.#isCutShort ? Exit.failure : Exit.ok;
     } finally {
       end.forget();
+      endServices();
       for (const lease of this.#leases) lease.stop();
       try {
         await capture?.stop();
@@ -163,15 +160,4 @@ class StackRun {
   #event(event: string, details: object): void {
     process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...details })}\n`);
   }
-}
-
-/** Sends every datagram back to where it came from. */
-function serveEcho(stack: Stack): UdpSocket {
-  const socket: UdpSocket = stack.udp({
-    port: ECHO_PORT,
-    onMessage(bytes, from) {
-      if (from.port >= FIRST_USER_PORT) socket.send(bytes, from);
-    },
-  });
-  return socket;
 }
