@@ -6,6 +6,7 @@ import { createWorld, type Host, type HostProcess, type World } from '../../src/
 import { needs } from '../needs.ts';
 import { type ChainHosts, chainHosts, EGRESS, INGRESS, ROULETTE, SERVER, TO_SERVER } from './chain-world.ts';
 import { BIN, pings, scratchDirectory, until } from './cli-world.ts';
+import { measureLag } from './lag.ts';
 
 /** Counts the packets of each flow; hangs, or tells how many there were, when a datagram says so. */
 const HANGING = `
@@ -87,8 +88,11 @@ describe.skipIf(needs('netns', 'root', 'tun', 'ip', 'ping', 'tshark', 'unshare')
       await sleep(600);
       say('hang');
       const hung = performance.now();
+      const lag = measureLag();
       await vnf.waitFor(/"event":"replaced","why":"hung"/, 15_000);
-      console.log(`replaced ${(performance.now() - hung).toFixed(0)} ms after it hung`);
+      const took = performance.now() - hung;
+      console.log(`replaced ${took.toFixed(0)} ms after it hung`);
+      expect(took).toBeLessThan(1000 + 3 * lag());
       expect(
         await until(() => {
           say('tell');

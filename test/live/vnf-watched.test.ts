@@ -11,6 +11,7 @@ import { native } from '../../src/native/load.ts';
 import { udpPacket } from '../../src/packet/build.ts';
 import { inheritedUdp } from '../../src/tunnel/connector/live-inherited-udp.ts';
 import { rawTunnel } from '../../src/tunnel/raw.ts';
+import { measureLag } from './lag.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'vnf-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -61,7 +62,11 @@ async function world(what: string, more: Partial<WatchedOptions> = {}) {
   const port = ({ fd, port, gso, gro }: ReturnType<typeof lent>) =>
     inheritedUdp({ fd, family: 4, port, gso, gro, coalesce: 'none', lent: true });
   const received: Uint8Array[] = [];
-  right.on('message', (message) => received.push(Uint8Array.from(message)));
+  const heard = { onPacket: () => {} };
+  right.on('message', (message) => {
+    received.push(Uint8Array.from(message));
+    heard.onPacket();
+  });
   const network = (vnf: AppSpec) => ({
     apps: {
       one: port(near),
@@ -101,7 +106,7 @@ async function world(what: string, more: Partial<WatchedOptions> = {}) {
         near.port,
         '127.0.0.1',
       );
-    return {
+    return Object.assign(heard, {
       watched,
       received,
       send,
@@ -119,7 +124,7 @@ async function world(what: string, more: Partial<WatchedOptions> = {}) {
         await watched.close();
         cleanUp();
       },
-    };
+    });
   } catch (error) {
     cleanUp();
     throw error;
@@ -136,11 +141,13 @@ describe('a function in a thread', () => {
     ]);
     await wait(400);
     const begin = performance.now();
+    const lag = measureLag();
     const replaced = once(one.watched, 'replaced');
     one.send(255);
     expect(await replaced).toEqual(['hung']);
-    // Half a second of silence and a new thread: less than 1 s where the machine is not busy.
-    expect(performance.now() - begin).toBeLessThan(5000);
+    // Several threads and processes have to have their turn where the machine is busy.
+    const took = performance.now() - begin;
+    expect(took).toBeLessThan(1000 + 3 * lag());
     expect(await one.ask()).toEqual([1, 3]);
     expect(await one.ask(2)).toEqual([1, 2]);
   });
@@ -149,6 +156,14 @@ describe('a function in a thread', () => {
     const file = fileOf(marking(1));
     await using one = await world(file, { watch: true });
     let sent = 0;
+    let pause = 0;
+    let last = performance.now();
+    one.onPacket = () => {
+      const now = performance.now();
+      pause = Math.max(pause, now - last);
+      last = now;
+    };
+    const lag = measureLag();
     const timer = setInterval(() => {
       for (let i = 0; i < 5; i++, sent++) one.send(0);
     }, 2);
@@ -163,6 +178,9 @@ describe('a function in a thread', () => {
       clearInterval(timer);
     }
     for (let i = 0; i < 200 && one.received.length < sent; i++) await wait(10);
+    // A replica that is silent for 300 ms is suspected.
+    console.log(`longest pause ${pause.toFixed(0)} ms`);
+    expect(pause).toBeLessThan(250 + 3 * lag());
     const numbers = one.received.map((bytes) => (bytes[31] << 16) | (bytes[32] << 8) | bytes[33]);
     expect(numbers).toEqual(Array.from({ length: sent }, (_, i) => i + 1));
     expect(new Set(one.received.map((bytes) => bytes[29]))).toEqual(new Set([1, 2, 3, 4]));
