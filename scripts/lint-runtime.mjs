@@ -11,7 +11,7 @@ import ts from 'typescript';
 
 /** Files that are the machine's side of the line, relative to src/. */
 const ALLOWED = [
-  /^(engine|tun|impair|tunnel)\/([^/]+\/)?live-[^/]+\.ts$/,
+  /^(engine|tun|impair|tunnel|sim)\/([^/]+\/)?live-[^/]+\.ts$/,
   /^(chain|control)\/([^/]+\/){0,2}live-[^/]+\.ts$/,
   /^native\/load\.ts$/,
   /^cli\//,

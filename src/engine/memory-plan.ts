@@ -61,6 +61,17 @@ function downstream(source: string, links: readonly LinkConfig[], next: readonly
   return apps;
 }
 
+/** Bytes of packet memory with which a network of these apps fits: no less than this, and no more is ever used. */
+export function memoryFor(apps: ReadonlyMap<string, App>, links: readonly LinkConfig[]): number {
+  const sum = { ...COMMON };
+  for (const { small, large } of quotas(apps, links).values()) {
+    sum.small += small;
+    sum.large += large;
+  }
+  // As `poolFor` divides it; the part of a slot that is left over at the end of either is one more.
+  return Math.ceil(Math.max(((sum.small + 1) * SMALL_SLOT * 3) / 2, (sum.large + 1) * LARGE_SLOT * 3));
+}
+
 /** Throws ERR_LIMIT with the sum when the quotas do not fit into the pool. */
 export function checkFits(size: PoolSize, needed: ReadonlyMap<string, Quota>): void {
   if (needed.size + 1 > MAX_ACCOUNTS) {

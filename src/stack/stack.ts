@@ -17,7 +17,7 @@ import {
 import type { Link } from '../engine/link.ts';
 import type { Runtime } from '../engine/runtime.ts';
 import { TunconnectorError } from '../errors.ts';
-import { type AddressLike, isIp, parseIp, toIp } from '../packet/address.ts';
+import { type AddressLike, isIp, toIp } from '../packet/address.ts';
 import { type ResolveOptions, Resolver } from './dns/resolver.ts';
 import { IpHost } from './ip/host.ts';
 import { LARGE_FRAGMENTS } from './ip/reassembly.ts';
@@ -140,7 +140,7 @@ export class Stack implements App {
    * @throws ERR_RESOLVE when there is no such name, nobody answered (`errno` says which), or it has no addresses
    */
   async resolve(name: string, options: ResolveOptions = {}): Promise<string[]> {
-    const host = this.#running();
+    this.#running();
     if (isIp(name)) return [name];
     const families = options.family === undefined ? ([6, 4] as const) : [options.family];
     if (/^localhost\.?$/i.test(name)) return families.map((family) => (family === 4 ? '127.0.0.1' : '::1'));
@@ -156,7 +156,7 @@ export class Stack implements App {
         new TunconnectorError('ERR_RESOLVE', `"${name}" has no addresses`, { errno: 'ENODATA' })
       );
     }
-    const reached = (text: string) => host.route(parseIp(text).bytes) !== undefined;
+    const reached = (text: string) => this.reaches(text);
     return [...found.filter(reached), ...found.filter((text) => !reached(text))];
   }
 
@@ -167,6 +167,11 @@ export class Stack implements App {
     host.transports[transport.protocol] = transport;
     this.#above.push(transport);
     return transport;
+  }
+
+  /** Whether a route leads to an address. */
+  reaches(address: AddressLike): boolean {
+    return this.#running().route(toIp(address).bytes) !== undefined;
   }
 
   /** The interfaces as they are now. */

@@ -48,7 +48,8 @@ export class WireEnd implements App {
     this.#waiting = new Int32Array(limit);
   }
 
-  join(far: WireEnd): void {
+  /** Who is at the other end; nobody, when it is unplugged. */
+  join(far: WireEnd | undefined): void {
     this.#far = far;
   }
 

@@ -1,0 +1,134 @@
+/** A simulated host: a stack with an interface for each of its links, and programs that run on it. */
+
+import { parseLink } from '../engine/config.ts';
+import { memoryFor } from '../engine/memory-plan.ts';
+import { Network } from '../engine/network.ts';
+import type { VirtualDisk } from '../engine/virtual-storage.ts';
+import { Stack } from '../stack/stack.ts';
+import { type WireEnd, wire } from '../tun/wire.ts';
+import type { HostRuntime } from './host-runtime.ts';
+import type { SimLink } from './link.ts';
+import type { SimRoute } from './routes.ts';
+import type { HostSettings } from './topology.ts';
+
+/** What runs on a host: called when it starts, and again when it is started anew. */
+export type Program = (host: SimHost) => void | Promise<void>;
+
+/** One interface: which link, which end of it, what the host has there. */
+export interface Plug {
+  link: SimLink;
+  side: 0 | 1;
+  addresses: readonly string[];
+  mtu: number;
+}
+
+export interface SimHostOptions {
+  name: string;
+  settings: HostSettings;
+  disk: VirtualDisk;
+  plugs: readonly Plug[];
+  routes: readonly SimRoute[];
+  program: Program | undefined;
+  /** A runtime for the next life of the host. @param starts how often it was started before @param ppm of its clock */
+  boot: (starts: number, ppm: number) => HostRuntime;
+  /** Something it has to say, for the log of the simulation. */
+  say: (text: string) => void;
+}
+
+export class SimHost {
+  readonly name: string;
+  readonly #options: SimHostOptions;
+  #starts = 0;
+  #ppm: number;
+  #running: { runtime: HostRuntime; network: Network; stack: Stack; ends: WireEnd[] } | undefined;
+
+  /** Made by `Simulation`, which starts it. */
+  constructor(options: SimHostOptions) {
+    this.name = options.name;
+    this.#options = options;
+    this.#ppm = options.settings.ppm;
+  }
+
+  get isUp(): boolean {
+    return this.#running !== undefined;
+  }
+
+  /** @throws RangeError while it is down, as what follows */
+  get runtime(): HostRuntime {
+    return this.#up.runtime;
+  }
+
+  get stack(): Stack {
+    return this.#up.stack;
+  }
+
+  /** Its own: apps may be added to it. */
+  get network(): Network {
+    return this.#up.network;
+  }
+
+  get #up() {
+    if (this.#running) return this.#running;
+    throw new RangeError(`the host ${this.name} is down`);
+  }
+
+  /** A line in the log of the simulation. */
+  log(text: string): void {
+    this.#options.say(text);
+  }
+
+  /** From now on, and in the lives to come, its clock is fast by so many parts per million. */
+  drift(ppm: number): void {
+    this.#ppm = ppm;
+    this.#running?.runtime.drift(ppm);
+  }
+
+  /** Nothing when it runs. */
+  async start(): Promise<void> {
+    if (this.#running) return;
+    const { settings, plugs, routes, program, boot } = this.#options;
+    const runtime = boot(this.#starts++, this.#ppm);
+    const interfaces = plugs.map(({ addresses, mtu }, n) => ({
+      name: `eth${n}`,
+      addresses: [...addresses],
+      mtu,
+      // What passes a link is what is on a wire: packets one by one.
+      superframes: false,
+    }));
+    const stack = new Stack({
+      interfaces: interfaces.length > 0 ? interfaces : [{ name: 'eth0' }],
+      routes: [...routes],
+      nameservers: [...settings.nameservers],
+      forward: settings.forward,
+    });
+    const apps = new Map<string, Stack | WireEnd>([['stack', stack]]);
+    const links: string[] = [];
+    const ends = plugs.map(({ link, side }, n) => {
+      const [end] = wire();
+      apps.set(`nic${n}`, end);
+      links.push(`nic${n}.out -> stack.eth${n}`, `stack.eth${n} -> nic${n}.in`);
+      link.plug(side, end);
+      return end;
+    });
+    const memory = settings.memory ?? memoryFor(apps, links.map(parseLink));
+    const network = new Network(runtime, { memory });
+    for (const [app, instance] of apps) network.app(app, instance);
+    for (const link of links) network.link(link);
+    await network.start();
+    this.#running = { runtime, network, stack, ends };
+    await program?.(this);
+  }
+
+  /** Power is lost: nothing of it runs any more, and packets to it find nobody. Nothing when it is down. */
+  async crash(): Promise<void> {
+    const running = this.#running;
+    if (!running) return;
+    this.#running = undefined;
+    running.runtime.halt();
+    this.#options.disk.crash();
+    for (const { link, side } of this.#options.plugs) link.unplug(side);
+    // Its last words reach nobody.
+    for (const end of running.ends) end.join(undefined);
+    await running.network.close();
+  }
+}

@@ -1,0 +1,87 @@
+/** A simulated link: an impairment each way, the code of real links, with a socket at either end for a host's interface. */
+import { parseLink } from '../engine/config.ts';
+import { memoryFor } from '../engine/memory-plan.ts';
+import { Network } from '../engine/network.ts';
+import type { Runtime } from '../engine/runtime.ts';
+import { type Impair, impair } from '../impair/impair.ts';
+import type { ImpairInspection } from '../impair/inspect.ts';
+import { ANSWERS } from '../impair/link.ts';
+import { compileSpec, type ImpairSpec } from '../impair/spec/spec.ts';
+import { type WireEnd, wire } from '../tun/wire.ts';
+
+const LINKS = ['a.out -> up.in', 'up.out -> b.in', 'b.out -> down.in', 'down.out -> a.in', ...ANSWERS];
+
+export class SimLink {
+  readonly name: string;
+  /** Runs on the world's clock, whatever the clocks of hosts show. */
+  readonly network: Network;
+  readonly #ends: readonly [WireEnd, WireEnd];
+  readonly #seed: number;
+  #isDown = false;
+
+  private constructor(name: string, network: Network, ends: [WireEnd, WireEnd], seed: number) {
+    this.name = name;
+    this.network = network;
+    this.#ends = ends;
+    this.#seed = seed;
+  }
+
+  /**
+   * @param spec `up` is from its first end to its second
+   * @param seed of its draws, where the spec has none of its own
+   * @throws ERR_CONFIG with what is wrong in the spec
+   */
+  static async make(runtime: Runtime, name: string, spec: ImpairSpec, seed: number): Promise<SimLink> {
+    const [a] = wire();
+    const [b] = wire();
+    const apps = { a, b, ...directions(spec, seed) };
+    const created = new Map(
+      Object.entries({ ...apps, up: impair.create(apps.up.options), down: impair.create(apps.down.options) }),
+    );
+    const network = new Network(runtime, { memory: memoryFor(created, LINKS.map(parseLink)) });
+    for (const [app, made] of Object.entries(apps)) network.app(app, made);
+    for (const link of LINKS) network.link(link);
+    await network.start();
+    return new SimLink(name, network, [a, b], seed);
+  }
+
+  /** Plugs an interface into one of its ends; what was there before is unplugged. */
+  plug(side: 0 | 1, end: WireEnd): void {
+    const own = this.#ends[side];
+    own.join(end);
+    end.join(own);
+  }
+
+  unplug(side: 0 | 1): void {
+    this.#ends[side].join(undefined);
+  }
+
+  /** Another impairment, for what comes from now on. What is on its way keeps its time. @throws ERR_CONFIG, ERR_LIMIT */
+  async change(spec: ImpairSpec): Promise<void> {
+    const { up, down } = directions(spec, this.#seed);
+    await this.network.app('up', up).app('down', down).commit();
+  }
+
+  /** Nothing passes while it is down: what comes is dropped; what is on its way arrives when it is due, as on a cable that is cut behind it. */
+  get isDown(): boolean {
+    return this.#isDown;
+  }
+
+  set isDown(isDown: boolean) {
+    this.#isDown = isDown;
+    for (const end of this.#ends) end.cut = isDown;
+  }
+
+  /** What each direction did. */
+  inspect(): { up: ImpairInspection; down: ImpairInspection } {
+    return {
+      up: this.network.get<Impair>('up').inspect(),
+      down: this.network.get<Impair>('down').inspect(),
+    };
+  }
+}
+
+function directions(spec: ImpairSpec, seed: number) {
+  const { up, down } = compileSpec(spec);
+  return { up: impair({ seed, ...up }), down: impair({ seed, ...down }) };
+}

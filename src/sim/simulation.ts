@@ -1,0 +1,238 @@
+/**
+ * Many hosts in one process, in virtual time: each with a stack, a clock and programs of its own, joined by links that are the impairments of
+ * real ones. The same topology, programs and seed: the same run, packet by packet.
+ */
+import { randomStream } from '../engine/random.ts';
+import { duration } from '../engine/units.ts';
+import { VirtualRuntime } from '../engine/virtual-runtime.ts';
+import { VirtualDisk } from '../engine/virtual-storage.ts';
+import { checkFaults, type Deed, type Fault, type TimedFault } from './faults.ts';
+import { type Plug, type Program, SimHost } from './host.ts';
+import { HostRuntime } from './host-runtime.ts';
+import { SimLink } from './link.ts';
+import { drained } from './live-drain.ts';
+import { routesOf } from './routes.ts';
+import { StackOutside } from './stack-outside.ts';
+import { type CheckedTopology, checkTopology, type Topology } from './topology.ts';
+import { Trace } from './trace.ts';
+
+export interface SimulationOptions {
+  /** By host: what runs there, from its start on. */
+  programs?: Readonly<Record<string, Program>>;
+  faults?: readonly Fault[];
+}
+
+export interface LogLine {
+  /** ns of the world's time. */
+  at: number;
+  /** Who says it; undefined: the simulation. */
+  host: string | undefined;
+  text: string;
+}
+
+export class Simulation implements AsyncDisposable {
+  /** What all of it runs on. Its time is the world's, which clocks of hosts may differ from. */
+  readonly runtime: VirtualRuntime;
+  readonly log: LogLine[] = [];
+  readonly #written: Topology;
+  readonly #options: SimulationOptions;
+  readonly #topology: CheckedTopology;
+  readonly #hosts = new Map<string, SimHost>();
+  readonly #links = new Map<string, SimLink>();
+  readonly #trace: Trace;
+  readonly #faults: TimedFault[];
+  /** Something of a host ran: its promises go on before the next event. */
+  #entered = false;
+
+  private constructor(written: Topology, options: SimulationOptions) {
+    const topology = checkTopology(written);
+    this.#written = written;
+    this.#options = options;
+    this.#topology = topology;
+    this.#faults = checkFaults(options.faults ?? [], topology);
+    this.runtime = new VirtualRuntime({ seed: topology.seed });
+    this.#trace = new Trace(() => this.runtime.now());
+  }
+
+  /**
+   * Makes the hosts and links, and starts the programs.
+   *
+   * @throws ERR_CONFIG, ERR_ADDRESS, ERR_LIMIT with what is wrong
+   * @example
+   * const sim = await Simulation.start({
+   *   seed: 7,
+   *   hosts: { a: {}, b: {} },
+   *   links: { ab: { between: [{ host: 'a', addresses: ['10.0.0.1/24'] }, { host: 'b', addresses: ['10.0.0.2/24'] }], impair: 'delay 5ms' } },
+   * });
+   * const ping = sim.host('a').stack.ping('10.0.0.2');
+   * await sim.run('1s');
+   */
+  static async start(topology: Topology, options: SimulationOptions = {}): Promise<Simulation> {
+    const sim = new Simulation(topology, options);
+    await sim.#build(options.programs ?? {});
+    return sim;
+  }
+
+  async #build(programs: Readonly<Record<string, Program>>): Promise<void> {
+    const { seed, hosts, links } = this.#topology;
+    const plugs = new Map<string, Plug[]>([...hosts.keys()].map((name) => [name, []]));
+    for (const { name, ends, mtu, impair } of links) {
+      const link = await SimLink.make(this.runtime, name, impair, randomStream(seed, `link ${name}`).u32());
+      this.#links.set(name, link);
+      this.#trace.watch(name, link.network);
+      for (const side of [0, 1] as const) {
+        const { host, addresses } = ends[side];
+        plugs.get(host)!.push({ link, side, addresses, mtu });
+      }
+    }
+    const routes = routesOf(this.#topology);
+    for (const name of Object.keys(programs)) this.#settings(name);
+    for (const [name, settings] of hosts) {
+      const disk = new VirtualDisk({
+        now: () => this.runtime.now(),
+        timer: (at, callback) => this.runtime.timer(at, callback),
+        random: (stream) => this.runtime.random(`${name}/${stream}`),
+      });
+      const host: SimHost = new SimHost({
+        ...{ name, settings, disk, plugs: plugs.get(name)!, routes: routes.get(name)! },
+        program: programs[name],
+        say: (text) => this.#say(name, text),
+        boot: (starts, ppm) =>
+          new HostRuntime({
+            ...{ world: this.runtime, name, starts, ppm },
+            outside: new StackOutside(host, disk),
+            entered: () => {
+              this.#entered = true;
+            },
+          }),
+      });
+      this.#hosts.set(name, host);
+    }
+    for (const host of this.#hosts.values()) await host.start();
+  }
+
+  #settings(name: string) {
+    const settings = this.#topology.hosts.get(name);
+    if (!settings) throw new RangeError(`there is no host ${name}`);
+    return settings;
+  }
+
+  /** @throws RangeError when there is none of this name */
+  host(name: string): SimHost {
+    this.#settings(name);
+    return this.#hosts.get(name)!;
+  }
+
+  /** @throws RangeError when there is none of this name */
+  link(name: string): SimLink {
+    const link = this.#links.get(name);
+    if (!link) throw new RangeError(`there is no link ${name}`);
+    return link;
+  }
+
+  get hosts(): readonly SimHost[] {
+    return [...this.#hosts.values()];
+  }
+
+  get links(): readonly SimLink[] {
+    return [...this.#links.values()];
+  }
+
+  /** Timers, and breaths of hosts and links, so far. */
+  get events(): number {
+    return this.runtime.events;
+  }
+
+  /** Of every packet on every link, every line of the log, the time and the number of events: 64 hexadecimal digits. */
+  get fingerprint(): string {
+    return this.#trace.fingerprint(this.events);
+  }
+
+  /** Packets on links, seen where they are put in and where they come out. */
+  get packets(): number {
+    return this.#trace.packets;
+  }
+
+  #say(host: string | undefined, text: string): void {
+    this.log.push({ at: this.runtime.now(), host, text });
+    this.#trace.line(`${host ?? ''}: ${text}`);
+  }
+
+  /** Lets so much time pass. @param span ns, or text such as `10s` */
+  run(span: string | number): Promise<void> {
+    return this.runTo(this.runtime.now() + duration(span));
+  }
+
+  /** Runs everything that is due until `time` (ns of the world's time), inclusive. */
+  async runTo(time: number): Promise<void> {
+    await this.#go(time, Number.POSITIVE_INFINITY, NEVER);
+  }
+
+  /** Runs events up to and with the one of this number. False: there are not so many until `time`. @param time ns */
+  runToEvent(event: number, time = Number.MAX_SAFE_INTEGER): Promise<boolean> {
+    return this.#go(time, event, NEVER);
+  }
+
+  /**
+   * Runs until, after an event, something is so. False: it is not until `time`.
+   * @param time ns
+   */
+  runUntil(isSo: () => boolean, time = Number.MAX_SAFE_INTEGER): Promise<boolean> {
+    return this.#go(time, Number.POSITIVE_INFINITY, isSo);
+  }
+
+  /**
+   * The same from the start, up to an event: what was, and how it came to that. Of what was done to hosts and links from outside, and is
+   * neither a program nor a fault, nothing is done again.
+   */
+  async again(event: number): Promise<Simulation> {
+    const other = await Simulation.start(this.#written, this.#options);
+    await other.runToEvent(event);
+    return other;
+  }
+
+  /** One event back, as another simulation. */
+  stepBack(): Promise<Simulation> {
+    return this.again(Math.max(0, this.events - 1));
+  }
+
+  async #go(time: number, event: number, isSo: () => boolean): Promise<boolean> {
+    await drained();
+    for (;;) {
+      const [fault] = this.#faults;
+      const until = Math.min(time, fault?.at ?? time);
+      while (this.events < event && this.runtime.step(until)) {
+        if (this.#entered) {
+          this.#entered = false;
+          await drained();
+        }
+        if (isSo()) return true;
+      }
+      if (this.events >= event) return true;
+      this.runtime.runTo(until);
+      if (!fault || fault.at > time) return false;
+      // What is due at that instant has run; the fault is what comes next.
+      this.#faults.shift();
+      this.#say(undefined, fault.text);
+      await this.#do(fault.deed);
+      await drained();
+    }
+  }
+
+  async #do(deed: Deed): Promise<void> {
+    if (deed.kind === 'down') this.link(deed.link).isDown = true;
+    else if (deed.kind === 'up') this.link(deed.link).isDown = false;
+    else if (deed.kind === 'impair') await this.link(deed.link).change(deed.spec);
+    else if (deed.kind === 'crash') await this.host(deed.host).crash();
+    else if (deed.kind === 'start') await this.host(deed.host).start();
+    else this.host(deed.host).drift(deed.ppm);
+  }
+
+  /** Ends it and gives all memory back. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const host of this.#hosts.values()) await host.crash();
+    for (const link of this.#links.values()) await link.network.close();
+  }
+}
+
+const NEVER = (): boolean => false;
