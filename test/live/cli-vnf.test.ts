@@ -129,7 +129,8 @@ describe('tunconnector vnf', () => {
 
   it('loads its file anew when it changes and on SIGHUP, and stays as it is when that is wrong', async () => {
     const place = file('passing.mjs', passing('passing'));
-    const run = vnf(place, '--json');
+    // Whose capture is complete, although several threads have written it.
+    const run = vnf(place, '--json', '--pcap', `${place}.pcapng`);
     await run.waitFor('"event":"up"');
     writeFileSync(place, `${passing('passing')}\n// another`);
     await run.waitFor('"event":"reloaded"');

@@ -43,6 +43,8 @@ export interface WatchedOptions {
   modules?: readonly string[];
   /** Called with each network once it runs, the first too, and the function's own name: for control halves. */
   joined?(network: Attachable, name: string): Promise<void>;
+  /** Called when a network has handed over and is closed, before the next begins: what is beside it may be completed. */
+  left?(): Promise<void>;
   /** Reload when the file changes. Default false. */
   watch?: boolean;
   /** Packets of a chain of their own run through each thread before it takes over. */
@@ -292,15 +294,18 @@ export class WatchedFunction extends EventEmitter<WatchedEvents> {
         ({ result }) => result,
         () => this.#known(),
       );
-    // All of it is closed: packets need not wait for the end of the thread.
-    const ended = old.terminate();
+    let ended: Promise<void> | undefined;
     try {
+      await this.#options.left?.();
+      // All of it is closed: packets need not wait for the end of the thread.
+      ended = old.terminate();
       await this.#take(next, handed && { ...handed, name: this.name });
     } catch (error) {
       this.emit('error', error);
       throw error;
+    } finally {
+      await (ended ?? old.terminate());
     }
-    await ended;
     this.#renewSpare();
     this.emit('reloaded');
   }

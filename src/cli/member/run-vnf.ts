@@ -20,6 +20,7 @@ export async function runFunction(
     signals: ['SIGINT', 'SIGTERM'],
     drain: () => vnf.drain(times.drain, times.quiet),
   });
+  vnf.onLeave = () => run.completeCapture();
   vnf.on('reloaded', () => run.say('reloaded', {}));
   vnf.on('refused', (error) => run.say('not-reloaded', { reason: errorLine(error) }));
   vnf.on('replaced', (why) => run.say('replaced', { why }));

@@ -47,6 +47,7 @@ export class MemberRun {
   #capture: HostedCapture | undefined;
   #signal: NodeJS.Signals | undefined;
   #isUp = false;
+  #isEnding = false;
   #hasNetwork = false;
   #serving = Promise.resolve();
   #isCutShort = false;
@@ -85,6 +86,7 @@ export class MemberRun {
       }
     } finally {
       process.off('SIGTERM', onTerm);
+      this.#isEnding = true;
       try {
         await this.#capture?.stop();
         await metrics?.close();
@@ -101,6 +103,8 @@ export class MemberRun {
 
   /** Capture and control socket: of the first network, and of each that takes its place. */
   async #attach(network: Attachable): Promise<void> {
+    // One that takes over while all ends.
+    if (this.#isEnding) return;
     const isFirst = !this.#hasNetwork;
     this.#hasNetwork = true;
     try {
@@ -112,6 +116,11 @@ export class MemberRun {
     this.#serving = this.#serving.then(() => this.#serveControl(network));
     // Packets need not wait for it when another thread takes over.
     if (isFirst) await this.#serving;
+  }
+
+  /** Of a network that is closed: the next one's goes on in the same file. */
+  async completeCapture(): Promise<void> {
+    await this.#capture?.stop();
   }
 
   async #serveControl(network: Attachable): Promise<void> {

@@ -104,6 +104,8 @@ export class ChainFunction extends EventEmitter<ChainFunctionEvents> implements 
   #closing: Promise<void> | undefined;
   /** What is to be attached to its network before packets come: to each of them, for a new thread has a new one. */
   onNetwork: ((network: Attachable) => Promise<void>) | undefined;
+  /** When a network is closed and another will take its place: to complete what was attached to it. */
+  onLeave: (() => Promise<void>) | undefined;
 
   /** Nothing happens before `start`. @throws ERR_CONFIG */
   constructor(options: ChainFunctionOptions, { warmUp = false }: MemberManner = {}) {
@@ -135,6 +137,7 @@ export class ChainFunction extends EventEmitter<ChainFunctionEvents> implements 
       ports: [APPS.port],
       modules: [controlModule, gate({ ...APPS, room: 0, isKnown: true }).module],
       joined: (network, name) => this.#joined(network, name),
+      left: async () => this.onLeave?.(),
     });
     this.#watched = watched;
     watched.on('event', (app, event) => this.#heard(app, event));
