@@ -1,10 +1,11 @@
 /**
- * `npm run soak -- chain [--minutes 60]`: a whole chain by the real commands, every member on a throw-away host of its own, with downloads
+ * `npm run soak -- chain [--minutes 60 | --bytes 1G]`: a whole chain by the real commands, every member on a throw-away host of its own, with downloads
  * through it without a pause. Every 5 s a replica comes, is drained or is killed; now and then the chain is edited and Roulette stands
  * still. Every download must arrive as it was sent, and what the members that stay hold in memory must stay what it was. Roulette keeps
- * its last changes, for members that come back: so many are made beforehand that no room for them is left to be taken.
+ * its last changes, for members that come back: so many are made beforehand that no room for them is left to be taken. With `--bytes` there
+ * is one download of that size, and memory is only shown.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createCipheriv, createHash, randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,22 +17,37 @@ const TOKEN = 'soak-0123456789abcdef';
 const STEP = 5_000;
 const MB = 1 << 20;
 const FILE_MB = 16;
+/** That one download may take. */
+const MOST_MINUTES = 60;
 /** Of what was resident after the warm-up. */
 const GROWTH = 0.1;
 const REPLICA_HOSTS = 4;
 
-/** Serves a file. */
+/** Serves a file, or so many bytes that nothing repeats in. */
 const SERVER = `
-const fs = require('fs'), [file, address] = process.argv.slice(1);
-require('http').createServer((_, answer) => fs.createReadStream(file).pipe(answer)).listen(80, address, () => console.log('ready'));`;
-/** Downloads again and again, each in a connection of its own; says the hash of each, or what went wrong. */
+const fs = require('fs'), [file, address] = process.argv.slice(1), none = Buffer.alloc(1 << 20);
+require('http').createServer((request, answer) => {
+  let left = Number(request.url.slice(1));
+  if (!left) return fs.createReadStream(file).pipe(answer);
+  const cipher = require('crypto').createCipheriv('aes-128-ctr', Buffer.alloc(16), Buffer.alloc(16));
+  const more = () => {
+    while (left > 0) {
+      const bytes = cipher.update(none.subarray(0, Math.min(left, none.length)));
+      left -= bytes.length;
+      if (!answer.write(bytes)) return answer.once('drain', more);
+    }
+    answer.end();
+  };
+  more();
+}).listen(80, address, () => console.log('ready'));`;
+/** Downloads again and again, or once, each in a connection of its own; says the hash of each, or what went wrong. */
 const CLIENT = `
-const [url] = process.argv.slice(1);
+const [url, once] = process.argv.slice(1);
 const { createHash } = require('crypto');
 const next = () => {
   const hash = createHash('sha256');
   const get = require('http').get(url, { agent: false, timeout: 30000 }, (answer) => {
-    answer.on('data', (d) => hash.update(d)).on('end', () => { console.log(hash.digest('hex')); next(); });
+    answer.on('data', (d) => hash.update(d)).on('end', () => { console.log(hash.digest('hex')); if (!once) next(); });
     answer.on('error', (e) => { console.log(e.message); setTimeout(next, 500); });
   });
   get.on('timeout', () => get.destroy(new Error('30 s without a byte')));
@@ -44,7 +60,7 @@ const FORMER_REPLICAS = 1500;
 const FORMER = `
 const [base, token, count] = process.argv.slice(1);
 const ask = async (method, path, body) => {
-  const headers = { authorization: 'Bearer ' + token, 'content-type': 'application/json' };
+  const headers = { authorization: 'Bearer ' + token, ...(body && { 'content-type': 'application/json' }) };
   const answer = await fetch(base + path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
   if (!answer.ok) throw new Error(await answer.text());
   return answer.json();
@@ -59,23 +75,33 @@ const ask = async (method, path, body) => {
 })();`;
 
 /** @returns {Promise<number>} the exit code */
-export async function soakChain(minutes, scratch) {
+export async function soakChain({ minutes, bytes: size }, scratch) {
   const { createWorld } = await import('../dist/testing/index.js');
   const world = await createWorld({ name: 'soak' });
   try {
     const bytes = randomBytes(FILE_MB * MB);
     const sent = path.join(scratch, 'sent');
     await writeFile(sent, bytes);
-    const hash = createHash('sha256').update(bytes).digest('hex');
-    const chain = await start(world, scratch, sent);
-    const samples = await underLoad(chain, minutes);
-    return await report(chain, samples, hash);
+    const hash = size ? hashOf(size) : createHash('sha256').update(bytes).digest('hex');
+    const chain = await start(world, scratch, sent, size);
+    const samples = await underLoad(chain, size ? MOST_MINUTES : minutes, size !== undefined);
+    return await report(chain, samples, hash, size);
   } finally {
     await world.close();
   }
 }
 
-async function start(world, scratch, sent) {
+/** Of what the server makes of this size. */
+function hashOf(size) {
+  const cipher = createCipheriv('aes-128-ctr', Buffer.alloc(16), Buffer.alloc(16));
+  const hash = createHash('sha256');
+  const none = Buffer.alloc(MB);
+  for (let left = size; left > 0; left -= MB)
+    hash.update(cipher.update(none.subarray(0, Math.min(left, MB))));
+  return hash.digest('hex');
+}
+
+async function start(world, scratch, sent, size) {
   const names = ['client', 'server', 'registry', 'ingress', 'egress', 'fw'];
   const free = Array.from({ length: REPLICA_HOSTS }, (_, n) => `counter${n}`);
   const made = await Promise.all([...names, ...free].map((name) => world.host(name)));
@@ -119,7 +145,13 @@ async function start(world, scratch, sent) {
   stay.ingress = await run(ingress, 'ingress --tenant 42 --tunnel 10.8.0.1/24', up);
   await run(client, 'client --ingress 192.0.2.10 --address 10.8.0.2/24 --to 203.0.113.0/24', up);
   await server.spawn([process.execPath, '-e', SERVER, sent, '203.0.113.9']).waitFor('ready');
-  const downloads = client.spawn([process.execPath, '-e', CLIENT, 'http://203.0.113.9/']);
+  const downloads = client.spawn([
+    process.execPath,
+    '-e',
+    CLIENT,
+    `http://203.0.113.9/${size ?? ''}`,
+    ...(size ? ['once'] : []),
+  ]);
   const chainSet = async (...functions) => {
     const argv = [process.execPath, COMMAND, 'chain', 'set', '7', ...functions, '--tenant', '42'];
     const env = { ...process.env, TUNCONNECTOR_TOKEN: TOKEN, TUNCONNECTOR_ROULETTE: ROULETTE };
@@ -130,7 +162,7 @@ async function start(world, scratch, sent) {
 }
 
 /** One change every 5 s, in a fixed order; after each, how much memory there is. */
-async function underLoad(chain, minutes) {
+async function underLoad(chain, minutes, isOne) {
   const { hosts, replicas, stay, downloads } = chain;
   const samples = [];
   const begin = performance.now();
@@ -166,7 +198,8 @@ async function underLoad(chain, minutes) {
     'drain',
     'still',
   ];
-  for (let n = 0; performance.now() < end; n++) {
+  const isOver = () => performance.now() >= end || (isOne && downloads.stdout.includes('\n'));
+  for (let n = 0; !isOver(); n++) {
     const name = order[n % order.length];
     const next = performance.now() + STEP;
     await changes[name]();
@@ -187,7 +220,7 @@ async function underLoad(chain, minutes) {
   return samples;
 }
 
-async function report({ stay, replicas, downloads }, samples, hash) {
+async function report({ stay, replicas, downloads }, samples, hash, size) {
   const problems = [];
   const lines = downloads.stdout.split('\n').slice(0, -1);
   const wrong = lines.filter((line) => line !== hash);
@@ -208,11 +241,11 @@ async function report({ stay, replicas, downloads }, samples, hash) {
     const [warm, last] = [median(values.slice(0, edge)), median(values.slice(-edge))];
     const growth = last / warm - 1;
     table.push([member, mib(warm), mib(last), `${(100 * growth).toFixed(1)} %`]);
-    if (growth > GROWTH)
+    if (growth > GROWTH && !size)
       problems.push(`${member} grew by ${(100 * growth).toFixed(1)} %; allowed ${100 * GROWTH} %`);
   }
   console.log(
-    `${table}\n${lines.length - wrong.length} downloads of ${FILE_MB} MiB with equal hash, ${samples.length} changes`,
+    `${table}\n${lines.length - wrong.length} downloads of ${mib(size ?? FILE_MB * MB)} with equal hash, ${samples.length} changes`,
   );
   for (const problem of problems) console.log(`FAILED: ${problem}`);
   return problems.length > 0 ? 1 : 0;

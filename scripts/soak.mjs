@@ -5,7 +5,7 @@
  *     npm run soak [-- --minutes 10]
  *     npm run soak -- transfer [--bytes 10G]     (soak-transfer.mjs)
  *     npm run soak -- page [--minutes 60]        (soak-page.mjs)
- *     npm run soak -- chain [--minutes 60]       (soak-chain.mjs)
+ *     npm run soak -- chain [--minutes 60 | --bytes 1G]   (soak-chain.mjs)
  *
  * iperf3 alternates between the directions, with a hash-checked transfer in between. Every 5 s both processes are
  * looked at: resident memory, JavaScript heap, and the pool's slots.
@@ -64,7 +64,7 @@ async function main() {
   try {
     if (job === 'transfer') return await soakTransfer(bytes);
     if (job === 'page') return await soakPage(minutes, scratch);
-    if (job === 'chain') return await soakChain(minutes, scratch);
+    if (job === 'chain') return await soakChain({ minutes, bytes }, scratch);
     await soak(scratch);
   } catch (error) {
     if (error.name !== 'TunconnectorError') throw error;
@@ -254,7 +254,7 @@ function wordsOption(words) {
   const job = ['transfer', 'page', 'chain'].find((each) => each === words[0]);
   const [option, value, ...more] = job ? words.slice(1) : words;
   const asked = more.length === 0 && (option === undefined || value !== undefined);
-  if (asked && job === 'transfer') {
+  if (asked && (job === 'transfer' || (job === 'chain' && option === '--bytes'))) {
     const bytes = option === undefined ? 10e9 : option === '--bytes' ? parseSize(value) : undefined;
     if (bytes !== undefined) return { job, minutes: 0, bytes };
   } else if (asked) {
@@ -265,7 +265,8 @@ function wordsOption(words) {
     'usage: npm run soak [-- --minutes 10]               (0.5 to 1440)\n' +
       '       npm run soak -- transfer [--bytes 10G]      (2 to 1000T; half in each direction)\n' +
       '       npm run soak -- page [--minutes 10]         (0.5 to 1440)\n' +
-      '       npm run soak -- chain [--minutes 10]        (0.5 to 1440)\n',
+      '       npm run soak -- chain [--minutes 10]        (0.5 to 1440)\n' +
+      '       npm run soak -- chain --bytes 1G            (one download; 2 to 1000T)\n',
   );
   process.exit(2);
 }
