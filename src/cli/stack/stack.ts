@@ -31,7 +31,7 @@ export function stackCommand(
     .description(
       'Runs an IP stack of its own, beside that of the kernel, on a TUN, a TAP or an Ethernet interface.',
     )
-    .usage('up --tun|--tap|--interface NAME --address PREFIX [options]')
+    .usage('up --tun|--tap|--interface NAME [options]')
     .addArgument(new Argument('<action>', 'up'));
   const option =
     (group: string) =>
@@ -62,10 +62,12 @@ export function stackCommand(
     .addHelpText(
       'after',
       `
-echo is port 7 of UDP and TCP, http is port 80. What this command makes is gone when it ends.
+echo is port 7 of UDP and TCP, http is port 80.
+What this command makes is gone when it ends.
 
 Examples:
-  tunconnector stack up --tun st0 --address 10.9.0.2/24 --host-address 10.9.0.1/24
+  tunconnector stack up --tun st0 --address 10.9.0.2/24 \\
+    --host-address 10.9.0.1/24
   tunconnector stack up --tap st0 --address fd00::2/64 --serve ping,echo,http
   tunconnector stack up --interface eth1 --dhcp --verbose
   tunconnector stack up --nuse nuse.conf --forward --pcap stack.pcapng`,
