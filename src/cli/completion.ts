@@ -25,7 +25,8 @@ interface Word {
   complete: Completion | undefined;
 }
 
-export function completionCommand(commands: () => Map<string, Command>): Command {
+/** @param commands all of them, by name */
+export function completionCommand(commands: () => Promise<ReadonlyMap<string, Command>>): Command {
   return new Command('tunconnector completion')
     .description('Writes a completion script to standard output.')
     .argument('<shell>', SHELLS.join(', '))
@@ -37,14 +38,14 @@ Where the shells look for it (zsh with ~/.zfunc in $fpath):
   zsh   ~/.zfunc/_tunconnector
   fish  ~/.config/fish/completions/tunconnector.fish`,
     )
-    .action((shell: string) => {
+    .action(async (shell: string) => {
       const known = SHELLS.find((each) => each === shell);
       if (!known) throw usageError(`completion: found "${shell}", expected bash, zsh or fish`);
-      process.stdout.write(completionScript(known, commands()));
+      process.stdout.write(completionScript(known, await commands()));
     });
 }
 
-export function completionScript(shell: Shell, commands: Map<string, Command>): string {
+export function completionScript(shell: Shell, commands: ReadonlyMap<string, Command>): string {
   const names = [...commands.keys()];
   const words = new Map([...commands].map(([name, command]) => [name, wordsOf(command)]));
   return { bash, zsh, fish }[shell](names, words);

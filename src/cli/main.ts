@@ -1,24 +1,9 @@
 /** `tunconnector`: finds the command, runs it, and turns whatever goes wrong into one line and an exit code. */
 import { Command, CommanderError } from 'commander';
-import { benchCommand } from './bench.ts';
-import { captureCommand } from './capture.ts';
-import { chainCommand } from './chain/chain.ts';
 import { addTunnelOptions, explainMistake, quiet, settingsOf } from './command-line.ts';
-import { completionCommand } from './completion.ts';
 import { addConfigOption, withConfigFile } from './config-options.ts';
-import { doctorCommand } from './doctor.ts';
 import { Exit, reportError, usageError } from './exit.ts';
-import { impairCommand } from './impair/impair.ts';
-import { clientCommand } from './member/client.ts';
-import { egressCommand } from './member/egress.ts';
-import { ingressCommand } from './member/ingress.ts';
-import { vnfCommand } from './member/vnf.ts';
-import { rouletteCommand } from './roulette/roulette.ts';
-import { shellCommand } from './shell/shell.ts';
-import { stackCommand } from './stack/stack.ts';
 import { suggestion } from './suggest.ts';
-import { topCommand } from './top/top.ts';
-import { runTunnelCommand } from './tunnel.ts';
 import { packageVersion } from './version.ts';
 
 const AFTER_HELP = `
@@ -67,19 +52,18 @@ export async function main(argv: readonly string[]): Promise<void> {
 
 async function run(argv: readonly string[]): Promise<number> {
   let code: number = Exit.ok;
-  const commands = allCommands((result) => {
-    code = result;
-  });
   const [first = ''] = argv;
   const name = first === '' || first.startsWith('-') ? 'tunnel' : first;
   if (name === 'help') return run([...argv.slice(1, 2), '--help']);
-  const command = commands.get(name);
-  if (!command) {
-    const near = suggestion(name, [...commands.keys()]);
+  if (!isCommand(name)) {
+    const near = suggestion(name, COMMAND_NAMES);
     if (near) throw usageError(`unknown command "${name}"; did you mean ${near}?`);
-    const known = [...commands.keys()].join(', ');
+    const known = COMMAND_NAMES.join(', ');
     throw usageError(`unknown command "${name}"`, `commands are ${known}; tunconnector --help tells more`);
   }
+  const command = await commandOf(name, (result) => {
+    code = result;
+  });
   try {
     const words = first === name ? argv.slice(1) : [...argv];
     // The tunnel reads its own, whose parts are more than options.
@@ -92,33 +76,65 @@ async function run(argv: readonly string[]): Promise<number> {
   return code;
 }
 
-/** By name. Each tells its exit code when it is done. */
-export function allCommands(done: (code: number) => void): Map<string, Command> {
-  const tunnel = addTunnelOptions(new Command('tunconnector'))
+type Done = (code: number) => void;
+
+/** Each is loaded when it is wanted: all of them take half a second of a processor. */
+const COMMANDS = {
+  tunnel: async () => tunnelCommand,
+  capture: async () => configured((await import('./capture.ts')).captureCommand),
+  impair: async () => configured((await import('./impair/impair.ts')).impairCommand),
+  shell: async () => configured((await import('./shell/shell.ts')).shellCommand),
+  stack: async () => configured((await import('./stack/stack.ts')).stackCommand),
+  top: async () => configured((await import('./top/top.ts')).topCommand),
+  ingress: async () => configured((await import('./member/ingress.ts')).ingressCommand),
+  vnf: async () => configured((await import('./member/vnf.ts')).vnfCommand),
+  egress: async () => configured((await import('./member/egress.ts')).egressCommand),
+  client: async () => configured((await import('./member/client.ts')).clientCommand),
+  roulette: async () => configured((await import('./roulette/roulette.ts')).rouletteCommand),
+  chain: async () => configured((await import('./chain/chain.ts')).chainCommand),
+  doctor: async () => configured((await import('./doctor.ts')).doctorCommand),
+  bench: async () => configured((await import('./bench.ts')).benchCommand),
+  completion: async () => {
+    const { completionCommand } = await import('./completion.ts');
+    return () => completionCommand(allCommands);
+  },
+} satisfies Record<string, () => Promise<(done: Done) => Command>>;
+
+export type CommandName = keyof typeof COMMANDS;
+
+export const COMMAND_NAMES = Object.keys(COMMANDS) as readonly CommandName[];
+
+const isCommand = (name: string): name is CommandName => Object.hasOwn(COMMANDS, name);
+
+/** One that takes its options from a file, too. */
+const configured =
+  (make: (done: Done) => Command) =>
+  (done: Done): Command =>
+    addConfigOption(make(done));
+
+/** @param done is told the exit code when it is done */
+export async function commandOf(name: CommandName, done: Done = () => {}): Promise<Command> {
+  const make = await COMMANDS[name]();
+  const command = make(done).optionsGroup('The command:');
+  return quiet(command.version(packageVersion(), '--version', 'show the version'));
+}
+
+/** By name, in the order of the help. */
+export async function allCommands(): Promise<Map<CommandName, Command>> {
+  const all = new Map<CommandName, Command>();
+  for (const name of COMMAND_NAMES) all.set(name, await commandOf(name));
+  return all;
+}
+
+function tunnelCommand(done: Done): Command {
+  return addTunnelOptions(new Command('tunconnector'))
     .helpOption('-h, --help', 'show this help')
     .description('Connects TUN or TAP interfaces of two or more hosts through UDP or TCP.')
     .usage('[tunnel] [options]')
     .addHelpText('after', AFTER_HELP)
     .action(async (_options: unknown, command: Command) => {
+      const { runTunnelCommand } = await import('./tunnel.ts');
       const { settings, label } = settingsOf(command);
       done(await runTunnelCommand(settings, label));
     });
-  const version = packageVersion();
-  const own = (command: Command) =>
-    quiet(command.optionsGroup('The command:').version(version, '--version', 'show the version'));
-  const all = new Map([['tunnel', own(tunnel)]]);
-  const others = {
-    capture: captureCommand,
-    impair: impairCommand,
-    shell: shellCommand,
-    stack: stackCommand,
-    top: topCommand,
-  };
-  const members = { ingress: ingressCommand, vnf: vnfCommand, egress: egressCommand, client: clientCommand };
-  const chains = { roulette: rouletteCommand, chain: chainCommand };
-  const machine = { doctor: doctorCommand, bench: benchCommand };
-  for (const [name, make] of Object.entries({ ...others, ...members, ...chains, ...machine }))
-    all.set(name, own(addConfigOption(make(done))));
-  all.set('completion', own(completionCommand(() => all)));
-  return all;
 }

@@ -4,15 +4,16 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { READY_MADE } from '../../src/chain/functions/index.ts';
-import { allCommands } from '../../src/cli/main.ts';
+import { COMMAND_NAMES, commandOf } from '../../src/cli/main.ts';
 import { functionOptions } from '../../src/cli/member/vnf-options.ts';
 import { filesUnder, read, root } from '../house/sources.ts';
 import { needs } from '../needs.ts';
 
 /** The options of a command line of these examples, as the command understands them, without running it. */
-function understood([name = '', ...words]: readonly string[]): Record<string, unknown> {
-  const command = allCommands(() => {}).get(name);
-  if (!command) throw new Error(`there is no command ${name}`);
+async function understood([first, ...words]: readonly string[]): Promise<Record<string, unknown>> {
+  const name = COMMAND_NAMES.find((each) => each === first);
+  if (!name) throw new Error(`there is no command ${first}`);
+  const command = await commandOf(name);
   command.action(() => {}).parse(words, { from: 'user' });
   const options = command.opts();
   if (name === 'vnf') {
@@ -145,11 +146,11 @@ describe('the manifests for Kubernetes', () => {
     }
   });
 
-  it('have command lines that are understood, with no more privileges than these commands need', () => {
+  it('have command lines that are understood, with no more privileges than these commands need', async () => {
     const commands = ours.map(({ args }) => args![0]);
     expect(new Set(commands)).toEqual(new Set(['roulette', 'vnf', 'ingress', 'egress', 'client']));
     for (const { args, securityContext, volumeMounts } of ours) {
-      const options = understood(args!);
+      const options = await understood(args!);
       for (const file of [options.ca, options.tokenFile, options.tokens, options.tlsCert, options.config]) {
         if (typeof file !== 'string') continue;
         expect(volumeMounts!.map(({ mountPath }) => mountPath)).toContain(path.dirname(file));
@@ -184,17 +185,19 @@ describe('the command lines of members in', () => {
     'src/cli/member/ingress.ts',
   ];
 
-  it.each(pages)('%s are understood', (page) => {
+  it.each(pages)('%s are understood', async (page) => {
     const text = read(page).replace(/\\+\n/g, '');
     const all = text.matchAll(/^ *tunconnector ((?:vnf|ingress|egress|client|roulette) .*)$/gm);
     const lines = [...all].map(([, line]) => line!).filter((line) => !/--config|\[options\]/.test(line));
     expect(lines.length).toBeGreaterThan(1);
-    for (const line of lines) understood(wordsOf(line.replace(/(\s+#.*|`,)$/, '')));
+    for (const line of lines) await understood(wordsOf(line.replace(/(\s+#.*|`,)$/, '')));
   });
 
-  it('a page that is wrong are not', () => {
-    expect(() => understood(wordsOf("vnf firewall --option rules='allow *'"))).toThrow(/unknown key "rules"/);
-    expect(() => understood(wordsOf('ingress --tunel 10.8.0.1/24'))).toThrow(/unknown option/);
+  it('a page that is wrong are not', async () => {
+    await expect(understood(wordsOf("vnf firewall --option rules='allow *'"))).rejects.toThrow(
+      /unknown key "rules"/,
+    );
+    await expect(understood(wordsOf('ingress --tunel 10.8.0.1/24'))).rejects.toThrow(/unknown option/);
   });
 });
 
@@ -215,10 +218,10 @@ describe('the compose file', () => {
   };
   const ours = Object.values(services).filter(({ image }) => image === 'tunconnector');
 
-  it('has command lines that are understood, with no more privileges than these commands need', () => {
+  it('has command lines that are understood, with no more privileges than these commands need', async () => {
     expect(ours).toHaveLength(6);
     for (const { command, cap_drop, cap_add, devices, secrets: given } of ours) {
-      const options = understood(command);
+      const options = await understood(command);
       const hasTun = command[0] === 'egress' || command[0] === 'client';
       expect(cap_drop).toEqual(['ALL']);
       expect(cap_add).toEqual(hasTun ? ['NET_ADMIN'] : undefined);

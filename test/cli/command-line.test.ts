@@ -5,18 +5,18 @@ import { CommanderError } from 'commander';
 import { afterAll, describe, expect, it } from 'vitest';
 import { explainMistake } from '../../src/cli/command-line.ts';
 import { withConfigFile } from '../../src/cli/config-options.ts';
-import { allCommands } from '../../src/cli/main.ts';
+import { COMMAND_NAMES, type CommandName, commandOf } from '../../src/cli/main.ts';
 import { packageVersion } from '../../src/cli/version.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'command-line-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const names = [...allCommands(() => {}).keys()];
+const names = [...COMMAND_NAMES];
 
 /** What a command says and throws. */
-async function run(name: string, ...words: string[]) {
+async function run(name: CommandName, ...words: string[]) {
   let said = '';
-  const command = allCommands(() => {}).get(name)!;
+  const command = await commandOf(name);
   command.configureOutput({ writeOut: (text) => (said += text), writeErr: () => {} });
   const thrown = await command.parseAsync(words, { from: 'user' }).then(
     () => undefined,
@@ -41,11 +41,10 @@ describe('every command', () => {
     );
   });
 
-  it('takes no version from a file', () => {
+  it('takes no version from a file', async () => {
     const file = path.join(folder, 'version.yaml');
     writeFileSync(file, 'version: true\n');
-    expect(() => withConfigFile(allCommands(() => {}).get('egress')!, ['--config', file])).toThrow(
-      /found the unknown key "version"/,
-    );
+    const command = await commandOf('egress');
+    expect(() => withConfigFile(command, ['--config', file])).toThrow(/found the unknown key "version"/);
   });
 });

@@ -29,7 +29,7 @@ commands.set(
 );
 commands.set(
   'completion',
-  completionCommand(() => commands),
+  completionCommand(async () => commands),
 );
 const script = (shell: 'bash' | 'zsh' | 'fish') => completionScript(shell, commands);
 

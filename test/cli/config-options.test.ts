@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { Command } from 'commander';
 import { afterAll, describe, expect, it } from 'vitest';
 import { withConfigFile } from '../../src/cli/config-options.ts';
 import { allCommands } from '../../src/cli/main.ts';
@@ -15,7 +16,8 @@ function fileWith(text: string): string {
   return file;
 }
 
-const command = (name: string) => allCommands(() => {}).get(name)!;
+const commands: ReadonlyMap<string, Command> = await allCommands();
+const command = (name: string) => commands.get(name)!;
 /** What a command line becomes with a file of this text. */
 const expanded = (name: string, text: string, ...words: string[]) => {
   const file = fileWith(text);

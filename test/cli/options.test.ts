@@ -18,8 +18,8 @@ const messageOf = (work: () => unknown): string => {
 };
 
 describe('the help', () => {
-  it('fits into 80 columns', () => {
-    for (const command of allCommands(() => {}).values()) {
+  it('fits into 80 columns', async () => {
+    for (const command of (await allCommands()).values()) {
       let text = '';
       command.configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => 80 });
       command.outputHelp();

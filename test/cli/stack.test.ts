@@ -106,7 +106,8 @@ describe('the options of stack up', () => {
     quiet(stackCommand())
       .configureOutput({ writeOut: (text) => void (help += text) })
       .outputHelp();
-    const lines = [...help.matchAll(/^ {2}tunconnector stack (.*)$/gm)].map(([, words]) => words!);
+    const joined = help.replace(/\\\n */g, '');
+    const lines = [...joined.matchAll(/^ {2}tunconnector stack (.*)$/gm)].map(([, words]) => words!);
     expect(lines.length).toBe(4);
     for (const line of lines.filter((each) => !each.includes('--nuse')))
       expect(plan(line).interfaces).toHaveLength(1);

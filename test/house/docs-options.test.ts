@@ -102,9 +102,9 @@ describe('the option tables', () => {
 });
 
 describe('the README', () => {
-  it('names only options that the command has', () => {
+  it('names only options that the command has', async () => {
     const found = [...read('README.md').matchAll(/(?<=[ `])--?([a-z][a-z-]*)/g)].map((option) => option[1]!);
-    const commands = [...allCommands(() => {}).values()].flatMap((command) => [command, ...command.commands]);
+    const commands = [...(await allCommands()).values()].flatMap((command) => [command, ...command.commands]);
     const longOnes = commands.flatMap(({ options }) => options.map(({ long }) => long?.slice(2)));
     const ofTunconnector = new Set([...longOnes, ...OPTION_NAMES.map((name) => specOf(name).short)]);
     const ofOthers = ['global', 'ignore-scripts', 'minutes', 'test', 'c', 'W', 'INT', 'sO'];
