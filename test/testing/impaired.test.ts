@@ -214,10 +214,10 @@ describe('a rebinding between real sockets', () => {
   };
 
   it('is another address and port that the server sees, and at which it answers', async () => {
-    await using link = await impairedSockets('rebind 150ms address 127.0.9.0/24');
+    await using link = await impairedSockets('rebind 2s address 127.0.9.0/24');
     const before = await heard(link, 'before');
     expect(before).toMatchObject(link.toA);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await new Promise((resolve) => setTimeout(resolve, 2050));
     const after = await heard(link, 'after');
     expect(after.address).toMatch(/^127\.0\.9\./);
     expect(after.port).not.toBe(before.port);
