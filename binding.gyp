@@ -14,6 +14,7 @@
             "native/coalesce.cc",
             "native/environment.cc",
             "native/interface.cc",
+            "native/memory_keeper.cc",
             "native/merge.cc",
             "native/netns.cc",
             "native/offload.cc",

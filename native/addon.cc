@@ -25,6 +25,7 @@ NAPI_MODULE_INIT() {
   defineTcp(env, exports, self);
   definePoller(env, exports, self);
   defineBytes(env, exports, self);
+  defineMemoryKeeper(env, exports, self);
   return exports;
 }
 

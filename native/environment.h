@@ -93,6 +93,7 @@ void defineInterface(napi_env env, napi_value exports, Environment* self);
 void defineTcp(napi_env env, napi_value exports, Environment* self);
 void definePoller(napi_env env, napi_value exports, Environment* self);
 void defineBytes(napi_env env, napi_value exports, Environment* self);
+void defineMemoryKeeper(napi_env env, napi_value exports, Environment* self);
 
 // Registers the teardown of everything that is still open when the environment ends.
 bool beginEnvironment(Environment* self);

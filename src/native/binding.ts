@@ -341,6 +341,15 @@ export interface Native {
   /** Closes a descriptor that was opened here or in another thread; ports on it fail with -EBADF from now on. */
   close(fd: number): void;
 
+  // ── the process
+  /**
+   * Makes a second process that holds this one's memory until this one is gone, so that a kill closes descriptors at once and
+   * not after the memory has been taken apart (tens of milliseconds). It has no descriptors, takes no signals and needs no
+   * memory of its own; tools show it as `tunc-memory`. Once for a process. False where the kernel does not have it
+   * (before Linux 5.9, or behind a filter of system calls): then nothing changes.
+   */
+  keepMemory(): boolean;
+
   // ── ports: one per descriptor that moves packets. `batch` holds the handles of one call.
   tunPort(pool: number, fd: number, options: TunPortOptions): number;
   udpPort(pool: number, fd: number, options: UdpPortOptions): number;

@@ -4,6 +4,7 @@ import type { ServedMetrics } from '../../control/member/metrics.ts';
 import type { Attachable } from '../../engine/attach.ts';
 import { type NetworkReport, totalDrops } from '../../engine/report.ts';
 import type { TunconnectorError } from '../../errors.ts';
+import { native } from '../../native/load.ts';
 import { captureHosted, type HostedCapture } from '../../tun/capture/live-attached.ts';
 import { ControlSockets } from '../control.ts';
 import { Exit, errorLine, reportError } from '../exit.ts';
@@ -75,6 +76,8 @@ export class MemberRun {
     let ran = false;
     try {
       await member.start();
+      // Others send elsewhere as soon as this one's chain port is gone, also when it is killed.
+      native().keepMemory();
       ran = this.#isUp = true;
       if (address) metrics = await this.#serve(address);
       await this.#describe();
