@@ -1,6 +1,8 @@
 /** Many hosts in one process, in virtual time. */
 export type { Fault } from './faults.ts';
+export { type ProgramSpec, parseSimulation, type SimulationFile } from './file.ts';
 export type { Program, SimHost } from './host.ts';
 export type { SimLink } from './link.ts';
+export { type LoadedSimulation, loadSimulation } from './live-load.ts';
 export { type LogLine, Simulation, type SimulationOptions } from './simulation.ts';
 export type { Topology } from './topology.ts';

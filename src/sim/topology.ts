@@ -1,4 +1,4 @@
-/** A simulated network as it is written: hosts, and links between two of them. Plain data; checked here. */
+/** A simulated network as it is written: hosts, routers, and links between two of them. Plain data; checked here. */
 import { z } from 'zod';
 import { configError } from '../engine/config.ts';
 import { checkOptions } from '../engine/options.ts';
@@ -19,11 +19,21 @@ const hostSchema = z.strictObject({
   memory: z.number().int().min(1).optional(),
 });
 
-const endSchema = z.strictObject({
-  host: name,
-  /** `10.0.0.1/24`, `2001:db8::1/64`. */
-  addresses: z.array(z.string()).min(1),
-});
+const endSchema = z.union(
+  [
+    /** `client 10.0.0.1/24 2001:db8::1/64` */
+    z.string().transform((text) => {
+      const [host = '', ...addresses] = text.trim().split(/\s+/);
+      return { host, addresses };
+    }),
+    z.strictObject({
+      host: name,
+      /** `10.0.0.1/24`, `2001:db8::1/64`. */
+      addresses: z.array(z.string()),
+    }),
+  ],
+  { error: 'expected "HOST ADDRESS/LENGTH", or "host" and "addresses"' },
+);
 
 const linkSchema = z.strictObject({
   /** `up` of its impairment goes from the first to the second. */
@@ -31,14 +41,16 @@ const linkSchema = z.strictObject({
   /** Longest IP packet: bytes. */
   mtu: z.number().int().min(68).max(65_535).default(1500),
   /** As `tunconnector impair` has it: text, or an object. Without it packets pass at once. */
-  impair: z.unknown(),
+  impair: z.unknown().optional(),
 });
 
 const topologySchema = z.strictObject({
   /** Of all draws. */
   seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(1),
-  hosts: z.record(name, hostSchema),
-  links: z.record(name, linkSchema),
+  hosts: z.record(name, hostSchema).default({}),
+  /** Hosts that send on packets for others. */
+  routers: z.record(name, hostSchema.omit({ forward: true })).default({}),
+  links: z.record(name, linkSchema).default({}),
 });
 
 export type Topology = z.input<typeof topologySchema>;
@@ -66,14 +78,22 @@ export interface CheckedTopology {
 
 /** @throws ERR_CONFIG, ERR_ADDRESS */
 export function checkTopology(topology: Topology): CheckedTopology {
-  const { seed, hosts, links } = checkOptions(topologySchema, topology);
+  const { seed, links, routers, ...checkedHosts } = checkOptions(topologySchema, topology);
+  const hosts: Record<string, HostSettings> = { ...checkedHosts.hosts };
+  for (const [router, settings] of Object.entries(routers)) {
+    if (Object.hasOwn(hosts, router))
+      throw configError(`routers.${router}: found the name of a host, expected another one`);
+    hosts[router] = { ...settings, forward: true };
+  }
   const taken = new Map<string, string>();
   const checked = Object.entries(links).map(([link, { between, mtu, impair }]) => {
     const read = (side: 0 | 1): EndSettings => {
       const end = between[side];
       const place = `links.${link}.between.${side}`;
       if (!Object.hasOwn(hosts, end.host))
-        throw configError(`${place}.host: found "${end.host}", expected one of the hosts`);
+        throw configError(`${place}: found "${end.host}", expected one of the hosts`);
+      if (end.addresses.length === 0)
+        throw configError(`${place}: found no address, expected one such as 10.0.0.1/24`);
       for (const address of end.addresses) {
         const before = taken.get(bare(address));
         if (before) throw configError(`${place}.addresses: ${address} is that of ${before}, too`);

@@ -96,7 +96,7 @@ describe('a simulated network', () => {
   it('is told of what it is not: hosts, links, faults', async () => {
     await expect(Simulation.start(LINE({ hosts: { a: {}, r: {} } }))).rejects.toThrow(/right.*"b"/);
     const twice = LINE();
-    twice.links.right!.between[1].addresses = ['10.0.1.1/24'];
+    twice.links!.right!.between[1] = 'b 10.0.1.1/24';
     await expect(Simulation.start(twice)).rejects.toThrow('10.0.1.1/24 is that of a, too');
     await expect(Simulation.start(LINE(), { faults: [{ at: 1, down: 'middle' }] })).rejects.toThrow(
       /faults\.0\.down: found "middle"/,
@@ -196,7 +196,7 @@ describe('faults', () => {
 describe('the same run', () => {
   const lossy = (seed: number): Topology => {
     const line = LINE({ seed });
-    line.links.left!.impair = 'delay 10ms 2ms loss 5%';
+    line.links!.left!.impair = 'delay 10ms 2ms loss 5%';
     return line;
   };
   /** Sends 200 KB to b, which counts. */
@@ -259,8 +259,8 @@ describe('the same run', () => {
       return sim.log.map(({ at, text }) => `${at} ${text}`);
     };
     const larger = lossy(5);
-    larger.hosts.c = {};
-    larger.links.extra = {
+    larger.hosts!.c = {};
+    larger.links!.extra = {
       between: [
         { host: 'r', addresses: ['10.0.3.254/24'] },
         { host: 'c', addresses: ['10.0.3.1/24'] },
