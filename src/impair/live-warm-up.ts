@@ -5,10 +5,11 @@
  * then. As for tunnels, docs/decisions/010 has the figures.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Attachable, Attached } from '../engine/attach.ts';
+import type { Attachable } from '../engine/attach.ts';
 import { LiveRuntime } from '../engine/live-runtime.ts';
 import { Network } from '../engine/network.ts';
 import { MICROSECOND, MILLISECOND } from '../engine/units.ts';
+import { warmingUpBy, warmUpBy } from '../engine/warm-up.ts';
 import { Protocol } from '../packet/protocol.ts';
 import { pairedTuns, pingSized } from '../tun/live-paired-tuns.ts';
 import { impair } from './impair.ts';
@@ -16,7 +17,6 @@ import { ANSWERS } from './link.ts';
 import { type ImpairOptions, impairSchema, type NamedStage } from './options.ts';
 import type { CompiledSpec } from './spec/spec.ts';
 
-/** A second network meets what the first did not: code that was optimised for one is done again. */
 const ROUNDS = 3;
 const BREATHS = 3000;
 /** How long packets may run in a round on a busy machine. */
@@ -33,26 +33,10 @@ const SHORT = 20 * MICROSECOND;
 const FAST = 100e9;
 
 /** Runs in the thread of the link's network, before that starts. Returns how many packets crossed the link. */
-export const warmingUp: Attached<CompiledSpec, number> = async (_, spec) => {
-  let packets = 0;
-  try {
-    for (let i = 0; i < ROUNDS; i++) packets += await round(spec);
-  } catch {
-    // There are no descriptors left, say: what matters will be told by the link itself.
-  }
-  return packets;
-};
+export const warmingUp = warmingUpBy(ROUNDS, round);
 
-/** Only in a thread of the link's own: another one has better things to do meanwhile. */
-export async function warmUp(network: Attachable, spec: CompiledSpec): Promise<number> {
-  const { result, port } = await network.attach<number>({
-    module: import.meta.url,
-    export: 'warmingUp',
-    options: spec,
-  });
-  port.close();
-  return result;
-}
+export const warmUp = (network: Attachable, spec: CompiledSpec): Promise<number> =>
+  warmUpBy(network, import.meta.url, spec);
 
 async function round({ up, down }: CompiledSpec): Promise<number> {
   const runtime = new LiveRuntime({ blocking: true });

@@ -5,15 +5,15 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppSpec } from '../../engine/app.ts';
-import type { Attachable, Attached } from '../../engine/attach.ts';
+import type { Attachable } from '../../engine/attach.ts';
 import { LiveRuntime } from '../../engine/live-runtime.ts';
 import { Network } from '../../engine/network.ts';
 import { MILLISECOND } from '../../engine/units.ts';
+import { warmingUpBy, warmUpBy } from '../../engine/warm-up.ts';
 import { pairedTuns } from '../../tun/live-paired-tuns.ts';
 import { standIn } from './stand-ins.ts';
 import { Twin, type TwinOptions } from './twin.ts';
 
-/** A second chain meets what the first did not: code that was optimised for one is done again. */
 const ROUNDS = 2;
 /** How long packets run in a round: ns. */
 const TIME = 150 * MILLISECOND;
@@ -28,26 +28,10 @@ export interface WarmUpOptions extends TwinOptions {
 }
 
 /** Runs in the thread of the member's network, before that starts. Returns how many packets passed the function. */
-export const warmingUp: Attached<WarmUpOptions, number> = async (_, options) => {
-  let packets = 0;
-  try {
-    for (let i = 0; i < ROUNDS; i++) packets += await round(options, i);
-  } catch {
-    // Loopback is down, or there are no descriptors left: what matters will be told by the member itself.
-  }
-  return packets;
-};
+export const warmingUp = warmingUpBy(ROUNDS, round);
 
-/** Only in a thread of the member's own: another one has better things to do meanwhile. */
-export async function warmUp(network: Attachable, options: WarmUpOptions): Promise<number> {
-  const { result, port } = await network.attach<number>({
-    module: import.meta.url,
-    export: 'warmingUp',
-    options,
-  });
-  port.close();
-  return result;
-}
+export const warmUp = (network: Attachable, options: WarmUpOptions): Promise<number> =>
+  warmUpBy(network, import.meta.url, options);
 
 async function round(options: WarmUpOptions, which: number): Promise<number> {
   const runtime = new LiveRuntime({ blocking: true });

@@ -5,16 +5,16 @@
  * minutes, with a pause for each function. Measured in docs/decisions/010.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Attachable, Attached } from '../../engine/attach.ts';
+import type { Attachable } from '../../engine/attach.ts';
 import { LiveRuntime } from '../../engine/live-runtime.ts';
 import { Network } from '../../engine/network.ts';
 import { MILLISECOND } from '../../engine/units.ts';
+import { warmingUpBy, warmUpBy } from '../../engine/warm-up.ts';
 import { pairedTuns, pingSized } from '../../tun/live-paired-tuns.ts';
 import { type UdpPort, udp } from '../../tun/udp.ts';
 import { type TunnelClient, tunnelClient } from '../client.ts';
 import { tunnelServer } from '../server.ts';
 
-/** What a second tunnel meets is not all that the first one did: code that was optimised for that is done again. */
 const ROUNDS = 3;
 const BREATHS = 4000;
 /** How long packets may run in a round on a busy machine, and how long the client may take to be up. */
@@ -35,26 +35,10 @@ export interface WarmUpOptions {
 }
 
 /** Runs in the thread of the tunnel's network, before that starts. Returns how many packets left a tunnel. */
-export const warmingUp: Attached<WarmUpOptions, number> = async (_, options) => {
-  let packets = 0;
-  try {
-    for (let i = 0; i < ROUNDS; i++) packets += await round(options);
-  } catch {
-    // Loopback is down, or there are no descriptors left: what matters will be told by the tunnel itself.
-  }
-  return packets;
-};
+export const warmingUp = warmingUpBy(ROUNDS, round);
 
-/** Only in a thread of the tunnel's own: another one has better things to do meanwhile. */
-export async function warmUp(network: Attachable, options: WarmUpOptions): Promise<number> {
-  const { result, port } = await network.attach<number>({
-    module: import.meta.url,
-    export: 'warmingUp',
-    options,
-  });
-  port.close();
-  return result;
-}
+export const warmUp = (network: Attachable, options: WarmUpOptions): Promise<number> =>
+  warmUpBy(network, import.meta.url, options);
 
 async function round(options: WarmUpOptions): Promise<number> {
   const runtime = new LiveRuntime({ blocking: true });
