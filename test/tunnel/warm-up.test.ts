@@ -5,7 +5,9 @@ import { warmUp } from '../../src/tunnel/connector/live-warm-up.ts';
 
 const descriptors = () => readdirSync('/proc/self/fd').length;
 
-test('warming up carries packets through a tunnel of its own, both ways, and leaves no descriptor open', async () => {
+test('warming up carries packets through a tunnel of its own, both ways, and leaves no descriptor open', {
+  retry: 2,
+}, async () => {
   const once = async () => {
     await using network = new WorkerNetwork({});
     return await warmUp(network, { mtu: 1420 });
