@@ -36,6 +36,12 @@ export class HostClock {
     return world;
   }
 
+  /** It shows so much more from now on: ns. @param now world time, ns */
+  jump(span: number, now: number): void {
+    this.#host = this.at(now) + span;
+    this.#world = now;
+  }
+
   /** From now on it is so wrong. What it shows does not jump. @param now world time, ns */
   drift(ppm: number, now: number): void {
     this.#host = this.at(now);

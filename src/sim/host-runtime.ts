@@ -46,6 +46,8 @@ export class HostRuntime implements Runtime {
   readonly #entered: () => void;
   readonly #timers = new Set<HostTimer>();
   readonly #driven = new Map<HostDriven, Driver>();
+  /** What came while it stands still; undefined: it does not. */
+  #late: (() => void)[] | undefined;
   #halted = false;
 
   constructor({ world, name, starts, ppm, outside, entered }: HostRuntimeOptions) {
@@ -81,7 +83,7 @@ export class HostRuntime implements Runtime {
       callback();
     };
     this.#timers.add(timer);
-    this.#arm(timer);
+    if (!this.#late) this.#arm(timer);
     return () => {
       timer.cancel();
       this.#timers.delete(timer);
@@ -95,6 +97,7 @@ export class HostRuntime implements Runtime {
   drive(network: Driven): Driver {
     const driven = new HostDriven(network, this.#time, this.#world, this.clock, this.#entered);
     const driver = this.#world.drive(driven);
+    driven.isStill = this.#late !== undefined;
     if (this.#halted) driver.stop();
     else this.#driven.set(driven, driver);
     return {
@@ -126,11 +129,51 @@ export class HostRuntime implements Runtime {
   /** From now on the clock is fast by so much. What waits for a time of it waits for the same one. @param ppm parts per million */
   drift(ppm: number): void {
     this.#time.drift(ppm, this.#world.now());
+    this.#rearm();
+  }
+
+  /** The clock jumps forward; what has become due by that happens now. @param span ns */
+  jump(span: number): void {
+    this.#time.jump(span, this.#world.now());
+    this.#rearm();
+  }
+
+  #rearm(): void {
+    if (this.#late) return;
     for (const timer of this.#timers) {
       timer.cancel();
       this.#arm(timer);
     }
     for (const driver of this.#driven.values()) driver.wake();
+  }
+
+  /** The host stands still: timers, packets and what its disk has to say wait. Its clock goes on. */
+  pause(): void {
+    if (this.#late) return;
+    this.#late = [];
+    for (const timer of this.#timers) timer.cancel();
+    for (const driven of this.#driven.keys()) driven.isStill = true;
+  }
+
+  /** It goes on: what was due meanwhile happens now. */
+  resume(): void {
+    const late = this.#late;
+    if (!late || this.#halted) return;
+    this.#late = undefined;
+    for (const driven of this.#driven.keys()) driven.isStill = false;
+    for (const callback of late) this.#world.timer(this.#world.now(), callback);
+    this.#rearm();
+  }
+
+  /** Calls it, unless the host has crashed; when it stands still, later. */
+  whenAwake(callback: () => void): void {
+    if (this.#halted) return;
+    if (this.#late) {
+      this.#late.push(() => this.whenAwake(callback));
+      return;
+    }
+    this.#entered();
+    callback();
   }
 
   /** The host has crashed: nothing of it is called any more. */
@@ -153,6 +196,7 @@ interface HostTimer {
 /** A network of the host, as the world runs it: its deadline by the world's time. */
 class HostDriven implements Driven {
   readonly deadline = new Float64Array(1).fill(Number.POSITIVE_INFINITY);
+  isStill = false;
   readonly #network: Driven;
   readonly #time: HostClock;
   readonly #world: VirtualRuntime;
@@ -174,6 +218,10 @@ class HostDriven implements Driven {
   }
 
   breathe(): boolean {
+    if (this.isStill) {
+      this.deadline[0] = Number.POSITIVE_INFINITY;
+      return false;
+    }
     this.#entered();
     this.#clock[0] = this.#time.at(this.#world.clock[0]);
     const more = this.#network.breathe();

@@ -3,7 +3,7 @@
 import { parseLink } from '../engine/config.ts';
 import { memoryFor } from '../engine/memory-plan.ts';
 import { Network } from '../engine/network.ts';
-import type { VirtualDisk } from '../engine/virtual-storage.ts';
+import type { VirtualDisk, VirtualDiskOptions } from '../engine/virtual-storage.ts';
 import { Stack } from '../stack/stack.ts';
 import { type WireEnd, wire } from '../tun/wire.ts';
 import type { HostRuntime } from './host-runtime.ts';
@@ -35,11 +35,18 @@ export interface SimHostOptions {
   say: (text: string) => void;
 }
 
+/** A disk as they are: `VirtualDisk`. */
+const DISK = { writeTime: 0, syncTime: '1ms', jitter: 0, capacity: Number.POSITIVE_INFINITY };
+
 export class SimHost {
   readonly name: string;
   readonly #options: SimHostOptions;
   #starts = 0;
   #ppm: number;
+  /** Who wants it to stand still. */
+  readonly #pauses = new Set<number>();
+  /** What is to be done when the life it has now ends. */
+  readonly #closing: (() => Promise<void>)[] = [];
   #running: { runtime: HostRuntime; network: Network; stack: Stack; ends: WireEnd[] } | undefined;
 
   /** Made by `Simulation`, which starts it. */
@@ -77,8 +84,44 @@ export class SimHost {
     this.#options.say(text);
   }
 
-  /** From now on, and in the lives to come, its clock is fast by so many parts per million. */
-  drift(ppm: number): void {
+  /** What its storages are on. */
+  get disk(): VirtualDisk {
+    return this.#options.disk;
+  }
+
+  /** Another disk; without options as disks are. */
+  configureDisk(options: VirtualDiskOptions = {}): void {
+    this.disk.configure({ ...DISK, ...options });
+  }
+
+  /** Calls it when the life that the host has now is over: to give back what its program has made. */
+  onStop(callback: () => Promise<void>): void {
+    this.#closing.push(callback);
+  }
+
+  /** For what comes from outside its stack: calls it when the host runs, and later when it stands still. */
+  whenAwake(callback: () => void): void {
+    this.#running?.runtime.whenAwake(callback);
+  }
+
+  /** It stands still until everybody who wants that has resumed it. Nothing when it is down. */
+  pause(by = -1): void {
+    if (!this.#running) return;
+    this.#pauses.add(by);
+    this.#running.runtime.pause();
+  }
+
+  resume(by = -1): void {
+    if (this.#pauses.delete(by) && this.#pauses.size === 0) this.#running?.runtime.resume();
+  }
+
+  /** Its clock jumps forward: ns. Nothing when it is down. */
+  jump(span: number): void {
+    this.#running?.runtime.jump(span);
+  }
+
+  /** From now on, and in the lives to come, its clock is fast by so many parts per million. Without them, as the topology has it. */
+  drift(ppm = this.#options.settings.ppm): void {
     this.#ppm = ppm;
     this.#running?.runtime.drift(ppm);
   }
@@ -124,11 +167,13 @@ export class SimHost {
     const running = this.#running;
     if (!running) return;
     this.#running = undefined;
+    this.#pauses.clear();
     running.runtime.halt();
     this.#options.disk.crash();
     for (const { link, side } of this.#options.plugs) link.unplug(side);
     // Its last words reach nobody.
     for (const end of running.ends) end.join(undefined);
     await running.network.close();
+    for (const callback of this.#closing.splice(0)) await callback();
   }
 }

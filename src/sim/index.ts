@@ -4,5 +4,6 @@ export { type ProgramSpec, parseSimulation, type SimulationFile } from './file.t
 export type { Program, SimHost } from './host.ts';
 export type { SimLink } from './link.ts';
 export { type LoadedSimulation, loadSimulation } from './live-load.ts';
+export { FAULT_KINDS, type FaultKind, type RandomFaultsOptions, randomFaults } from './random-faults.ts';
 export { type LogLine, Simulation, type SimulationOptions } from './simulation.ts';
 export type { Topology } from './topology.ts';

@@ -7,6 +7,7 @@ import { type Impair, impair } from '../impair/impair.ts';
 import type { ImpairInspection } from '../impair/inspect.ts';
 import { ANSWERS } from '../impair/link.ts';
 import { compileSpec, type ImpairSpec } from '../impair/spec/spec.ts';
+import { parseStages } from '../impair/spec/text.ts';
 import { type WireEnd, wire } from '../tun/wire.ts';
 
 const LINKS = ['a.out -> up.in', 'up.out -> b.in', 'b.out -> down.in', 'down.out -> a.in', ...ANSWERS];
@@ -16,13 +17,21 @@ export class SimLink {
   /** Runs on the world's clock, whatever the clocks of hosts show. */
   readonly network: Network;
   readonly #ends: readonly [WireEnd, WireEnd];
+  readonly #spec: ImpairSpec;
   readonly #seed: number;
   #isDown = false;
 
-  private constructor(name: string, network: Network, ends: [WireEnd, WireEnd], seed: number) {
+  private constructor(
+    name: string,
+    network: Network,
+    ends: [WireEnd, WireEnd],
+    spec: ImpairSpec,
+    seed: number,
+  ) {
     this.name = name;
     this.network = network;
     this.#ends = ends;
+    this.#spec = spec;
     this.#seed = seed;
   }
 
@@ -42,7 +51,7 @@ export class SimLink {
     for (const [app, made] of Object.entries(apps)) network.app(app, made);
     for (const link of LINKS) network.link(link);
     await network.start();
-    return new SimLink(name, network, [a, b], seed);
+    return new SimLink(name, network, [a, b], spec, seed);
   }
 
   /** Plugs an interface into one of its ends; what was there before is unplugged. */
@@ -56,9 +65,15 @@ export class SimLink {
     this.#ends[side].join(undefined);
   }
 
-  /** Another impairment, for what comes from now on. What is on its way keeps its time. @throws ERR_CONFIG, ERR_LIMIT */
-  async change(spec: ImpairSpec): Promise<void> {
-    const { up, down } = directions(spec, this.#seed);
+  /**
+   * Another impairment, for what comes from now on. What is on its way keeps its time.
+   *
+   * @param spec undefined: that of the topology
+   * @param bursts by a number of each: stages more, which all packets pass behind their own
+   * @throws ERR_CONFIG, ERR_LIMIT
+   */
+  async change(spec?: ImpairSpec, bursts: ReadonlyMap<number, string> = new Map()): Promise<void> {
+    const { up, down } = directions(spec ?? this.#spec, this.#seed, bursts);
     await this.network.app('up', up).app('down', down).commit();
   }
 
@@ -81,7 +96,30 @@ export class SimLink {
   }
 }
 
-function directions(spec: ImpairSpec, seed: number) {
+type Direction = ReturnType<typeof compileSpec>['up'];
+type Stages = NonNullable<Direction['stages']>;
+
+function directions(spec: ImpairSpec, seed: number, bursts: ReadonlyMap<number, string> = new Map()) {
   const { up, down } = compileSpec(spec);
-  return { up: impair({ seed, ...up }), down: impair({ seed, ...down }) };
+  return {
+    up: impair({ seed, ...withBursts(up, bursts) }),
+    down: impair({ seed, ...withBursts(down, bursts) }),
+  };
+}
+
+/** Named by who wants them, so that one that begins or ends changes no draw of another. */
+function withBursts(options: Direction, bursts: ReadonlyMap<number, string>): Direction {
+  const more = [...bursts].flatMap(([by, text]) =>
+    parseStages(text).map((stage, n) => ({ ...stage, name: `burst-${by}-${n}` })),
+  );
+  if (more.length === 0) return options;
+  const behind = (stages: Stages = []) => [...(typeof stages === 'string' ? [stages] : stages), ...more];
+  const behindEach = <Rule extends { stages?: Stages }>(rules: readonly Rule[] = []) =>
+    rules.map((rule) => ({ ...rule, ...(rule.stages !== undefined && { stages: behind(rule.stages) }) }));
+  return {
+    ...options,
+    stages: behind(options.stages),
+    rules: behindEach(options.rules),
+    timeline: behindEach(options.timeline).map((change) => ({ ...change, rules: behindEach(change.rules) })),
+  };
 }

@@ -6,7 +6,8 @@ import { randomStream } from '../engine/random.ts';
 import { duration } from '../engine/units.ts';
 import { VirtualRuntime } from '../engine/virtual-runtime.ts';
 import { VirtualDisk } from '../engine/virtual-storage.ts';
-import { checkFaults, type Deed, type Fault, type TimedFault } from './faults.ts';
+import { FaultEffects } from './fault-effects.ts';
+import { checkFaults, type Fault, type TimedFault } from './faults.ts';
 import { type Plug, type Program, SimHost } from './host.ts';
 import { HostRuntime } from './host-runtime.ts';
 import { SimLink } from './link.ts';
@@ -41,6 +42,10 @@ export class Simulation implements AsyncDisposable {
   readonly #links = new Map<string, SimLink>();
   readonly #trace: Trace;
   readonly #faults: TimedFault[];
+  readonly #effects = new FaultEffects(
+    (name) => this.link(name),
+    (name) => this.host(name),
+  );
   /** Something of a host ran: its promises go on before the next event. */
   #entered = false;
 
@@ -90,7 +95,7 @@ export class Simulation implements AsyncDisposable {
     for (const [name, settings] of hosts) {
       const disk = new VirtualDisk({
         now: () => this.runtime.now(),
-        timer: (at, callback) => this.runtime.timer(at, callback),
+        timer: (at, callback) => this.runtime.timer(at, () => host.whenAwake(callback)),
         random: (stream) => this.runtime.random(`${name}/${stream}`),
       });
       const host: SimHost = new SimHost({
@@ -214,18 +219,9 @@ export class Simulation implements AsyncDisposable {
       // What is due at that instant has run; the fault is what comes next.
       this.#faults.shift();
       this.#say(undefined, fault.text);
-      await this.#do(fault.deed);
+      await this.#effects.do(fault.deed);
       await drained();
     }
-  }
-
-  async #do(deed: Deed): Promise<void> {
-    if (deed.kind === 'down') this.link(deed.link).isDown = true;
-    else if (deed.kind === 'up') this.link(deed.link).isDown = false;
-    else if (deed.kind === 'impair') await this.link(deed.link).change(deed.spec);
-    else if (deed.kind === 'crash') await this.host(deed.host).crash();
-    else if (deed.kind === 'start') await this.host(deed.host).start();
-    else this.host(deed.host).drift(deed.ppm);
   }
 
   /** Ends it and gives all memory back. */
