@@ -267,12 +267,17 @@ export class Stack implements App {
   push(ports: Ports): void {
     const host = this.#host!;
     this.#ports = ports;
-    const { sender, receiver, clock } = this.#host!;
+    const { sender, receiver, arrivals, clock } = this.#host!;
     for (let at = 0; at < sender.outlets.length; at++) sender.outlets[at].starved = false;
     this.#flush(ports);
     for (let at = 0; at < this.inputs.length; at++) {
       const link = ports.input[this.inputs[at]];
-      for (let n = link.waiting; n > 0; n--) receiver.receive(link.take(), at);
+      for (let left = link.waiting; left > 0; ) {
+        const before = link.count;
+        const n = arrivals.take(link, left);
+        left -= before - link.count;
+        for (let i = 0; i < n; i++) receiver.receive(arrivals.packets[i], at);
+      }
     }
     receiver.reassembly.expire(clock[0]);
     if (host.paths.due[0] <= clock[0]) {

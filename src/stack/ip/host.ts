@@ -7,6 +7,7 @@ import { SecretNumbers } from '../numbers.ts';
 import type { InterfaceSettings, RouteSettings, StackSettings } from '../options.ts';
 import { Pings } from '../ping.ts';
 import type { IpBelow, Route } from '../tcp/below.ts';
+import { Arrivals } from './arrivals.ts';
 import { Errors } from './errors.ts';
 import { Forwarder } from './forward.ts';
 import { Icmp } from './icmp.ts';
@@ -27,6 +28,7 @@ export class IpHost implements IpBelow {
   readonly icmp: Icmp;
   readonly forwarder: Forwarder | undefined;
   readonly receiver: Receiver;
+  readonly arrivals: Arrivals;
   /** By protocol number. */
   readonly transports: (GroupTransport | undefined)[] = new Array(256);
   readonly #context: AppContext;
@@ -55,6 +57,7 @@ export class IpHost implements IpBelow {
     const { icmp, forwarder } = this;
     const parts = { pool, clock, routing, errors, icmp, forwarder, transports, account, fragments };
     this.receiver = new Receiver(parts);
+    this.arrivals = new Arrivals(pool, runtime.live);
     this.configure(interfaces, settings.routes);
   }
 
@@ -103,6 +106,7 @@ export class IpHost implements IpBelow {
 
   close(): void {
     this.pings.close();
+    this.arrivals.close();
     this.receiver.clear();
     this.sender.clear();
     this.routing.close();
