@@ -38,6 +38,8 @@ export const stackSchema = z.strictObject({
   nameservers: z.array(z.string()).max(16).default([]),
   /** Whether packets for others go on: a router. */
   forward: z.boolean().default(false),
+  /** Whether packets for all other hosts are taken in as if they were this one's: see `Stack.capture`. */
+  captive: z.boolean().default(false),
   /** TTL and hop limit of what this host sends. */
   ttl: z.number().int().min(1).max(255).default(64),
   /** Whether echo requests are answered. */
@@ -67,6 +69,7 @@ export interface StackSettings {
   routes: readonly RouteSettings[];
   nameservers: readonly string[];
   forward: boolean;
+  captive: boolean;
   ttl: number;
   echo: boolean;
   fragments: number;
@@ -75,6 +78,8 @@ export interface StackSettings {
 /** Reads text into values. @throws ERR_CONFIG, ERR_ADDRESS */
 export function checkStack(options: StackOptions): StackSettings {
   const checked = checkOptions(stackSchema, options);
+  if (checked.captive && checked.forward)
+    throw configError('captive: packets for others are taken in, or go on with forward; not both');
   const names = new Set<string>();
   const interfaces = checked.interfaces.map((each, i) => {
     if (names.has(each.name)) throw configError(`interfaces.${i}.name: found "${each.name}" twice`);

@@ -40,6 +40,8 @@ export const StackDrop = {
   Udp: reason('udp-malformed'),
   /** No socket at this port. */
   UdpPort: reason('udp-no-socket'),
+  /** A new flow of UDP to another host, of which there are as many as may be. */
+  UdpFlows: reason('udp-flows'),
   /** The way out has no room and its queue is full. */
   QueueFull: reason('stack-queue-full'),
 } as const;

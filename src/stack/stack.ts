@@ -34,9 +34,24 @@ import type { PingOptions, PingResult } from './ping.ts';
 import type { IpBelow, TransportAbove } from './tcp/below.ts';
 import type { Connection, TcpHandlers } from './tcp/connection.ts';
 import type { TcpListener } from './tcp/listener.ts';
+import type { Offer } from './tcp/offer.ts';
+import type { TcpOptions } from './tcp/settings.ts';
 import { type ConnectOptions, type ListenOptions, Tcp, type TcpReport } from './tcp/tcp.ts';
+import type { FlowCaptor } from './udp/flows.ts';
 import type { UdpOptions, UdpSocket } from './udp/socket.ts';
 import { Udp } from './udp/udp.ts';
+
+/** Who takes what is for other hosts. */
+export interface Captors {
+  tcp?: {
+    onOffer(offer: Offer): void;
+    /** Offers at a time; SYNs beyond that are dropped, and come again. */
+    backlog: number;
+    /** Of the connections. */
+    options?: TcpOptions;
+  };
+  udp?: FlowCaptor;
+}
 
 /** Packets of this host to itself that one run handles; the rest waits for the next. */
 const LOOPBACK_AT_ONCE = 4096;
@@ -112,6 +127,22 @@ export class Stack implements App {
   ): TcpListener {
     this.#running();
     return this.#tcp!.listen(options, onConnection);
+  }
+
+  /**
+   * Takes what comes for all other hosts, with the option `captive`: connections as offers, which are answered when somebody
+   * knows what the other host says, and datagrams as flows. What listens on this stack goes before.
+   *
+   * @throws ERR_CLOSED, ERR_CONFIG without `captive`, and for options that do not fit
+   */
+  capture({ tcp, udp }: Captors): void {
+    const host = this.#running();
+    if (!this.#settings.captive)
+      throw new TunconnectorError('ERR_CONFIG', 'the stack takes only what is for itself', {
+        remedy: 'make it with captive: true',
+      });
+    if (tcp) this.#tcp!.capture(tcp.onOffer, tcp.backlog, tcp.options);
+    if (udp) this.#udp!.capture(udp, host.clock);
   }
 
   /** What TCP did so far. */
@@ -333,9 +364,11 @@ export class Stack implements App {
 
   canReconfigure(options: unknown): boolean {
     const next = checkStack(options as StackOptions);
-    const same = (key: 'forward' | 'ttl' | 'echo' | 'fragments') => next[key] === this.#settings[key];
+    const same = (key: 'forward' | 'captive' | 'ttl' | 'echo' | 'fragments') =>
+      next[key] === this.#settings[key];
     return (
       same('forward') &&
+      same('captive') &&
       same('ttl') &&
       same('echo') &&
       same('fragments') &&

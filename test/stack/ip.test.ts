@@ -104,6 +104,8 @@ describe('what cannot be is dropped for a reason of its own', () => {
     ['::1 as source', udpPacket({ from: '[::1]:1', to: '[fd00::2]:2' }), 'ip-martian'],
     ['::1 as destination', udpPacket({ from: '[fd00::1]:1', to: '[::1]:2' }), 'ip-martian'],
     ['its own IPv6 source', udpPacket({ from: '[fd00::2]:1', to: '[fd00::2]:2' }), 'ip-martian'],
+    ['IPv4 in IPv6 as source', udpPacket({ from: '[::ffff:10.0.0.1]:1', to: '[fd00::2]:2' }), 'ip-martian'],
+    ['IPv4 in IPv6', udpPacket({ from: '[fd00::1]:1', to: '[::ffff:10.0.0.2]:2' }), 'ip-martian'],
     ['another host', martian('10.0.0.1', '10.0.0.3'), 'ip-not-mine'],
     ['another IPv6 host', udpPacket({ from: '[fd00::1]:1', to: '[fd00::3]:2' }), 'ip-not-mine'],
     ['a group it is not in', udpPacket({ from: '[fd00::1]:1', to: '[ff02::2]:2' }), 'ip-not-mine'],

@@ -9,6 +9,7 @@ import { buildErrorV4, buildErrorV6, MAX_ERROR_V6 } from '../../packet/icmp-erro
 import * as icmpv6 from '../../packet/icmpv6.ts';
 import * as ip from '../../packet/ip.ts';
 import { hashAddress } from '../numbers.ts';
+import type { Refusal } from '../tcp/below.ts';
 import type { Routing } from './routing.ts';
 import type { Sender } from './sender.ts';
 
@@ -19,6 +20,14 @@ const BUCKETS = 256;
 /** What can be said about a packet: type and code of ICMP, then of ICMPv6; -1 where a version has none. */
 export const IpError = {
   NoRoute: [icmp.Type.Unreachable, icmp.Unreachable.Network, icmpv6.Type.Unreachable, 0],
+  Host: [icmp.Type.Unreachable, icmp.Unreachable.Host, icmpv6.Type.Unreachable, icmpv6.Unreachable.Address],
+  /** By somebody's will (RFC 1812, 5.2.7.1). */
+  Prohibited: [
+    icmp.Type.Unreachable,
+    icmp.Unreachable.Prohibited,
+    icmpv6.Type.Unreachable,
+    icmpv6.Unreachable.Prohibited,
+  ],
   Port: [icmp.Type.Unreachable, icmp.Unreachable.Port, icmpv6.Type.Unreachable, icmpv6.Unreachable.Port],
   /** RFC 8200, 4: of IPv6 an unknown next header. */
   Protocol: [icmp.Type.Unreachable, icmp.Unreachable.Protocol, icmpv6.Type.ParameterProblem, 1],
@@ -31,6 +40,13 @@ export const IpError = {
   Option: [-1, 0, icmpv6.Type.ParameterProblem, 2],
 } as const;
 export type IpError = (typeof IpError)[keyof typeof IpError];
+
+export const REFUSALS: Record<Refusal, IpError> = {
+  port: IpError.Port,
+  host: IpError.Host,
+  network: IpError.NoRoute,
+  prohibited: IpError.Prohibited,
+};
 
 export class Errors {
   readonly #pool: Pool;
@@ -79,6 +95,26 @@ export class Errors {
     pool.length[reply] = length;
     this.sent++;
     this.#sender.out(reply, hop.interface, hop.peer, MAX_ERROR_V6);
+  }
+
+  /**
+   * Tells the sender of a packet that is gone, by what is still known of it.
+   *
+   * @param start of its transport: 8 bytes at least
+   */
+  tellOf(
+    source: Uint8Array,
+    destination: Uint8Array,
+    protocol: number,
+    start: Uint8Array,
+    error: IpError,
+  ): void {
+    const pool = this.#pool;
+    const packet = this.#sender.make(start.length);
+    if (packet < 0) return;
+    this.#sender.write(packet, source, destination, protocol, start);
+    this.tell(packet, error);
+    pool.free(packet);
   }
 
   /** One token of the bucket that the address at `to` belongs to. */

@@ -6,9 +6,9 @@ import type { RandomStream } from '../../engine/random.ts';
 import { SecretNumbers } from '../numbers.ts';
 import type { InterfaceSettings, RouteSettings, StackSettings } from '../options.ts';
 import { Pings } from '../ping.ts';
-import type { IpBelow, Route } from '../tcp/below.ts';
+import type { IpBelow, Refusal, Route } from '../tcp/below.ts';
 import { Arrivals } from './arrivals.ts';
-import { Errors } from './errors.ts';
+import { Errors, REFUSALS } from './errors.ts';
 import { Forwarder } from './forward.ts';
 import { Icmp } from './icmp.ts';
 import { PathMtus } from './path-mtu.ts';
@@ -37,7 +37,7 @@ export class IpHost implements IpBelow {
 
   constructor(context: AppContext, settings: StackSettings, links: (at: number) => Link | undefined) {
     const { pool, runtime, account } = context;
-    const { ttl, echo, fragments, forward, interfaces } = settings;
+    const { ttl, echo, fragments, forward, captive, interfaces } = settings;
     this.#context = context;
     this.#links = links;
     this.pool = pool;
@@ -45,7 +45,7 @@ export class IpHost implements IpBelow {
     this.numbers = new SecretNumbers((length) => runtime.secret(length));
     const { numbers, clock, transports } = this;
     this.paths = new PathMtus(numbers.i32());
-    this.routing = new Routing(this.paths, pool.addresses);
+    this.routing = new Routing(this.paths, pool.addresses, captive);
     this.sender = new Sender(pool, account, interfaces.length, ttl, numbers);
     const { paths, routing, sender } = this;
     this.errors = new Errors(pool, routing, sender, clock, numbers.i32());
@@ -90,6 +90,16 @@ export class IpHost implements IpBelow {
 
   send(packet: number, route: Route, protocol: number, ecn: number, segmentSize: number): void {
     this.sender.send(packet, route as PathRoute, protocol, ecn, segmentSize);
+  }
+
+  refuse(
+    kind: Refusal,
+    source: Uint8Array,
+    destination: Uint8Array,
+    protocol: number,
+    start: Uint8Array,
+  ): void {
+    this.errors.tellOf(source, destination, protocol, start, REFUSALS[kind]);
   }
 
   wake(): void {

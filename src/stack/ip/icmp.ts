@@ -75,7 +75,8 @@ export class Icmp {
     const type = slab[at];
     if (type === (family === 4 ? icmp.Type.Echo : icmpv6.Type.Echo)) {
       // RFC 1122, 3.2.2.6: what asks everybody may be left unanswered.
-      if (this.#parts.echo && cast === Cast.Unicast) this.#answer(packet, family, transport);
+      if (this.#parts.echo && cast === Cast.Unicast && this.#isOwn(packet, family))
+        this.#answer(packet, family, transport);
       else pool.drop(packet, StackDrop.IcmpUnwanted);
       return;
     }
@@ -85,6 +86,13 @@ export class Icmp {
     else if (cast === Cast.Unicast) wanted = this.#error(family, at, end);
     if (wanted) pool.free(packet);
     else pool.drop(packet, StackDrop.IcmpUnwanted);
+  }
+
+  /** Whether the packet is for this host, and not for one that it only stands for. */
+  #isOwn(packet: number, family: 4 | 6): boolean {
+    const { slab, offset } = this.#pool;
+    const destination = offset[packet] + (family === 4 ? ipv4.DESTINATION : ipv6.DESTINATION);
+    return this.#parts.routing.own(slab, destination, family) === Cast.Unicast;
   }
 
   #checksumOk(packet: number, family: 4 | 6, at: number, end: number): boolean {

@@ -7,6 +7,7 @@ import * as ipv4 from '../../packet/ipv4.ts';
 import * as ipv6 from '../../packet/ipv6.ts';
 import { Problem } from '../../packet/problem.ts';
 import { Protocol } from '../../packet/protocol.ts';
+import { getInt32 } from '../../packet/word.ts';
 import { StackDrop } from '../reasons.ts';
 import type { TransportAbove } from '../tcp/below.ts';
 import { type Errors, IpError } from './errors.ts';
@@ -123,7 +124,7 @@ export class Receiver {
     // Who has no address yet asks everybody (RFC 2131).
     if (source === 0) return cast !== Cast.Broadcast;
     // Own addresses, and the broadcast address of a link: nobody else's source.
-    return this.#parts.routing.cast(slab, at + ipv4.SOURCE, 4) >= 0;
+    return this.#parts.routing.own(slab, at + ipv4.SOURCE, 4) >= 0;
   }
 
   #receive6(packet: number, from: number): void {
@@ -158,9 +159,10 @@ export class Receiver {
     const source = at + ipv6.SOURCE;
     const destination = at + ipv6.DESTINATION;
     if (slab[source] === 0xff || loopbackOrNone(slab, destination)) return true;
+    if (isMapped(slab, source) || isMapped(slab, destination)) return true;
     // From :: comes what finds out whether an address is taken, to a group.
     if (loopbackOrNone(slab, source)) return slab[source + 15] === 1 || slab[destination] !== 0xff;
-    return this.#parts.routing.cast(slab, source, 6) >= 0;
+    return this.#parts.routing.own(slab, source, 6) >= 0;
   }
 
   /** @param mayJoin false for a datagram that was put together: there are no fragments of fragments */
@@ -227,6 +229,11 @@ function optionsOk(bytes: Uint8Array, at: number): boolean {
     if (option < 0) return false;
   }
   return true;
+}
+
+/** An IPv4 address in IPv6 clothes (RFC 4291, 2.5.5.2): for APIs, and no packet's. */
+function isMapped(bytes: Uint8Array, at: number): boolean {
+  return getInt32(bytes, at + 8) === 0xffff && (getInt32(bytes, at) | getInt32(bytes, at + 4)) === 0;
 }
 
 /** :: or ::1 */

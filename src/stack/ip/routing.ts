@@ -71,6 +71,8 @@ export class PathRoute implements Route {
 
 export class Routing {
   interfaces: readonly InterfaceSettings[] = [];
+  /** Whether this host stands for all others. */
+  readonly #captive: boolean;
   /** Counts changes of addresses, routes and path MTUs. */
   generation = 0;
   readonly #paths: PathMtus;
@@ -81,7 +83,8 @@ export class Routing {
   #routes = tables();
   #hops: Hop[] = [HERE];
 
-  constructor(paths: PathMtus, book: AddressBook) {
+  constructor(paths: PathMtus, book: AddressBook, captive = false) {
+    this.#captive = captive;
     this.#paths = paths;
     this.#book = book;
   }
@@ -149,8 +152,15 @@ export class Routing {
     return this.#hops.length - 1;
   }
 
-  /** How the address at `bytes[at]` is one of this host's: a Cast, or -1. */
+  /** How the address at `bytes[at]` is one that this host takes packets for: a Cast, or -1. */
   cast(bytes: Uint8Array, at: number, family: 4 | 6): number {
+    const own = this.#own[family].lookup(bytes, at);
+    if (own >= 0 || !this.#captive) return own;
+    return bytes[at] >= (family === 4 ? 224 : 0xff) ? -1 : Cast.Unicast;
+  }
+
+  /** The same without those that it only stands for. */
+  own(bytes: Uint8Array, at: number, family: 4 | 6): number {
     return this.#own[family].lookup(bytes, at);
   }
 

@@ -23,6 +23,11 @@ import { LOOPBACK, type PathRoute } from './routing.ts';
 /** Counters of identifications: destinations share them by hash (RFC 7739, 5.3). */
 const IDENTIFICATIONS = 1024;
 
+const MOST_MTU = 65_535;
+
+/** What of a route stands in a header. */
+type Ends = Pick<PathRoute, 'source' | 'destination' | 'mtu'>;
+
 export class Sender {
   readonly #pool: Pool;
   readonly #account: number;
@@ -54,6 +59,26 @@ export class Sender {
     this.#pool.length[packet] = length;
     this.#pool.layer[packet] = 3;
     return packet;
+  }
+
+  /** Puts an IP header and the start of a transport's into a packet that was made for them, as another host would have. */
+  write(
+    packet: number,
+    source: Uint8Array,
+    destination: Uint8Array,
+    protocol: number,
+    start: Uint8Array,
+  ): void {
+    const pool = this.#pool;
+    const isV4 = source.length === 4;
+    const header = isV4 ? ipv4.HEADER : ipv6.HEADER;
+    const { length } = start;
+    pool.slab.set(start, pool.offset[packet]);
+    pool.offset[packet] -= header;
+    pool.length[packet] = header + length;
+    const ends = { source, destination, mtu: MOST_MTU };
+    if (isV4) this.#header4(pool.offset[packet], header + length, ends, protocol, 0, this.#ttl, true);
+    else this.#header6(pool.offset[packet], length, ends, protocol, 0, this.#ttl);
   }
 
   /** See `IpBelow.send`. Returns whether it went on its way. @param ttl other than the usual */
@@ -99,7 +124,7 @@ export class Sender {
   #header4(
     at: number,
     total: number,
-    route: PathRoute,
+    route: Ends,
     protocol: number,
     ecn: number,
     ttl: number,
@@ -120,7 +145,7 @@ export class Sender {
     ipv4.fillChecksum(slab, at);
   }
 
-  #header6(at: number, length: number, route: PathRoute, protocol: number, ecn: number, ttl: number): void {
+  #header6(at: number, length: number, route: Ends, protocol: number, ecn: number, ttl: number): void {
     const { slab } = this.#pool;
     put32(slab, at, 0x60000000 | (ecn << 20));
     put16(slab, at + ipv6.PAYLOAD_LENGTH, length);

@@ -19,6 +19,9 @@ export interface Route {
   stale: boolean;
 }
 
+/** Why a packet for a host that this one stands for does not arrive there. */
+export type Refusal = 'port' | 'host' | 'network' | 'prohibited';
+
 /** What a transport has of the IP half. */
 export interface IpBelow {
   readonly pool: Pool;
@@ -45,6 +48,18 @@ export interface IpBelow {
    * @param segmentSize over 0: a superframe, whose payload is cut every so many bytes. Only where `route.superframes`.
    */
   send(packet: number, route: Route, protocol: number, ecn: number, segmentSize: number): void;
+  /**
+   * Tells a host that a packet of its did not arrive, which is gone: by ICMP, if it may be told now.
+   *
+   * @param start of the packet's transport header: 8 bytes at least
+   */
+  refuse(
+    kind: Refusal,
+    source: Uint8Array,
+    destination: Uint8Array,
+    protocol: number,
+    start: Uint8Array,
+  ): void;
   /** Something happened outside of the packet path, such as a write: call `run` soon. Cheap to call often. */
   wake(): void;
   /** A repeatable stream of its own for every name. */

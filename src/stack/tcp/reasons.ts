@@ -7,6 +7,8 @@ export const TcpDrop = {
   Malformed: reason('tcp-malformed'),
   /** For no connection and no listener: answered with a RST. */
   NoConnection: reason('tcp-no-connection'),
+  /** A SYN while as many wait for their answers as may. */
+  Backlog: reason('tcp-backlog'),
   /** Outside of the window, an old duplicate (PAWS), or an ACK of what was never sent. */
   Unacceptable: reason('tcp-unacceptable'),
 } as const;

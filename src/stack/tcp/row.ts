@@ -10,6 +10,8 @@ export abstract class Row {
   /** In the same bucket. */
   chain: Row | null = null;
   abstract readonly timeWait: boolean;
+  /** A SYN that nobody has decided about: an `Offer`. */
+  readonly offered: boolean = false;
 
   get localPort(): number {
     return this.key[8] >>> 16;

@@ -12,10 +12,11 @@ import { Problem } from '../../packet/problem.ts';
 import { Protocol } from '../../packet/protocol.ts';
 import * as tcp from '../../packet/tcp.ts';
 import { getInt32 } from '../../packet/word.ts';
-import { type IpBelow, PathError, type Route, type TransportAbove } from './below.ts';
+import { type IpBelow, PathError, type Refusal, type Route, type TransportAbove } from './below.ts';
 import { Connection, type Owner, type TcpHandlers } from './connection.ts';
 import { emit, emitSyn, ownMss, scaleFor, stampOf } from './emit.ts';
 import { TcpListener } from './listener.ts';
+import { Offer, type OfferOwner } from './offer.ts';
 import { TcpDrop } from './reasons.ts';
 import { receive, takeSyn, type Verdicts } from './receive.ts';
 import { cookieReply, reply } from './reply.ts';
@@ -24,7 +25,7 @@ import { addressIn, KEY_WORDS, keyOf, keyOfPacket } from './row.ts';
 import { Secrets } from './secrets.ts';
 import { Segment } from './segment.ts';
 import { before } from './sequence.ts';
-import { checkTcp, LIMITS, SECOND, type TcpLimits, type TcpOptions } from './settings.ts';
+import { checkTcp, LIMITS, SECOND, type TcpLimits, type TcpOptions, type TcpSettings } from './settings.ts';
 import { Event, State, type TcpErrorCode, Time, Wait } from './state.ts';
 import { Table } from './table.ts';
 import { Late, late, TimeWait, TimeWaits } from './time-wait.ts';
@@ -40,6 +41,16 @@ const PORTS = 65_536 - FIRST_PORT;
 const COOKIE_LIFE = 128 * SECOND;
 /** A program that answers every callback by a write would never let go. */
 const ROUNDS = 64;
+
+/** How long a SYN may wait for its answer: about as long as those who send them ask again. */
+const OFFER_LIFE = 130 * SECOND;
+
+/** Who takes connections to whatever address. */
+interface Captor {
+  onOffer(offer: Offer): void;
+  backlog: number;
+  settings: TcpSettings;
+}
 
 export interface ConnectOptions extends TcpOptions {
   address: AddressLike;
@@ -73,7 +84,7 @@ export interface TcpReport {
   resetsSent: number;
 }
 
-export class Tcp implements TransportAbove, Owner, Verdicts {
+export class Tcp implements TransportAbove, Owner, OfferOwner, Verdicts {
   readonly protocol = Protocol.Tcp;
   readonly due = new Float64Array(1).fill(Number.POSITIVE_INFINITY);
   readonly budget: Budget;
@@ -87,6 +98,8 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
   readonly #heap = new DeadlineHeap();
   readonly #segment = new Segment();
   readonly #key = new Int32Array(KEY_WORDS);
+  #captor: Captor | undefined;
+  readonly #offers = new Set<Offer>();
   #touched: Connection[] = [];
   #working: Connection[] = [];
   #blocked: Connection[] = [];
@@ -169,6 +182,17 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
     );
     this.#listeners.set(chosen, [...there, listener]);
     return listener;
+  }
+
+  /**
+   * Takes connections to every address and port where nobody listens. `onOffer` is called with each SYN, which is answered
+   * when the offer is: it is kept for two minutes.
+   *
+   * @param backlog offers at a time; SYNs beyond that are dropped, and come again
+   * @throws ERR_CONFIG
+   */
+  capture(onOffer: (offer: Offer) => void, backlog: number, options: TcpOptions = {}): void {
+    this.#captor = { onOffer, backlog, settings: checkTcp(options) };
   }
 
   report(): TcpReport {
@@ -403,6 +427,7 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
     const row = this.#table.find(key);
     if (row === null) return this.#stranger(key, s, slab, now);
     if (row.timeWait) return this.#late(row as TimeWait, s, slab, now);
+    if (row.offered) return this.#again(row as Offer, s, slab, now);
     return receive(this, row as Connection, s, slab, now) ? -1 : TcpDrop.Unacceptable;
   }
 
@@ -425,6 +450,8 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
       const c = this.#cookie(listener, key, s, now);
       if (c !== undefined) return receive(this, c, s, slab, now) ? -1 : TcpDrop.Unacceptable;
     }
+    if (this.#captor !== undefined && listener === undefined && kind === Flag.Syn)
+      return this.#offer(this.#captor, key, s, now);
     const route = this.#below.route(addressIn(key, 4), addressIn(key, 0));
     if (route) {
       this.#resetsSent++;
@@ -437,6 +464,84 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
     return TcpDrop.NoConnection;
   }
 
+  #offer(captor: Captor, key: Int32Array, s: Segment, now: number): number {
+    if (this.#offers.size >= captor.backlog || this.#byId.size >= this.#limits.connections)
+      return TcpDrop.Backlog;
+    const offer = new Offer(this, key, s, now + OFFER_LIFE);
+    this.#table.insert(offer);
+    this.#offers.add(offer);
+    captor.onOffer(offer);
+    return -1;
+  }
+
+  /** Something more of somebody whose SYN waits for its answer. */
+  #again(offer: Offer, s: Segment, slab: Uint8Array, now: number): number {
+    const kind = s.flags & (Flag.Syn | Flag.Ack | Flag.Rst);
+    if (kind === Flag.Syn && s.seq !== offer.seq) {
+      this.#withdraw(offer);
+      return this.#stranger(this.#key, s, slab, now);
+    }
+    // RFC 9293, 3.10.7.4: nothing but the very next number ends it.
+    if (kind & Flag.Rst && s.seq === ((offer.seq + 1) | 0)) this.#withdraw(offer);
+    return kind === Flag.Syn || kind & Flag.Rst ? -1 : TcpDrop.Unacceptable;
+  }
+
+  #withdraw(offer: Offer): void {
+    this.#forget(offer);
+    offer.onWithdrawn?.();
+  }
+
+  #forget(offer: Offer): void {
+    this.#table.remove(offer);
+    this.#offers.delete(offer);
+    offer.open = false;
+  }
+
+  // ── Decider: what becomes of offers.
+
+  accept(offer: Offer, handlers: TcpHandlers): Connection | undefined {
+    this.#forget(offer);
+    const now = this.#below.clock[0];
+    const route = this.#below.route(addressIn(offer.key, 4), addressIn(offer.key, 0));
+    if (!route) return undefined;
+    const c = new Connection(this.#nextId++, this, this.#captor!.settings, handlers, route);
+    c.key.set(offer.key);
+    this.#table.insert(c);
+    this.#byId.set(c.id, c);
+    c.stampOffset = this.#secrets.stamp(c.key);
+    offer.into(this.#segment);
+    takeSyn(c, this.#segment, now);
+    this.#answerSyn(c, offer.askedEcn, now);
+    this.#accepted++;
+    return c;
+  }
+
+  decline(offer: Offer, why: 'reset' | 'silence' | Refusal): void {
+    this.#forget(offer);
+    const [source, destination] = [addressIn(offer.key, 4), addressIn(offer.key, 0)];
+    if (why === 'reset') {
+      const route = this.#below.route(source, destination);
+      if (!route) return;
+      this.#resetsSent++;
+      const ack = (offer.seq + 1) | 0;
+      reply(this.#below, route, offer.key[8], 0, ack, Flag.Rst | Flag.Ack, 0, false, 0, 0);
+    } else if (why !== 'silence') {
+      this.#below.refuse(why, source, destination, Protocol.Tcp, offer.header());
+    }
+    this.#below.wake();
+  }
+
+  #answerSyn(c: Connection, ecn: boolean, now: number): void {
+    c.state = State.SynReceived;
+    c.iss = this.#secrets.isn(c.key, now);
+    c.una = c.iss;
+    c.nxt = c.written = (c.iss + 1) | 0;
+    c.ecnOk = ecn;
+    c.synPending = true;
+    setTimer(c, Wait.Rto, now + SECOND);
+    this.touch(c);
+  }
+
   #syn(listener: TcpListener, key: Int32Array, s: Segment, now: number): number {
     const route = this.#below.route(addressIn(key, 4), addressIn(key, 0));
     if (!route) return TcpDrop.NoConnection;
@@ -446,13 +551,7 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
       return -1;
     }
     const c = this.#passive(listener, route, key, s, now);
-    c.iss = this.#secrets.isn(c.key, now);
-    c.una = c.iss;
-    c.nxt = c.written = (c.iss + 1) | 0;
-    c.ecnOk = (s.flags & (Flag.Ece | Flag.Cwr)) === (Flag.Ece | Flag.Cwr);
-    c.synPending = true;
-    setTimer(c, Wait.Rto, now + SECOND);
-    this.touch(c);
+    this.#answerSyn(c, (s.flags & (Flag.Ece | Flag.Cwr)) === (Flag.Ece | Flag.Cwr), now);
     return -1;
   }
 
@@ -548,7 +647,7 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
     const { slab } = this.#below.pool;
     keyOfPacket(slab, family, ip, transport, false, this.#key);
     const row = this.#table.find(this.#key);
-    if (row === null || row.timeWait) return false;
+    if (row === null || row.timeWait || row.offered) return false;
     const c = row as Connection;
     const seq = getInt32(slab, transport + tcp.SEQUENCE);
     // RFC 5927, 4.1: it must quote what is under way.
@@ -583,6 +682,7 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
     this.#inside = true;
     const now = this.#below.clock[0];
     this.#timeWaits.expire(now);
+    this.#expireOffers(now);
     this.#expire(now);
     const blocked = this.#blocked;
     this.#blocked = [];
@@ -599,7 +699,20 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
     }
     this.#inside = false;
     if (this.#touched.length > 0) this.#below.wake();
-    this.due[0] = Math.min(this.#heap.first(), this.#timeWaits.first());
+    this.due[0] = Math.min(this.#heap.first(), this.#timeWaits.first(), this.#firstOffer());
+  }
+
+  /** When the oldest offer ends. */
+  #firstOffer(): number {
+    for (const offer of this.#offers) return offer.until;
+    return Number.POSITIVE_INFINITY;
+  }
+
+  #expireOffers(now: number): void {
+    for (const offer of this.#offers) {
+      if (offer.until > now) return;
+      this.#withdraw(offer);
+    }
   }
 
   #expire(now: number): void {
@@ -676,6 +789,7 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
       c.touched = false;
       this.#tell(c);
     }
+    for (const offer of [...this.#offers]) this.#withdraw(offer);
     for (const row of [...this.#table]) if (row.timeWait) this.#timeWaits.remove(row as TimeWait);
     for (const each of [...this.#listeners.values()].flat()) each.close();
     this.#touched.length = 0;

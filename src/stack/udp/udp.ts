@@ -16,6 +16,7 @@ import type { Sender } from '../ip/sender.ts';
 import type { SecretNumbers } from '../numbers.ts';
 import { StackDrop } from '../reasons.ts';
 import { PathError } from '../tcp/below.ts';
+import { type FlowCaptor, UdpFlows } from './flows.ts';
 import { UdpPeer } from './peer.ts';
 import { choosePort } from './ports.ts';
 import { sameBytes, type UdpOptions, UdpSocket } from './socket.ts';
@@ -24,6 +25,8 @@ const MOST_SOCKETS = 4096;
 /** Behind an IPv4 header, and behind an IPv6 header. */
 const LONGEST = { 4: 65_507, 6: 65_527 };
 const UNSPECIFIED = { 4: new Uint8Array(4), 6: new Uint8Array(16) };
+
+const NEVER = new Float64Array(1);
 
 export class Udp implements GroupTransport {
   readonly protocol = Protocol.Udp;
@@ -39,6 +42,8 @@ export class Udp implements GroupTransport {
   readonly #room: (route: PathRoute) => number;
   readonly #byPort = new Map<number, UdpSocket[]>();
   #sockets = 0;
+  #flows: UdpFlows | undefined;
+  #clock: Float64Array = NEVER;
   /** Those that were told that there is no room, with the way that had none. */
   readonly #waiting = new Map<UdpSocket, PathRoute>();
 
@@ -84,6 +89,27 @@ export class Udp implements GroupTransport {
     else this.#byPort.set(port, [socket]);
     this.#sockets++;
     return socket;
+  }
+
+  /** Takes datagrams to other hosts where no socket is. @param clock of the runtime */
+  capture(captor: FlowCaptor, clock: Float64Array): void {
+    const parts = {
+      pool: this.#pool,
+      clock,
+      routing: this.#routing,
+      sender: this.#sender,
+      errors: this.#errors,
+      numbers: this.#numbers,
+      room: this.#room,
+      wake: this.#wake,
+    };
+    this.#flows = new UdpFlows(parts, captor);
+    this.#clock = clock;
+  }
+
+  /** Flows to other hosts. */
+  get flows(): number {
+    return this.#flows?.size ?? 0;
   }
 
   forget(socket: UdpSocket): void {
@@ -156,6 +182,10 @@ export class Udp implements GroupTransport {
     const cast = this.#routing.cast(slab, source + size, family);
     const socket = this.#find(source, source + size, size, sourcePort, udp.destinationPort(slab, at), cast);
     if (!socket) {
+      if (this.#flows && cast === Cast.Unicast) {
+        this.#flows.input(packet, family, at, stop);
+        return;
+      }
       if (cast === Cast.Unicast) this.#errors.tell(packet, IpError.Port);
       pool.drop(packet, StackDrop.UdpPort);
       return;
@@ -249,6 +279,7 @@ export class Udp implements GroupTransport {
       udp.sourcePort(slab, transport),
       Cast.Unicast,
     );
+    if (!socket && this.#flows?.sentAlong(family, ip, transport)) return true;
     if (!socket?.sentTo(slab, source + size, size)) return false;
     const to = new UdpPeer(slab.slice(source + size, source + 2 * size), port);
     if (kind !== PathError.TooBig) socket.tell(kind, to);
@@ -256,6 +287,10 @@ export class Udp implements GroupTransport {
   }
 
   run(): void {
+    if (this.#flows) {
+      this.#flows.run(this.#clock[0]);
+      this.due[0] = this.#flows.first();
+    }
     if (this.#waiting.size === 0) return;
     for (const [socket, route] of [...this.#waiting]) {
       if (this.#room(route) === 0) continue;
@@ -265,6 +300,7 @@ export class Udp implements GroupTransport {
   }
 
   close(): void {
+    this.#flows?.close();
     for (const sockets of [...this.#byPort.values()]) for (const socket of sockets) socket.close();
   }
 }
