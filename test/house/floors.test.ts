@@ -10,7 +10,7 @@ const FLOORS = [
   ['engine'],
   ['tun'],
   ['impair', 'tunnel', 'stack'],
-  ['chain'],
+  ['chain', 'deliver'],
   ['proxy', 'relay', 'pvd'],
   ['sim', 'control'],
   ['testing'], // anything below cli

@@ -14,6 +14,13 @@ interface Flags extends EndFlags {
   natIdle?: string[];
   route?: string[];
   weight?: string;
+  deliver?: 'kernel' | 'sockets';
+  allow?: string[];
+  deny?: string[];
+  map?: string[];
+  connections?: string;
+  clientConnections?: string;
+  flows?: string;
 }
 
 export function egressCommand(
@@ -29,6 +36,27 @@ export function egressCommand(
       'addresses that clients leave with; hosts outside must find them by way of this one',
     ).argParser(many),
   );
+  outside(
+    new Option(
+      '--deliver <how>',
+      'through the kernel, or over sockets of this command: without root, routes and NAT (kernel)',
+    ).choices(['kernel', 'sockets']),
+  );
+  outside(
+    new Option('--allow <prefix>', 'with sockets: may be reached, although it is closed otherwise').argParser(
+      many,
+    ),
+  );
+  outside(new Option('--deny <prefix>', 'with sockets: may not be reached').argParser(many));
+  outside(
+    new Option(
+      '--map <address=address>',
+      'with sockets: what stands for what, as 192.0.2.1=127.0.0.1 or 192.0.2.1:53=127.0.0.53:53',
+    ).argParser(many),
+  );
+  outside(new Option('--connections <number>', 'with sockets: TCP connections at a time (4096)'));
+  outside(new Option('--flows <number>', 'with sockets: UDP flows at a time (4096)'));
+  outside(new Option('--client-connections <number>', 'with sockets: of one client, of each kind (1024)'));
   outside(new Option('--nat-flows <number>', 'flows that the NAT has at a time (65536)'));
   outside(new Option('--nat-client-flows <number>', 'of one client (4096)'));
   outside(
@@ -52,6 +80,7 @@ export function egressCommand(
 Examples:
   tunconnector egress --roulette http://10.9.0.1:7590 --nat 198.51.100.80
   tunconnector egress --roulette http://10.9.0.1:7590 --route 10.8.0.0/24
+  tunconnector egress --roulette http://10.9.0.1:7590 --deliver sockets
   tunconnector egress --config egress.yaml --metrics --json`,
     )
     .action(async (flags: Flags) => {
@@ -94,10 +123,47 @@ function natLimitsOf({ nat, natFlows, natClientFlows, natIdle }: Flags) {
   };
 }
 
+const MOST_CONNECTIONS = 16_000;
+const MOST_SOCKETS = 100_000;
+
+/** @throws ERR_USAGE */
+function deliveryOf(flags: Flags) {
+  const { deliver, allow, deny, map, connections, flows, clientConnections } = flags;
+  if (deliver !== 'sockets') {
+    if (allow ?? deny ?? map ?? connections ?? flows ?? clientConnections)
+      throw usageError(
+        '--allow, --deny, --map, --connections, --flows and --client-connections have no effect without --deliver sockets',
+        'give it',
+      );
+    return {};
+  }
+  const { interface: name, nat, route } = flags;
+  if (nat ?? route ?? name)
+    throw usageError('--nat, --route and --interface have no effect with --deliver sockets');
+  return {
+    deliver,
+    ...(allow && { allow }),
+    ...(deny && { deny }),
+    ...(map && { map }),
+    deliverLimits: {
+      ...(connections !== undefined && {
+        connections: wholeNumber('--connections', connections, MOST_CONNECTIONS),
+      }),
+      ...(flows !== undefined && { flows: wholeNumber('--flows', flows, MOST_SOCKETS) }),
+      ...(clientConnections !== undefined && {
+        perSource: wholeNumber('--client-connections', clientConnections, MOST_SOCKETS),
+      }),
+    },
+  };
+}
+
 function run(flags: Flags): Promise<number> {
   const { interface: name, address, nat, route, weight } = flags;
   const natLimits = natLimitsOf(flags);
-  if (!nat && !route) throw usageError('give --nat or --route: replies have to find their way back');
+  const delivery = deliveryOf(flags);
+  const overSockets = 'deliver' in delivery;
+  if (!overSockets && !nat && !route)
+    throw usageError('give --nat or --route, or --deliver sockets: replies have to find their way back');
   const egress = new Egress(
     {
       ...endOptions(flags),
@@ -105,10 +171,11 @@ function run(flags: Flags): Promise<number> {
       ...(address && { addresses: address }),
       ...(nat && { nat }),
       ...(natLimits && { natLimits }),
+      ...delivery,
       ...(route && { routes: route }),
       ...(weight !== undefined && { weight: wholeNumber('--weight', weight, 1000) }),
     },
     { warmUp: true },
   );
-  return runChainEnd(egress, flags, 'tun');
+  return runChainEnd(egress, flags, overSockets ? 'deliver' : 'tun');
 }

@@ -180,16 +180,18 @@ export class MemberRun {
   #report(report: MemberReport): void {
     const { flows } = report.member;
     const drops = totalDrops(report.network);
+    const delivery = report.network.apps.find(({ app }) => app === 'deliver')?.report;
     if (this.#flags.json) {
       const { network, member, ...about } = report;
       const links = network.links.map(({ link, packets, bits }) => ({ link, packets, bytes: bits / 8 }));
-      this.#event('report', { ...about, links, drops, flows });
+      this.#event('report', { ...about, links, drops, flows, ...(delivery && { delivery }) });
       return;
     }
     const lines = report.network.links.map(({ link, packets }) => `  ${link}: ${packets} packets`);
     const lost = Object.entries(drops).map(([reason, count]) => `  dropped, ${reason}: ${count}`);
     const registered = `${flows.held} flows registered, ${flows.waiting} not yet`;
     const text = [`up for ${formatDuration(report.duration)}`, ...lines, ...lost, `  ${registered}`];
+    if (delivery) text.push(`  delivered: ${described(delivery)}`);
     process.stdout.write(`${text.join('\n')}\n`);
   }
 

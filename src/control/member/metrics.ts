@@ -1,6 +1,7 @@
 /** Figures of a member of service chains for Prometheus: of its network, and of what is between it and Roulette. */
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { Member } from '../../chain/member/member.ts';
+import type { AppReport } from '../../engine/app.ts';
 import type { NetworkReport } from '../../engine/report.ts';
 import type { ListenAddress } from '../http/address.ts';
 import { urlOf } from '../http/address.ts';
@@ -32,7 +33,29 @@ export function metricsOf({ role, member, network }: MemberFigures): Promise<str
   const drops = counter('drops', 'packets dropped, by app and reason', ['app', 'reason']);
   for (const { app, drops: reasons } of network.apps)
     for (const [reason, count] of Object.entries(reasons)) drops.inc({ app, reason }, count);
+  const delivery = network.apps.find(({ app }) => app === 'deliver');
+  if (delivery) addDelivery(delivery.report, gauge, counter);
   return registry.metrics();
+}
+
+/** What an egress opens of sockets. */
+function addDelivery(report: AppReport, gauge: AddGauge, counter: AddCounter): void {
+  const of = (key: string) => Number(report[key] ?? 0);
+  gauge('delivery_connections', 'TCP connections to receivers', of('connections'));
+  gauge('delivery_flows', 'UDP flows to receivers', of('flows'));
+  counter('delivery_opened', 'TCP connections that were asked for').inc(of('opened'));
+  counter('delivery_failed', 'those that could not be opened').inc(of('failed'));
+  counter('delivery_broken', 'those that one side broke off').inc(of('broken'));
+  counter('delivery_prohibited', 'connections and datagrams to what may not be reached').inc(
+    of('prohibited'),
+  );
+  counter('delivery_refused', 'those beyond what one client, or all, may have').inc(of('refused'));
+  const bytes = counter('delivery_bytes', 'bytes of TCP', ['direction']);
+  bytes.inc({ direction: 'up' }, of('bytesUp'));
+  bytes.inc({ direction: 'down' }, of('bytesDown'));
+  const datagrams = counter('delivery_datagrams', 'datagrams', ['direction']);
+  datagrams.inc({ direction: 'up' }, of('datagramsUp'));
+  datagrams.inc({ direction: 'down' }, of('datagramsDown'));
 }
 
 type AddGauge = (name: string, help: string, value: number) => void;

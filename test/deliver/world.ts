@@ -1,0 +1,116 @@
+/** A client on a stack of its own, behind it a delivery with sockets of the test. In virtual time. */
+
+import { Delivery } from '../../src/deliver/deliver.ts';
+import { checkDeliver, type DeliverOptions } from '../../src/deliver/options.ts';
+import type {
+  Outward,
+  OutwardConnection,
+  OutwardDatagramHandlers,
+  OutwardDatagrams,
+  OutwardHandlers,
+} from '../../src/deliver/outward.ts';
+import { Network, totalDrops, VirtualRuntime } from '../../src/engine/index.ts';
+import { Stack } from '../../src/stack/index.ts';
+
+export class FakeConnection implements OutwardConnection {
+  readonly to: string;
+  readonly handlers: OutwardHandlers;
+  readonly written: Uint8Array[] = [];
+  /** What `write` answers. */
+  takes = true;
+  ended = false;
+  wasReset = false;
+  resumed = 0;
+
+  constructor(to: string, handlers: OutwardHandlers) {
+    this.to = to;
+    this.handlers = handlers;
+  }
+
+  get bytes(): number {
+    return this.written.reduce((sum, each) => sum + each.length, 0);
+  }
+
+  get text(): string {
+    return Buffer.concat(this.written).toString();
+  }
+
+  write(bytes: Uint8Array): boolean {
+    this.written.push(bytes);
+    return this.takes;
+  }
+
+  end(): void {
+    this.ended = true;
+  }
+
+  reset(): void {
+    this.wasReset = true;
+  }
+
+  resume(): void {
+    this.resumed++;
+  }
+}
+
+export class FakeDatagrams implements OutwardDatagrams {
+  readonly to: string;
+  readonly handlers: OutwardDatagramHandlers;
+  readonly sent: string[] = [];
+  closed = false;
+
+  constructor(to: string, handlers: OutwardDatagramHandlers) {
+    this.to = to;
+    this.handlers = handlers;
+  }
+
+  send(bytes: Uint8Array): boolean {
+    this.sent.push(new TextDecoder().decode(bytes));
+    return true;
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+}
+
+export class FakeOutward implements Outward {
+  readonly connections: FakeConnection[] = [];
+  readonly sockets: FakeDatagrams[] = [];
+  own: string[] = [];
+
+  connect(address: string, port: number, handlers: OutwardHandlers): OutwardConnection {
+    const connection = new FakeConnection(`${address} ${port}`, handlers);
+    this.connections.push(connection);
+    return connection;
+  }
+
+  datagrams(address: string, port: number, handlers: OutwardDatagramHandlers): OutwardDatagrams {
+    const socket = new FakeDatagrams(`${address} ${port}`, handlers);
+    this.sockets.push(socket);
+    return socket;
+  }
+
+  ownAddresses(): string[] {
+    return this.own;
+  }
+}
+
+export async function deliveryWorld(options: DeliverOptions = {}, own: string[] = []) {
+  const runtime = new VirtualRuntime({ seed: 1 });
+  const outward = new FakeOutward();
+  outward.own = own;
+  const client = new Stack({
+    interfaces: [{ name: 'eth0', addresses: ['10.8.0.2/24', 'fd08::2/64'] }],
+    routes: ['0.0.0.0/0', '::/0'].map((to) => ({ to, interface: 'eth0' })),
+  });
+  const delivery = new Delivery(checkDeliver(options), outward);
+  const net = new Network(runtime, { memory: 256 << 20 }).app('client', client).app('deliver', delivery);
+  await net.link('client.eth0 -> deliver.inside').link('deliver.inside -> client.eth0').start();
+  runtime.advance('1ms');
+  return {
+    ...{ runtime, outward, client, delivery, net },
+    drops: () => totalDrops(net.report()),
+    [Symbol.asyncDispose]: () => net.close(),
+  };
+}
