@@ -3,6 +3,7 @@ import { Command, type Option } from 'commander';
 import { CHAIN_ACTIONS } from './chain/chain.ts';
 import { usageError } from './exit.ts';
 import { type Completion, OPTION_NAMES, type OptionName, specOf } from './options.ts';
+import { SIM_ACTIONS } from './sim/actions.ts';
 
 /** Ready-made functions: a test compares them with those that there are, which take long to load. */
 export const FUNCTIONS = 'balance counter firewall impair match mirror nat pass rate-limit rewrite';
@@ -102,6 +103,10 @@ _tunconnector() {
     COMPREPLY=($(compgen -f -- "$current") $(compgen -W "${FUNCTIONS}" -- "$current"))
     return
   fi
+  if [[ \${COMP_WORDS[1]} == sim && $COMP_CWORD -ge 2 && $current != -* ]]; then
+    [[ $COMP_CWORD -eq 2 ]] && COMPREPLY=($(compgen -W "${SIM_ACTIONS.join(' ')}" -- "$current")) || ${generator('file')}
+    return
+  fi
   if [[ \${COMP_WORDS[1]} == top && $COMP_CWORD -eq 2 && $current != -* ]]; then
     ${generator('interface')}
     return
@@ -129,6 +134,7 @@ complete -o filenames -F _tunconnector tunconnector
 /** What commands take beside options. */
 const ZSH_OPERANDS: Record<string, string[]> = {
   capture: ["'1:name:_net_interfaces'", "'2:file:_files'"],
+  sim: [`'1:action:(${SIM_ACTIONS.join(' ')})'`, "'2:file:_files'"],
   top: ["'1::name:_net_interfaces'"],
   vnf: [`'1:function:{_alternative "files:file:_files" "functions:function:(${FUNCTIONS})"}'`],
   completion: [`'1:shell:(${SHELLS.join(' ')})'`],
@@ -194,6 +200,7 @@ complete -c tunconnector -f
 complete -c tunconnector -n __fish_use_subcommand -a ${quoted(names.join(' '))}
 complete -c tunconnector -n '__fish_seen_subcommand_from completion' -a ${quoted(SHELLS.join(' '))}
 complete -c tunconnector -n '__fish_seen_subcommand_from capture' -F -a '(ls /sys/class/net)'
+complete -c tunconnector -n '__fish_seen_subcommand_from sim' -F -a '${SIM_ACTIONS.join(' ')}'
 complete -c tunconnector -n '__fish_seen_subcommand_from vnf' -F -a '${FUNCTIONS}'
 complete -c tunconnector -n '__fish_seen_subcommand_from chain; and not __fish_seen_subcommand_from ${CHAIN_ACTIONS.join(' ')}' -a '${CHAIN_ACTIONS.join(' ')}'
 ${Object.entries(CHAIN_WORDS)

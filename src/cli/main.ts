@@ -17,6 +17,7 @@ Commands:
   client                 this host's packets for some networks through chains
   shell -- COMMAND       a command whose network is behind a bad link
   stack up               an IP stack of its own on a TUN, TAP or interface
+  sim run FILE           a network of many hosts, in virtual time
   top [NAME]             running tunnels in the terminal, link by link
   roulette               the registry of service chains
   chain show|set|watch   service chains as the registry has them
@@ -85,6 +86,7 @@ const COMMANDS = {
   impair: async () => configured((await import('./impair/impair.ts')).impairCommand),
   shell: async () => configured((await import('./shell/shell.ts')).shellCommand),
   stack: async () => configured((await import('./stack/stack.ts')).stackCommand),
+  sim: async () => configured((await import('./sim/sim.ts')).simCommand),
   top: async () => configured((await import('./top/top.ts')).topCommand),
   ingress: async () => configured((await import('./member/ingress.ts')).ingressCommand),
   vnf: async () => configured((await import('./member/vnf.ts')).vnfCommand),

@@ -8,6 +8,8 @@
  *       server: { program: ./server.mjs }
  *     links:
  *       wire: { between: [client 10.0.0.1/24, server 10.0.0.2/24], impair: delay 10ms }
+ *     flows:
+ *       bulk: { kind: tcp, from: server, to: client }
  *     faults:
  *       - { at: 20s, down: wire }
  */

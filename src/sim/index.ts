@@ -1,9 +1,14 @@
 /** Many hosts in one process, in virtual time. */
 export type { Fault } from './faults.ts';
 export { type ProgramSpec, parseSimulation, type SimulationFile } from './file.ts';
+export type { FlowFigures } from './flows/flow.ts';
 export type { Program, SimHost } from './host.ts';
 export type { SimLink } from './link.ts';
 export { type LoadedSimulation, loadSimulation } from './live-load.ts';
+export { Outputs } from './live-outputs.ts';
+export { type Line, type Panel, plot } from './plot.ts';
 export { FAULT_KINDS, type FaultKind, type RandomFaultsOptions, randomFaults } from './random-faults.ts';
+export { type Sample, Series, seriesCsv } from './series.ts';
 export { type LogLine, Simulation, type SimulationOptions } from './simulation.ts';
 export type { Topology } from './topology.ts';
+export type { Witness } from './trace.ts';

@@ -8,6 +8,8 @@ import { VirtualRuntime } from '../engine/virtual-runtime.ts';
 import { VirtualDisk } from '../engine/virtual-storage.ts';
 import { FaultEffects } from './fault-effects.ts';
 import { checkFaults, type Fault, type TimedFault } from './faults.ts';
+import type { FlowFigures } from './flows/flow.ts';
+import { Flows } from './flows/flows.ts';
 import { type Plug, type Program, SimHost } from './host.ts';
 import { HostRuntime } from './host-runtime.ts';
 import { SimLink } from './link.ts';
@@ -15,12 +17,14 @@ import { drained } from './live-drain.ts';
 import { routesOf } from './routes.ts';
 import { StackOutside } from './stack-outside.ts';
 import { type CheckedTopology, checkTopology, type Topology } from './topology.ts';
-import { Trace } from './trace.ts';
+import { Trace, type Witness } from './trace.ts';
 
 export interface SimulationOptions {
   /** By host: what runs there, from its start on. */
   programs?: Readonly<Record<string, Program>>;
   faults?: readonly Fault[];
+  /** Is told of each packet, line of the log and event, when it happens. */
+  witness?: Witness;
 }
 
 export interface LogLine {
@@ -40,6 +44,7 @@ export class Simulation implements AsyncDisposable {
   readonly #topology: CheckedTopology;
   readonly #hosts = new Map<string, SimHost>();
   readonly #links = new Map<string, SimLink>();
+  readonly #flows: Flows;
   readonly #trace: Trace;
   readonly #faults: TimedFault[];
   readonly #effects = new FaultEffects(
@@ -48,6 +53,8 @@ export class Simulation implements AsyncDisposable {
   );
   /** Something of a host ran: its promises go on before the next event. */
   #entered = false;
+  /** The host that ran in the last event; empty: none did. */
+  #ran = '';
 
   private constructor(written: Topology, options: SimulationOptions) {
     const topology = checkTopology(written);
@@ -56,7 +63,8 @@ export class Simulation implements AsyncDisposable {
     this.#topology = topology;
     this.#faults = checkFaults(options.faults ?? [], topology);
     this.runtime = new VirtualRuntime({ seed: topology.seed });
-    this.#trace = new Trace(() => this.runtime.now());
+    this.#flows = new Flows(topology.flows, () => this.runtime.now());
+    this.#trace = new Trace(() => this.runtime.now(), options.witness);
   }
 
   /**
@@ -100,7 +108,10 @@ export class Simulation implements AsyncDisposable {
       });
       const host: SimHost = new SimHost({
         ...{ name, settings, disk, plugs: plugs.get(name)!, routes: routes.get(name)! },
-        program: programs[name],
+        program: (started) => {
+          this.#flows.started(started);
+          return programs[name]?.(started);
+        },
         say: (text) => this.#say(name, text),
         boot: (starts, ppm) =>
           new HostRuntime({
@@ -108,6 +119,7 @@ export class Simulation implements AsyncDisposable {
             outside: new StackOutside(host, disk),
             entered: () => {
               this.#entered = true;
+              this.#ran = name;
             },
           }),
       });
@@ -143,6 +155,16 @@ export class Simulation implements AsyncDisposable {
     return [...this.#links.values()];
   }
 
+  /** As it was understood. */
+  get topology(): CheckedTopology {
+    return this.#topology;
+  }
+
+  /** What each flow of the topology did so far, in their order. */
+  get flows(): FlowFigures[] {
+    return this.#flows.figures();
+  }
+
   /** Timers, and breaths of hosts and links, so far. */
   get events(): number {
     return this.runtime.events;
@@ -160,7 +182,7 @@ export class Simulation implements AsyncDisposable {
 
   #say(host: string | undefined, text: string): void {
     this.log.push({ at: this.runtime.now(), host, text });
-    this.#trace.line(`${host ?? ''}: ${text}`);
+    this.#trace.line(host, text);
   }
 
   /** Lets so much time pass. @param span ns, or text such as `10s` */
@@ -207,6 +229,8 @@ export class Simulation implements AsyncDisposable {
       const [fault] = this.#faults;
       const until = Math.min(time, fault?.at ?? time);
       while (this.events < event && this.runtime.step(until)) {
+        this.#options.witness?.(this.#ran, 'ran');
+        this.#ran = '';
         if (this.#entered) {
           this.#entered = false;
           await drained();

@@ -5,6 +5,7 @@ import { checkOptions } from '../engine/options.ts';
 import type { ImpairSpec } from '../impair/spec/spec.ts';
 import { compileSpec } from '../impair/spec/spec.ts';
 import { type IpPrefix, parsePrefix } from '../packet/prefix.ts';
+import { checkFlows, type FlowSettings, flowsSchema } from './flows/settings.ts';
 
 const NAME = /^[A-Za-z_][\w-]{0,62}$/;
 const name = z.string().regex(NAME, { error: 'expected letters, digits, "_" and "-"' });
@@ -51,6 +52,8 @@ const topologySchema = z.strictObject({
   /** Hosts that send on packets for others. */
   routers: z.record(name, hostSchema.omit({ forward: true })).default({}),
   links: z.record(name, linkSchema).default({}),
+  /** Traffic between hosts. */
+  flows: flowsSchema,
 });
 
 export type Topology = z.input<typeof topologySchema>;
@@ -74,11 +77,12 @@ export interface CheckedTopology {
   seed: number;
   hosts: ReadonlyMap<string, HostSettings>;
   links: readonly LinkSettings[];
+  flows: readonly FlowSettings[];
 }
 
 /** @throws ERR_CONFIG, ERR_ADDRESS */
 export function checkTopology(topology: Topology): CheckedTopology {
-  const { seed, links, routers, ...checkedHosts } = checkOptions(topologySchema, topology);
+  const { seed, links, routers, flows, ...checkedHosts } = checkOptions(topologySchema, topology);
   const hosts: Record<string, HostSettings> = { ...checkedHosts.hosts };
   for (const [router, settings] of Object.entries(routers)) {
     if (Object.hasOwn(hosts, router))
@@ -110,7 +114,8 @@ export function checkTopology(topology: Topology): CheckedTopology {
     compileSpec(spec);
     return { name: link, ends, mtu, impair: spec };
   });
-  return { seed, hosts: new Map(Object.entries(hosts)), links: checked };
+  const byName = new Map(Object.entries(hosts));
+  return { seed, hosts: byName, links: checked, flows: checkFlows(flows, byName, checked) };
 }
 
 const bare = (address: string): string => address.replace(/\/.*$/, '').toLowerCase();

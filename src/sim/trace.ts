@@ -1,19 +1,31 @@
 /** What happened in a simulation, as a fingerprint of all of it and a list of its packets: to find where two runs differ. */
 import { createHash } from 'node:crypto';
 import type { Network } from '../engine/network.ts';
+import { describePacket } from '../packet/summary.ts';
 import { addWitness } from '../tun/capture/witness.ts';
 
 /** Seen on a link: as it is put in at one end, and as it comes out of the other. */
 const POINTS = ['a.out', 'up.out', 'b.out', 'down.out'];
+const WHAT: Record<string, string> = {
+  'a.out': 'from the first end',
+  'up.out': 'to the second end',
+  'b.out': 'from the second end',
+  'down.out': 'to the first end',
+};
+
+/** Is told of everything that happens, when it does. @param where a host or a link; empty: the simulation */
+export type Witness = (where: string, what: string) => void;
 
 export class Trace {
   readonly #hash = createHash('sha256');
   readonly #now: () => number;
+  readonly #witness: Witness | undefined;
   #packets = 0;
 
   /** @param now world time, ns */
-  constructor(now: () => number) {
+  constructor(now: () => number, witness?: Witness) {
     this.#now = now;
+    this.#witness = witness;
   }
 
   /** Packets on links that were seen; one that goes all the way counts twice. */
@@ -30,13 +42,16 @@ export class Trace {
         this.#packets++;
         const from = pool.offset[handle];
         this.#hash.update(`${this.#now()} ${name} ${point} ${pool.length[handle]}\n`);
-        this.#hash.update(pool.slab.subarray(from, from + pool.length[handle]));
+        const bytes = pool.slab.subarray(from, from + pool.length[handle]);
+        this.#hash.update(bytes);
+        if (this.#witness) this.#witness(name, `${WHAT[point]}: ${describePacket(bytes)}, ${check(bytes)}`);
       });
     }
   }
 
-  line(text: string): void {
-    this.#hash.update(`${this.#now()} ${text}\n`);
+  line(host: string | undefined, text: string): void {
+    this.#hash.update(`${this.#now()} ${host ?? ''}: ${text}\n`);
+    this.#witness?.(host ?? '', `says: ${text}`);
   }
 
   /** Of all so far, and of how many events it took: 64 hexadecimal digits. */
@@ -44,3 +59,6 @@ export class Trace {
     return this.#hash.copy().update(`${this.#now()} ${events}`).digest('hex');
   }
 }
+
+/** Of all its bytes: two packets that are described alike may differ. */
+const check = (bytes: Uint8Array): string => createHash('sha1').update(bytes).digest('hex').slice(0, 12);

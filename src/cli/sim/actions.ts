@@ -1,0 +1,2 @@
+/** What `tunconnector sim` does. */
+export const SIM_ACTIONS = ['run'] as const;

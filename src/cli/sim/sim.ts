@@ -1,0 +1,90 @@
+/** `tunconnector sim`: whole networks in one process, in virtual time, from a file. */
+import { Argument, Command, Option } from 'commander';
+import { duration } from '../../engine/units.ts';
+import { TunconnectorError } from '../../errors.ts';
+import { usageError } from '../exit.ts';
+import { SIM_ACTIONS } from './actions.ts';
+import { checkDeterminism } from './determinism.ts';
+import { runSimulation } from './run.ts';
+import { traceSimulation } from './trace.ts';
+
+interface Flags {
+  seed?: string;
+  for?: string;
+  out?: string;
+  every: string;
+  json?: boolean;
+  checkDeterminism?: boolean;
+  trace?: boolean;
+}
+
+export function simCommand(done: (code: number) => void = (code) => void (process.exitCode = code)): Command {
+  const command = new Command('tunconnector sim')
+    .description('Runs a network of many hosts in one process, in virtual time.')
+    .usage('run FILE [options]')
+    .addArgument(new Argument('<action>', SIM_ACTIONS.join(', ')))
+    .addArgument(new Argument('<file>', 'hosts, links, flows, programs and faults, in YAML or JSON'));
+  const option = (group: string) => (flags: string, help: string, usual?: string) => {
+    const each = new Option(flags, help).helpGroup(`${group}:`);
+    command.addOption(usual === undefined ? each : each.default(usual));
+  };
+  const what = option('What runs');
+  what('--seed <n>', 'of everything that is drawn (that of the file)');
+  what('--for <time>', 'how much virtual time passes, 10s (that of the file)');
+  what('--check-determinism', 'run it twice, each in a process of its own, and say where they first differ');
+  const comes = option('What comes of it');
+  comes('--out <directory>', 'a pcapng for each link, logs, and series of the flows as CSV and SVG');
+  comes('--every <time>', 'how often the flows are looked at, for --out', '100ms');
+  comes('--json', 'one JSON object instead of the tables');
+  command.addOption(new Option('--trace', 'every event as a line').hideHelp());
+  return command
+    .addHelpText(
+      'after',
+      `
+The same file and seed give the same run, packet by packet.
+
+Examples:
+  tunconnector sim run lab.yaml
+  tunconnector sim run lab.yaml --seed 7 --for 5min --out results
+  tunconnector sim run lab.yaml --json | jq .flows
+  tunconnector sim run lab.yaml --check-determinism`,
+    )
+    .action(async (action: string, file: string, flags: Flags) => {
+      if (action !== 'run')
+        throw usageError(`found "sim ${action}", expected sim ${SIM_ACTIONS.join(' or ')}`);
+      const { seed: digits, for: span, every, out, json = false } = flags;
+      const seed = digits === undefined ? undefined : seedOf(digits);
+      const time = span === undefined ? undefined : timeOf('--for', span);
+      const given = { file, ...(seed !== undefined && { seed }), ...(time !== undefined && { time }) };
+      if (flags.trace) done(await traceSimulation(given));
+      else if (flags.checkDeterminism) {
+        if (out !== undefined)
+          throw usageError('--out does not go with --check-determinism', 'leave one out');
+        done(await checkDeterminism(given, json));
+      } else
+        done(
+          await runSimulation({
+            ...given,
+            every: timeOf('--every', every),
+            json,
+            ...(out !== undefined && { out }),
+          }),
+        );
+    });
+}
+
+function seedOf(text: string): number {
+  const seed = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(seed)) return seed;
+  throw usageError(`--seed: found "${text}", expected a whole number`);
+}
+
+function timeOf(flag: string, text: string): number {
+  try {
+    const time = duration(text);
+    if (time > 0 && Number.isSafeInteger(time)) return time;
+  } catch (error) {
+    if (!(error instanceof TunconnectorError)) throw error;
+  }
+  throw usageError(`${flag}: found "${text}", expected a time such as 10s`);
+}

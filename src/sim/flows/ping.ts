@@ -1,0 +1,51 @@
+/** Echo requests, one after each interval, whatever comes back. */
+import type { SimHost } from '../host.ts';
+import { BaseFlow, type Flow, type FlowFigures } from './flow.ts';
+import type { PingFlowSettings } from './settings.ts';
+
+export class PingFlow extends BaseFlow implements Flow {
+  readonly settings: PingFlowSettings;
+  #took = 0;
+  #least = Number.POSITIVE_INFINITY;
+  #most = 0;
+
+  constructor(settings: PingFlowSettings, now: () => number) {
+    super(now);
+    this.settings = settings;
+  }
+
+  /** Stacks answer by themselves. */
+  receive(): void {}
+
+  send(host: SimHost): void {
+    this.when(host, this.settings.at, () => this.#begin(host));
+  }
+
+  #begin({ stack, runtime }: SimHost): void {
+    const { address, every, size } = this.settings;
+    const end = runtime.now() + (this.settings.for ?? Number.POSITIVE_INFINITY);
+    const step = () => {
+      this.sentPackets++;
+      this.sentBytes += size;
+      stack.ping(address, { size }).then(
+        ({ result, time }) => {
+          if (result !== 'reply') return;
+          this.#took += time;
+          this.#least = Math.min(this.#least, time);
+          this.#most = Math.max(this.#most, time);
+          this.arrived(size);
+        },
+        (error: Error) => void (this.error ??= error.message),
+      );
+      if (runtime.now() + every < end) runtime.timer(runtime.now() + every, step);
+      else this.ended = true;
+    };
+    step();
+  }
+
+  figures(): FlowFigures {
+    const base = this.base(this.settings);
+    if (this.receivedPackets === 0) return base;
+    return { ...base, rtt: this.#took / this.receivedPackets, minRtt: this.#least, maxRtt: this.#most };
+  }
+}

@@ -1,0 +1,72 @@
+/** UDP at a constant rate. Each datagram tells when it was sent, so that the receiver knows how long it took. */
+import { TunconnectorError } from '../../errors.ts';
+import type { SimHost } from '../host.ts';
+import { BaseFlow, type Flow, type FlowFigures } from './flow.ts';
+import type { UdpFlowSettings } from './settings.ts';
+
+export class UdpFlow extends BaseFlow implements Flow {
+  readonly settings: UdpFlowSettings;
+  readonly #payload: DataView<ArrayBuffer>;
+  #took = 0;
+  #least = Number.POSITIVE_INFINITY;
+  #most = 0;
+
+  constructor(settings: UdpFlowSettings, now: () => number) {
+    super(now);
+    this.settings = settings;
+    this.#payload = new DataView(new ArrayBuffer(settings.size));
+  }
+
+  receive({ stack }: SimHost): void {
+    stack.udp({
+      port: this.settings.port,
+      onMessage: (bytes) => {
+        if (bytes.length !== this.settings.size) return;
+        const took = this.now() - new DataView(bytes.buffer, bytes.byteOffset).getFloat64(0);
+        this.#took += took;
+        this.#least = Math.min(this.#least, took);
+        this.#most = Math.max(this.#most, took);
+        this.arrived(bytes.length);
+      },
+    });
+  }
+
+  send(host: SimHost): void {
+    this.when(host, this.settings.at, () => this.#begin(host));
+  }
+
+  #begin({ stack, runtime }: SimHost): void {
+    const { address, port, rate, size } = this.settings;
+    // Who does not listen is no reason to end.
+    const socket = stack.udp({ remote: { address, port }, onError: () => {} });
+    const bytes = new Uint8Array(this.#payload.buffer);
+    const first = runtime.now();
+    const end = first + (this.settings.for ?? Number.POSITIVE_INFINITY);
+    let n = 0;
+    const step = () => {
+      this.#payload.setFloat64(0, this.now());
+      this.#payload.setUint32(8, n);
+      try {
+        socket.send(bytes);
+      } catch (error) {
+        if (!(error instanceof TunconnectorError)) throw error;
+        this.error = error.message;
+        return;
+      }
+      n++;
+      this.sentPackets++;
+      this.sentBytes += size;
+      // From the first one: what is rounded does not add up.
+      const next = first + Math.round((n * size * 8e9) / rate);
+      if (next < end) runtime.timer(next, step);
+      else this.ended = true;
+    };
+    step();
+  }
+
+  figures(): FlowFigures {
+    const base = this.base(this.settings);
+    if (this.receivedPackets === 0) return base;
+    return { ...base, rtt: this.#took / this.receivedPackets, minRtt: this.#least, maxRtt: this.#most };
+  }
+}
