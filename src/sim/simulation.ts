@@ -55,6 +55,8 @@ export class Simulation implements AsyncDisposable {
   #entered = false;
   /** The host that ran in the last event; empty: none did. */
   #ran = '';
+  #ranLast: string | undefined;
+  readonly #breaks = new Set<Break>();
 
   private constructor(written: Topology, options: SimulationOptions) {
     const topology = checkTopology(written);
@@ -120,6 +122,7 @@ export class Simulation implements AsyncDisposable {
             entered: () => {
               this.#entered = true;
               this.#ran = name;
+              this.#ranLast = name;
             },
           }),
       });
@@ -165,6 +168,16 @@ export class Simulation implements AsyncDisposable {
     return this.#flows.figures();
   }
 
+  /** Of all draws. */
+  get seed(): number {
+    return this.#topology.seed;
+  }
+
+  /** The host whose code ran last; undefined while none has. */
+  get ranLast(): string | undefined {
+    return this.#ranLast;
+  }
+
   /** Timers, and breaths of hosts and links, so far. */
   get events(): number {
     return this.runtime.events;
@@ -185,27 +198,54 @@ export class Simulation implements AsyncDisposable {
     this.#trace.line(host, text);
   }
 
-  /** Lets so much time pass. @param span ns, or text such as `10s` */
-  run(span: string | number): Promise<void> {
+  /** Lets so much time pass. False: `breakOn` has ended it before. @param span ns, or text such as `10s` */
+  run(span: string | number): Promise<boolean> {
     return this.runTo(this.runtime.now() + duration(span));
   }
 
-  /** Runs everything that is due until `time` (ns of the world's time), inclusive. */
-  async runTo(time: number): Promise<void> {
-    await this.#go(time, Number.POSITIVE_INFINITY, NEVER);
+  /**
+   * Runs everything that is due until a time (ns of the world's time), inclusive; or up to and with the event, or the packet, of a number.
+   * False: `breakOn` has ended it before, or there are not so many.
+   */
+  async runTo(to: number | { event: number } | { packet: number }): Promise<boolean> {
+    if (typeof to !== 'number') {
+      const isThere = 'event' in to ? () => this.events >= to.event : () => this.packets >= to.packet;
+      return isThere() || (await this.#go(Number.MAX_SAFE_INTEGER, isThere)) === 'so';
+    }
+    return (await this.#go(to, NEVER)) === 'time';
   }
 
   /** Runs events up to and with the one of this number. False: there are not so many until `time`. @param time ns */
-  runToEvent(event: number, time = Number.MAX_SAFE_INTEGER): Promise<boolean> {
-    return this.#go(time, event, NEVER);
+  async runToEvent(event: number, time = Number.MAX_SAFE_INTEGER): Promise<boolean> {
+    return this.events >= event || (await this.#go(time, () => this.events >= event)) === 'so';
   }
 
   /**
    * Runs until, after an event, something is so. False: it is not until `time`.
    * @param time ns
    */
-  runUntil(isSo: () => boolean, time = Number.MAX_SAFE_INTEGER): Promise<boolean> {
-    return this.#go(time, Number.POSITIVE_INFINITY, isSo);
+  async runUntil(isSo: () => boolean, time = Number.MAX_SAFE_INTEGER): Promise<boolean> {
+    return (await this.#go(time, isSo)) === 'so';
+  }
+
+  /**
+   * From now on whatever runs ends after the first event with which something has become so; it can be run on from there.
+   * @returns takes it back
+   */
+  breakOn(isSo: (sim: Simulation) => boolean): () => void {
+    const each: Break = { isSo, was: isSo(this) };
+    this.#breaks.add(each);
+    return () => void this.#breaks.delete(each);
+  }
+
+  #broke(): boolean {
+    let broke = false;
+    for (const each of this.#breaks) {
+      const is = each.isSo(this);
+      if (is && !each.was) broke = true;
+      each.was = is;
+    }
+    return broke;
   }
 
   /**
@@ -223,23 +263,24 @@ export class Simulation implements AsyncDisposable {
     return this.again(Math.max(0, this.events - 1));
   }
 
-  async #go(time: number, event: number, isSo: () => boolean): Promise<boolean> {
+  async #go(time: number, isSo: () => boolean): Promise<'so' | 'time' | 'broke'> {
     await drained();
     for (;;) {
       const [fault] = this.#faults;
       const until = Math.min(time, fault?.at ?? time);
-      while (this.events < event && this.runtime.step(until)) {
+      while (this.runtime.step(until)) {
         this.#options.witness?.(this.#ran, 'ran');
         this.#ran = '';
         if (this.#entered) {
           this.#entered = false;
           await drained();
         }
-        if (isSo()) return true;
+        const broke = this.#breaks.size > 0 && this.#broke();
+        if (isSo()) return 'so';
+        if (broke) return 'broke';
       }
-      if (this.events >= event) return true;
       this.runtime.runTo(until);
-      if (!fault || fault.at > time) return false;
+      if (!fault || fault.at > time) return 'time';
       // What is due at that instant has run; the fault is what comes next.
       this.#faults.shift();
       this.#say(undefined, fault.text);
@@ -256,3 +297,8 @@ export class Simulation implements AsyncDisposable {
 }
 
 const NEVER = (): boolean => false;
+
+interface Break {
+  readonly isSo: (sim: Simulation) => boolean;
+  was: boolean;
+}

@@ -1,0 +1,53 @@
+/** A hunt: something real, run by many seeds, with faults that each seed draws. What fails is made as small as it gets. */
+import { shrink } from '../../../src/sim/index.ts';
+
+export interface Hunt<Part> {
+  /** The script of a seed. */
+  draw(seed: number): Part[];
+  /** @returns what is wrong, or undefined */
+  run(seed: number, script: readonly Part[]): Promise<string | undefined>;
+  /** The same part, simpler. */
+  simpler?(part: Part): Part[];
+}
+
+export interface Catch<Part> {
+  seed: number;
+  wrong: string;
+  script: Part[];
+}
+
+/** `FROM..TO`, both inclusive: `npm run soak -- sim` sets it. */
+export const SEEDS = 'TUNCONNECTOR_HUNT_SEEDS';
+
+/** From the environment, or the first `few`. */
+export function seedsOf(few: number): number[] {
+  const [from = 1, to = few] = (process.env[SEEDS] ?? '').match(/\d+/g)?.map(Number) ?? [];
+  return Array.from({ length: to - from + 1 }, (_, n) => from + n);
+}
+
+/** Ends after three that fail. */
+export async function hunted<Part>(hunt: Hunt<Part>, few: number): Promise<Catch<Part>[]> {
+  const found: Catch<Part>[] = [];
+  const begin = performance.now();
+  const seeds = seedsOf(few);
+  for (const [n, seed] of seeds.entries()) {
+    const drawn = hunt.draw(seed);
+    let wrong = await hunt.run(seed, drawn);
+    if (wrong !== undefined) {
+      const fails = async (script: readonly Part[]) => {
+        const now = await hunt.run(seed, script);
+        if (now !== undefined) wrong = now;
+        return now !== undefined;
+      };
+      const { script } = await shrink(drawn, fails, hunt.simpler);
+      found.push({ seed, wrong, script });
+      if (process.env[SEEDS]) console.log(`seed ${seed}: ${wrong}\n  ${JSON.stringify(script)}`);
+      if (found.length === 3) break;
+    }
+    if (process.env[SEEDS] && (n + 1) % 500 === 0) {
+      const rate = ((n + 1) * 1000) / (performance.now() - begin);
+      console.log(`${n + 1} of ${seeds.length} seeds, ${rate.toFixed(1)} a second`);
+    }
+  }
+  return found;
+}
