@@ -289,8 +289,12 @@ export class ServerControl {
 
   #resume(now: number, hello: ProvenHello, session: Session): number {
     const moves = this.#peers.find(hello.peer) !== session.peer;
-    // A HELLO that the network held back must not move the session to where the client was before.
-    const old = before(hello.sequence, session.sequence) || (moves && hello.sequence === session.sequence);
+    const late = before(hello.sequence, session.sequence);
+    // A HELLO that the network held back must not move the session to where the client was before. Where the client is still, and is not
+    // heard any more, the sequence may be what a damaged HELLO said: without this it would be deaf to the client until it is forgotten.
+    const old = moves
+      ? late || hello.sequence === session.sequence
+      : late && this.silent[session.index] === 0;
     if (old) return ControlDrop.Stale;
     if (moves) {
       const row = this.#peers.hold(hello.peer);
