@@ -6,6 +6,7 @@
  *     npm run soak -- transfer [--bytes 10G]     (soak-transfer.mjs)
  *     npm run soak -- page [--minutes 60]        (soak-page.mjs)
  *     npm run soak -- chain [--minutes 60 | --bytes 1G]   (soak-chain.mjs)
+ *     npm run soak -- sim [tunnel|store|chain] [--seeds 10000]   (soak-sim.mjs)
  *
  * iperf3 alternates between the directions, with a hash-checked transfer in between. Every 5 s both processes are
  * looked at: resident memory, JavaScript heap, and the pool's slots.
@@ -18,6 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { root, SetupError, withSetup } from './setup.mjs';
 import { soakChain } from './soak-chain.mjs';
 import { soakPage } from './soak-page.mjs';
+import { HUNTS, soakSim } from './soak-sim.mjs';
 import { parseSize, soakTransfer } from './soak-transfer.mjs';
 
 const COMMAND = path.join(root, 'bin', 'tunconnector.js');
@@ -50,11 +52,12 @@ const hash = require('crypto').createHash('sha256');
 require('net').connect(7000, process.argv[1]).on('data', (d) => hash.update(d))
   .on('end', () => console.log(hash.digest('hex')));`;
 
-const { job, minutes, bytes } = wordsOption(process.argv.slice(2));
+const { job, minutes, bytes, hunts, seeds } = wordsOption(process.argv.slice(2));
 const terminal = process.stderr.isTTY;
 const problems = [];
 
 async function main() {
+  if (job === 'sim') return soakSim({ hunts, seeds });
   const scratch = await mkdtemp(path.join(tmpdir(), 'tunconnector-soak-'));
   const clean = () => rm(scratch, { recursive: true, force: true });
   const stop = () => clean().finally(() => process.exit(130));
@@ -251,13 +254,19 @@ function median(values) {
 }
 
 function wordsOption(words) {
-  const job = ['transfer', 'page', 'chain'].find((each) => each === words[0]);
+  const job = ['transfer', 'page', 'chain', 'sim'].find((each) => each === words[0]);
+  if (job === 'sim') {
+    const hunts = HUNTS.includes(words[1]) ? [words[1]] : HUNTS;
+    const [option, value = '10000', ...more] = words.slice(hunts === HUNTS ? 1 : 2);
+    const isKnown = (option === undefined || option === '--seeds') && more.length === 0;
+    if (isKnown && /^[1-9]\d{0,6}$/.test(value)) return { job, hunts, seeds: Number(value) };
+  }
   const [option, value, ...more] = job ? words.slice(1) : words;
   const asked = more.length === 0 && (option === undefined || value !== undefined);
   if (asked && (job === 'transfer' || (job === 'chain' && option === '--bytes'))) {
     const bytes = option === undefined ? 10e9 : option === '--bytes' ? parseSize(value) : undefined;
     if (bytes !== undefined) return { job, minutes: 0, bytes };
-  } else if (asked) {
+  } else if (asked && job !== 'sim') {
     const minutes = option === undefined ? 10 : option === '--minutes' ? Number(value) : Number.NaN;
     if (minutes >= 0.5 && minutes <= 1440) return { job, minutes };
   }
@@ -266,10 +275,11 @@ function wordsOption(words) {
       '       npm run soak -- transfer [--bytes 10G]      (2 to 1000T; half in each direction)\n' +
       '       npm run soak -- page [--minutes 10]         (0.5 to 1440)\n' +
       '       npm run soak -- chain [--minutes 10]        (0.5 to 1440)\n' +
-      '       npm run soak -- chain --bytes 1G            (one download; 2 to 1000T)\n',
+      '       npm run soak -- chain --bytes 1G            (one download; 2 to 1000T)\n' +
+      '       npm run soak -- sim [tunnel|store|chain] [--seeds 10000]\n',
   );
   process.exit(2);
 }
 
-const programs = { transfer: ['gcc', 'ping'], page: ['chromium'], chain: [] }[job] ?? ['iperf3'];
-await withSetup({ need: ['ip', 'unshare', 'nsenter', ...programs] }, main);
+const programs = { transfer: ['gcc', 'ping'], page: ['chromium'], chain: [], sim: [] }[job] ?? ['iperf3'];
+await withSetup({ need: job === 'sim' ? [] : ['ip', 'unshare', 'nsenter', ...programs] }, main);

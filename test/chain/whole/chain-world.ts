@@ -65,9 +65,11 @@ export class WholeChain {
   ingress!: Replica;
   egress!: Replica;
   readonly #nets: Network[] = [];
+  readonly #memory: number;
   #hosts = 1;
 
-  private constructor(seed: number) {
+  private constructor(seed: number, memory: number) {
+    this.#memory = memory;
     this.runtime = new VirtualRuntime({
       seed,
       outside: { delay: '200us', jitter: '1ms', patience: '400ms' },
@@ -88,9 +90,12 @@ export class WholeChain {
     serve(runtime, ROULETTE, TENANT, () => this.world.roulette, 1 << 22);
   }
 
-  /** @param functions of the chain, each with how many replicas */
-  static async start(functions: Record<string, number>, seed = 1): Promise<WholeChain> {
-    const chain = new WholeChain(seed);
+  /**
+   * @param functions of the chain, each with how many replicas
+   * @param memory of each network: bytes
+   */
+  static async start(functions: Record<string, number>, seed = 1, memory = 24 << 20): Promise<WholeChain> {
+    const chain = new WholeChain(seed, memory);
     const { world, runtime } = chain;
     world.ask('tenant.put', {});
     for (const name of Object.keys(functions)) world.ask('function.put', { name });
@@ -120,11 +125,24 @@ export class WholeChain {
     return replica;
   }
 
-  /** As `kill -9` leaves it: its port refuses, its lease runs out. Or it stands still, and says nothing. */
-  kill({ endpoint }: Replica, how: 'refusing' | 'silent' = 'refusing'): void {
+  /**
+   * As `kill -9` leaves it: its port refuses, its lease runs out. Or it stands still, and says nothing.
+   * @returns how it is there again, as it was
+   */
+  kill(replica: Replica, how: 'refusing' | 'silent' = 'refusing'): () => void {
+    const { endpoint } = replica;
     this.fabric[how].add(endpoint);
     // To Roulette it says nothing either: its lease is not ended, and not kept.
-    this.runtime.outside.partition(hostOf(endpoint), hostOf(ROULETTE));
+    const heal = this.part(replica);
+    return () => {
+      this.fabric[how].delete(endpoint);
+      heal();
+    };
+  }
+
+  /** It and Roulette do not hear each other. @returns how they do again */
+  part({ endpoint }: Replica): () => void {
+    return this.runtime.outside.partition(hostOf(endpoint), hostOf(ROULETTE));
   }
 
   /** Roulette is not there any more. @returns how it comes back */
@@ -203,7 +221,7 @@ export class WholeChain {
     const address = `10.0.0.${++this.#hosts}`;
     const endpoint = `${address}:4790`;
     const net = build(
-      new Network(runtime, { memory: 24 << 20 }).app('udp', new FabricPort(this.fabric, endpoint)),
+      new Network(runtime, { memory: this.#memory }).app('udp', new FabricPort(this.fabric, endpoint)),
     );
     net.link(`udp.out -> ${app}.outside`).link(`${app}.outside -> udp.in`);
     await net.start();
