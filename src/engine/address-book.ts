@@ -32,6 +32,8 @@ export class AddressBook implements AddressTable {
   readonly tooLong = new Int32Array(new SharedArrayBuffer(4 * (1 + MAX_PINNED)));
   readonly refused = new Int32Array(new SharedArrayBuffer(4 * (1 + MAX_PINNED)));
   readonly #free: number[] = [];
+  /** Rows from here on were never kept. */
+  #next = 0;
   readonly #references = new Int32Array(MAX_PINNED);
   readonly #byKey = new Map<string, number>();
   readonly #listeners = new Set<AddressListener>();
@@ -39,12 +41,11 @@ export class AddressBook implements AddressTable {
   /** @param inFlight how many packets can be alive at once */
   constructor(inFlight: number) {
     this.rows = new Uint8Array(new SharedArrayBuffer((MAX_PINNED + inFlight) * ADDRESS_ROW));
-    for (let i = MAX_PINNED - 1; i >= 0; i--) this.#free.push(i);
   }
 
   /** How many more addresses can be kept. */
   get pinnedRoom(): number {
-    return this.#free.length;
+    return this.#free.length + MAX_PINNED - this.#next;
   }
 
   /** Keeps the address in any row, and returns the row where it stays. Each `pin` wants one `unpin`. */
@@ -72,7 +73,7 @@ export class AddressBook implements AddressTable {
     const key = keyOf(bytes);
     let row = this.#byKey.get(key);
     if (row === undefined) {
-      row = this.#free.pop();
+      row = this.#free.pop() ?? (this.#next < MAX_PINNED ? this.#next++ : undefined);
       if (row === undefined)
         throw new TunconnectorError('ERR_LIMIT', `${MAX_PINNED} outer addresses are in use`);
       this.rows.set(bytes, row * ADDRESS_ROW);

@@ -39,22 +39,28 @@ export class AppDeadlines {
   }
 }
 
+interface Entry {
+  readonly id: number;
+  time: number;
+  /** In the heap. */
+  place: number;
+}
+
 /**
  * A heap of (deadline, number), where each number has at most one deadline. Equal deadlines come out lowest number
  * first: for timers the order in which they were set.
  */
 export class DeadlineHeap {
-  #ids: number[] = [];
-  readonly #times = new Map<number, number>();
-  readonly #places = new Map<number, number>();
+  readonly #heap: Entry[] = [];
+  readonly #byId = new Map<number, Entry>();
 
   /** The earliest deadline, or Infinity. */
   first(): number {
-    return this.#ids.length === 0 ? Number.POSITIVE_INFINITY : this.#times.get(this.#ids[0])!;
+    return this.#heap.length === 0 ? Number.POSITIVE_INFINITY : this.#heap[0].time;
   }
 
   get(id: number): number {
-    return this.#times.get(id) ?? Number.POSITIVE_INFINITY;
+    return this.#byId.get(id)?.time ?? Number.POSITIVE_INFINITY;
   }
 
   /** Sets or moves a deadline; Infinity removes it. */
@@ -63,72 +69,69 @@ export class DeadlineHeap {
       this.remove(id);
       return;
     }
-    const place = this.#places.get(id);
-    this.#times.set(id, time);
-    if (place === undefined) {
-      this.#ids.push(id);
-      this.#places.set(id, this.#ids.length - 1);
-      this.#rise(this.#ids.length - 1);
-    } else {
-      this.#rise(place);
-      this.#sink(this.#places.get(id)!);
+    const known = this.#byId.get(id);
+    if (known === undefined) {
+      const entry = { id, time, place: this.#heap.length };
+      this.#byId.set(id, entry);
+      this.#heap.push(entry);
+      this.#rise(entry);
+    } else if (time !== known.time) {
+      known.time = time;
+      this.#rise(known);
+      this.#sink(known);
     }
   }
 
   /** Takes the earliest out and returns its number. Only call it when `first()` is finite. */
   pop(): number {
-    const id = this.#ids[0];
+    const { id } = this.#heap[0];
     this.remove(id);
     return id;
   }
 
   remove(id: number): void {
-    const place = this.#places.get(id);
-    if (place === undefined) return;
-    const last = this.#ids.pop()!;
-    this.#places.delete(id);
-    this.#times.delete(id);
-    if (last === id) return;
-    this.#ids[place] = last;
-    this.#places.set(last, place);
-    this.#rise(place);
-    this.#sink(this.#places.get(last)!);
+    const entry = this.#byId.get(id);
+    if (entry === undefined) return;
+    this.#byId.delete(id);
+    const last = this.#heap.pop()!;
+    if (last === entry) return;
+    last.place = entry.place;
+    this.#heap[last.place] = last;
+    this.#rise(last);
+    this.#sink(last);
   }
 
-  #before(a: number, b: number): boolean {
-    const x = this.#times.get(a)!;
-    const y = this.#times.get(b)!;
-    return x < y || (x === y && a < b);
-  }
-
-  #rise(from: number): void {
-    const id = this.#ids[from];
-    let place = from;
+  #rise(entry: Entry): void {
+    const heap = this.#heap;
+    let { place } = entry;
     while (place > 0) {
       const parent = (place - 1) >> 1;
-      if (!this.#before(id, this.#ids[parent])) break;
-      this.#put(place, this.#ids[parent]);
+      const above = heap[parent];
+      if (!before(entry, above)) break;
+      above.place = place;
+      heap[place] = above;
       place = parent;
     }
-    this.#put(place, id);
+    entry.place = place;
+    heap[place] = entry;
   }
 
-  #sink(from: number): void {
-    const id = this.#ids[from];
-    let place = from;
+  #sink(entry: Entry): void {
+    const heap = this.#heap;
+    let { place } = entry;
     for (;;) {
       let child = place * 2 + 1;
-      if (child >= this.#ids.length) break;
-      if (child + 1 < this.#ids.length && this.#before(this.#ids[child + 1], this.#ids[child])) child++;
-      if (!this.#before(this.#ids[child], id)) break;
-      this.#put(place, this.#ids[child]);
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && before(heap[child + 1], heap[child])) child++;
+      const below = heap[child];
+      if (!before(below, entry)) break;
+      below.place = place;
+      heap[place] = below;
       place = child;
     }
-    this.#put(place, id);
-  }
-
-  #put(place: number, id: number): void {
-    this.#ids[place] = id;
-    this.#places.set(id, place);
+    entry.place = place;
+    heap[place] = entry;
   }
 }
+
+const before = (a: Entry, b: Entry): boolean => a.time < b.time || (a.time === b.time && a.id < b.id);

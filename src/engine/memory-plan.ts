@@ -11,15 +11,29 @@ import { successors } from './order.ts';
 import type { Pool } from './pool.ts';
 import { MAX_ACCOUNTS, type PoolSize } from './pool-memory.ts';
 
-/** Packets that one source may have on links and in bursts. Twice a link's ring, so that a full link is not yet the end. */
-const ON_THE_WAY = { small: 2048, large: 32 };
-/** Control messages and copies of shared packets. */
-const COMMON = { small: 1024, large: 16 };
-
 export interface Quota {
   small: number;
   large: number;
 }
+
+/** What a network has beside the queues of its apps. */
+export interface Allowance {
+  /** Packets that one source may have on links and in bursts. */
+  onTheWay: Quota;
+  /** Control messages and copies of shared packets. */
+  common: Quota;
+}
+
+/** Twice a link's ring, so that a full link is not yet the end. */
+export const USUAL: Allowance = {
+  onTheWay: { small: 2048, large: 32 },
+  common: { small: 1024, large: 16 },
+};
+/** For thousands of networks in one process: what a burst wants, and no more. */
+export const MODEST: Allowance = {
+  onTheWay: { small: 256, large: 2 },
+  common: { small: 64, large: 1 },
+};
 
 /** A pool for `bytes` of memory: two thirds in small slots, a third in large ones. */
 export function poolFor(bytes: number): PoolSize {
@@ -30,12 +44,16 @@ export function poolFor(bytes: number): PoolSize {
 }
 
 /** What each source (an app that pulls) needs, by app name. */
-export function quotas(apps: ReadonlyMap<string, App>, links: readonly LinkConfig[]): Map<string, Quota> {
+export function quotas(
+  apps: ReadonlyMap<string, App>,
+  links: readonly LinkConfig[],
+  { onTheWay } = USUAL,
+): Map<string, Quota> {
   const next = successors(apps, links);
   const result = new Map<string, Quota>();
   for (const [name, app] of apps) {
     if (!app.pull) continue;
-    const quota = { small: ON_THE_WAY.small, large: ON_THE_WAY.large };
+    const quota = { ...onTheWay };
     for (const holder of downstream(name, links, next)) {
       const limits = apps.get(holder)?.limits;
       quota.small += limits?.packets ?? 0;
@@ -62,9 +80,13 @@ function downstream(source: string, links: readonly LinkConfig[], next: readonly
 }
 
 /** Bytes of packet memory with which a network of these apps fits: no less than this, and no more is ever used. */
-export function memoryFor(apps: ReadonlyMap<string, App>, links: readonly LinkConfig[]): number {
-  const sum = { ...COMMON };
-  for (const { small, large } of quotas(apps, links).values()) {
+export function memoryFor(
+  apps: ReadonlyMap<string, App>,
+  links: readonly LinkConfig[],
+  allowance = USUAL,
+): number {
+  const sum = { ...allowance.common };
+  for (const { small, large } of quotas(apps, links, allowance).values()) {
     sum.small += small;
     sum.large += large;
   }
@@ -73,7 +95,7 @@ export function memoryFor(apps: ReadonlyMap<string, App>, links: readonly LinkCo
 }
 
 /** Throws ERR_LIMIT with the sum when the quotas do not fit into the pool. */
-export function checkFits(size: PoolSize, needed: ReadonlyMap<string, Quota>): void {
+export function checkFits(size: PoolSize, needed: ReadonlyMap<string, Quota>, { common } = USUAL): void {
   if (needed.size + 1 > MAX_ACCOUNTS) {
     throw new TunconnectorError(
       'ERR_LIMIT',
@@ -82,8 +104,8 @@ export function checkFits(size: PoolSize, needed: ReadonlyMap<string, Quota>): v
   }
   for (const kind of ['small', 'large'] as const) {
     const have = kind === 'small' ? size.smallSlots : size.largeSlots;
-    const parts = [`${COMMON[kind]} in common`];
-    let sum = COMMON[kind];
+    const parts = [`${common[kind]} in common`];
+    let sum = common[kind];
     for (const [name, quota] of needed) {
       parts.push(`${quota[kind]} for ${name}`);
       sum += quota[kind];
@@ -100,11 +122,11 @@ export function checkFits(size: PoolSize, needed: ReadonlyMap<string, Quota>): v
 }
 
 /** Writes the quotas into the pool's accounts. */
-export function applyQuotas(pool: Pool, byAccount: ReadonlyMap<number, Quota>): void {
+export function applyQuotas(pool: Pool, byAccount: ReadonlyMap<number, Quota>, { common } = USUAL): void {
   pool.quotaSmall.fill(0);
   pool.quotaLarge.fill(0);
-  pool.quotaSmall[COMMON_ACCOUNT] = COMMON.small;
-  pool.quotaLarge[COMMON_ACCOUNT] = COMMON.large;
+  pool.quotaSmall[COMMON_ACCOUNT] = common.small;
+  pool.quotaLarge[COMMON_ACCOUNT] = common.large;
   for (const [account, quota] of byAccount) {
     pool.quotaSmall[account] = quota.small;
     pool.quotaLarge[account] = quota.large;

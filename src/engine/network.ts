@@ -9,7 +9,7 @@ import { type App, type AppContext, type AppEvent, type AppSpec, isSpec, type La
 import { configError, formatLink, type LinkConfig, type NetworkConfig, parseLink } from './config.ts';
 import { DEBUG } from './debug.ts';
 import type { Link } from './link.ts';
-import { applyQuotas, poolFor, type Quota } from './memory-plan.ts';
+import { type Allowance, applyQuotas, poolFor, type Quota, USUAL } from './memory-plan.ts';
 import { AppNode } from './node.ts';
 import { configuredLinks, isCutter, type Plan, planChange } from './plan.ts';
 import { MAX_ACTORS, Pool } from './pool.ts';
@@ -26,6 +26,8 @@ export const USUAL_MEMORY = 128 << 20;
 export interface NetworkOptions {
   /** Bytes of packet memory (default 128 MiB; untouched pages cost nothing). Fixed for the network's life. */
   memory?: number;
+  /** What it has beside the queues of its apps (default `USUAL`). */
+  allowance?: Allowance;
 }
 
 interface NetworkEvents {
@@ -41,6 +43,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   readonly runtime: Runtime;
   readonly pool: Pool;
   readonly #scheduler: Scheduler;
+  readonly #allowance: Allowance;
   #draft = new Map<string, App | AppSpec>();
   #draftLinks: LinkConfig[] = [];
   /** How often the draft was edited. */
@@ -52,6 +55,8 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   #layers = new Map<Link, Layer | undefined>();
   #driver: Driver | undefined;
   readonly #freeActors: number[] = [];
+  /** Those from here on were never given. Actor 0 and account 0 belong to nobody in particular. */
+  #nextActor = 1;
   readonly #freeAccounts: number[] = [];
   #committing: Promise<void> = Promise.resolve();
   #closed = false;
@@ -64,10 +69,9 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   constructor(runtime: Runtime, options: NetworkOptions = {}) {
     super();
     this.runtime = runtime;
+    this.#allowance = options.allowance ?? USUAL;
     this.pool = new Pool(poolFor(options.memory ?? USUAL_MEMORY));
     this.#scheduler = new Scheduler(this.pool, runtime.clock, () => this.#driver?.readClock?.());
-    // Actor 0 and account 0 belong to nobody in particular.
-    for (let i = MAX_ACTORS - 1; i > 0; i--) this.#freeActors.push(i);
     for (let i = MAX_ACCOUNTS - 1; i > COMMON_ACCOUNT; i--) this.#freeAccounts.push(i);
   }
 
@@ -154,7 +158,14 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   }
 
   async #apply(draft: Map<string, App | AppSpec>, draftLinks: LinkConfig[]): Promise<void> {
-    const plan = await planChange(this.#nodes, this.#lingering, draft, draftLinks, this.pool);
+    const plan = await planChange(
+      this.#nodes,
+      this.#lingering,
+      draft,
+      draftLinks,
+      this.pool,
+      this.#allowance,
+    );
     const nodes = await this.#open(plan, draft);
 
     // The change itself: nothing from here on can fail, and nothing waits.
@@ -204,7 +215,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
         if (quota) accounts.set(node.account, quota);
         nodes.set(name, node);
       }
-      applyQuotas(this.pool, this.#withLeavers(accounts, plan.kept));
+      applyQuotas(this.pool, this.#withLeavers(accounts, plan.kept), this.#allowance);
       for (const node of opened) await node.app.open?.(this.#context(node));
       return nodes;
     } catch (error) {
@@ -234,7 +245,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   }
 
   #newNode(name: string, app: App, spec: AppSpec | undefined, isSource: boolean): AppNode {
-    const actor = this.#freeActors.pop();
+    const actor = this.#freeActors.pop() ?? (this.#nextActor < MAX_ACTORS ? this.#nextActor++ : undefined);
     const account = isSource ? this.#freeAccount() : COMMON_ACCOUNT;
     if (actor === undefined || account === undefined) {
       throw new TunconnectorError(
@@ -242,6 +253,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
         `a network has at most ${MAX_ACTORS - 1} apps, ${MAX_ACCOUNTS - 1} of them sources`,
       );
     }
+    this.pool.admit(actor);
     return new AppNode(name, app, spec, actor, account, this.pool, this.runtime.clock);
   }
 

@@ -5,7 +5,7 @@
 import { TunconnectorError } from '../errors.ts';
 import { type App, type AppSpec, factoryOf, isSpec, type Layer } from './app.ts';
 import { checkLinks, configError, inferLayers, type LinkConfig, sameJson } from './config.ts';
-import { checkFits, type Quota, quotas } from './memory-plan.ts';
+import { type Allowance, checkFits, type Quota, quotas } from './memory-plan.ts';
 import type { AppNode } from './node.ts';
 import type { PoolSize } from './pool-memory.ts';
 import { Segmenter } from './segmenter.ts';
@@ -35,6 +35,7 @@ export async function planChange(
   draft: ReadonlyMap<string, App | AppSpec>,
   draftLinks: readonly LinkConfig[],
   pool: PoolSize,
+  allowance: Allowance,
 ): Promise<Plan> {
   const apps = new Map<string, App>();
   const kept = new Map<string, AppNode>();
@@ -76,8 +77,8 @@ export async function planChange(
   checkLinks(apps, draftLinks);
   const links = insertCutters(nodes, apps, kept, draftLinks);
   const layers = inferLayers(apps, links);
-  const needed = quotas(apps, links);
-  checkFits(pool, needed);
+  const needed = quotas(apps, links, allowance);
+  checkFits(pool, needed, allowance);
   return { apps, kept, retold, links, layers, quotas: needed };
 }
 

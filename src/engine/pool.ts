@@ -17,6 +17,8 @@ import { MAX_REASONS } from './reasons.ts';
 
 /** How many apps a network can have; each has a row of drop counters. */
 export const MAX_ACTORS = 4096;
+/** Rows of counters at first: networks of a simulation have ten apps, and there are thousands of them. */
+const FIRST_ACTORS = 32;
 /** A freed row of a debug pool comes back only after the others of its generation ring. */
 const DEBUG_GENERATIONS = 4;
 
@@ -41,7 +43,7 @@ export class Pool extends SharedPoolMemory {
   /** The app that runs now; drops are counted for it. Set by the network. */
   actor = 0;
   /** Wire packets dropped, by `actor * MAX_REASONS + reason`. */
-  readonly drops = new Float64Array(MAX_ACTORS * MAX_REASONS);
+  drops = new Float64Array(FIRST_ACTORS * MAX_REASONS);
   /** Set while a capture wants to see drops. */
   witness: DropWitness | null = null;
 
@@ -56,6 +58,16 @@ export class Pool extends SharedPoolMemory {
     super(size, DEBUG ? DEBUG_GENERATIONS : 1);
     this.addresses = new AddressBook(size.smallSlots + size.largeSlots);
     this.ledger = DEBUG ? new Ledger(this) : null;
+  }
+
+  /** Makes room for the drops of an app with this number. */
+  admit(actor: number): void {
+    let rows = this.drops.length / MAX_REASONS;
+    if (actor < rows) return;
+    while (actor >= rows) rows *= 2;
+    const { drops } = this;
+    this.drops = new Float64Array(rows * MAX_REASONS);
+    this.drops.set(drops);
   }
 
   /**

@@ -1,7 +1,7 @@
 /** A simulated host: a stack with an interface for each of its links, and programs that run on it. */
 
 import { parseLink } from '../engine/config.ts';
-import { memoryFor } from '../engine/memory-plan.ts';
+import { MODEST, memoryFor, USUAL } from '../engine/memory-plan.ts';
 import { Network } from '../engine/network.ts';
 import type { VirtualDisk, VirtualDiskOptions } from '../engine/virtual-storage.ts';
 import { Stack } from '../stack/stack.ts';
@@ -153,8 +153,10 @@ export class SimHost {
       link.plug(side, end);
       return end;
     });
-    const memory = settings.memory ?? memoryFor(apps, links.map(parseLink));
-    const network = new Network(runtime, { memory });
+    // Who says how much has more apps in mind than these.
+    const allowance = settings.memory === undefined ? MODEST : USUAL;
+    const memory = settings.memory ?? memoryFor(apps, links.map(parseLink), allowance);
+    const network = new Network(runtime, { memory, allowance });
     for (const [app, instance] of apps) network.app(app, instance);
     for (const link of links) network.link(link);
     await network.start();

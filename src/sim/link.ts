@@ -1,6 +1,6 @@
 /** A simulated link: an impairment each way, the code of real links, with a socket at either end for a host's interface. */
 import { parseLink } from '../engine/config.ts';
-import { memoryFor } from '../engine/memory-plan.ts';
+import { MODEST, memoryFor } from '../engine/memory-plan.ts';
 import { Network } from '../engine/network.ts';
 import type { Runtime } from '../engine/runtime.ts';
 import { type Impair, impair } from '../impair/impair.ts';
@@ -8,7 +8,9 @@ import type { ImpairInspection } from '../impair/inspect.ts';
 import { ANSWERS } from '../impair/link.ts';
 import { compileSpec, type ImpairSpec } from '../impair/spec/spec.ts';
 import { parseStages } from '../impair/spec/text.ts';
+import { HEADROOM, SMALL_SLOT } from '../native/binding.ts';
 import { type WireEnd, wire } from '../tun/wire.ts';
+import type { LinkLimits } from './topology.ts';
 
 const LINKS = ['a.out -> up.in', 'up.out -> b.in', 'b.out -> down.in', 'down.out -> a.in', ...ANSWERS];
 
@@ -18,7 +20,8 @@ export class SimLink {
   readonly network: Network;
   readonly #ends: readonly [WireEnd, WireEnd];
   readonly #spec: ImpairSpec;
-  readonly #seed: number;
+  /** Of its apps, where the spec does not say them. */
+  readonly #usual: Usual;
   #isDown = false;
 
   private constructor(
@@ -26,32 +29,41 @@ export class SimLink {
     network: Network,
     ends: [WireEnd, WireEnd],
     spec: ImpairSpec,
-    seed: number,
+    usual: Usual,
   ) {
     this.name = name;
     this.network = network;
     this.#ends = ends;
     this.#spec = spec;
-    this.#seed = seed;
+    this.#usual = usual;
   }
 
   /**
    * @param spec `up` is from its first end to its second
-   * @param seed of its draws, where the spec has none of its own
+   * @param options `seed` of its draws, and its limits, where the spec has none of its own
    * @throws ERR_CONFIG with what is wrong in the spec
    */
-  static async make(runtime: Runtime, name: string, spec: ImpairSpec, seed: number): Promise<SimLink> {
+  static async make(
+    runtime: Runtime,
+    name: string,
+    spec: ImpairSpec,
+    { mtu, seed, limits }: { mtu: number; seed: number; limits: LinkLimits },
+  ): Promise<SimLink> {
+    const usual = { seed, ...limits, superframes: mtu > SHORT ? 256 : 0 };
     const [a] = wire();
     const [b] = wire();
-    const apps = { a, b, ...directions(spec, seed) };
+    const apps = { a, b, ...directions(spec, usual) };
     const created = new Map(
       Object.entries({ ...apps, up: impair.create(apps.up.options), down: impair.create(apps.down.options) }),
     );
-    const network = new Network(runtime, { memory: memoryFor(created, LINKS.map(parseLink)) });
+    const network = new Network(runtime, {
+      memory: memoryFor(created, LINKS.map(parseLink), MODEST),
+      allowance: MODEST,
+    });
     for (const [app, made] of Object.entries(apps)) network.app(app, made);
     for (const link of LINKS) network.link(link);
     await network.start();
-    return new SimLink(name, network, [a, b], spec, seed);
+    return new SimLink(name, network, [a, b], spec, usual);
   }
 
   /** Plugs an interface into one of its ends; what was there before is unplugged. */
@@ -73,7 +85,7 @@ export class SimLink {
    * @throws ERR_CONFIG, ERR_LIMIT
    */
   async change(spec?: ImpairSpec, bursts: ReadonlyMap<number, string> = new Map()): Promise<void> {
-    const { up, down } = directions(spec ?? this.#spec, this.#seed, bursts);
+    const { up, down } = directions(spec ?? this.#spec, this.#usual, bursts);
     await this.network.app('up', up).app('down', down).commit();
   }
 
@@ -99,11 +111,15 @@ export class SimLink {
 type Direction = ReturnType<typeof compileSpec>['up'];
 type Stages = NonNullable<Direction['stages']>;
 
-function directions(spec: ImpairSpec, seed: number, bursts: ReadonlyMap<number, string> = new Map()) {
+type Usual = LinkLimits & { seed: number; superframes: number };
+/** IP packets that fit into a small slot. */
+const SHORT = SMALL_SLOT - HEADROOM;
+
+function directions(spec: ImpairSpec, usual: Usual, bursts: ReadonlyMap<number, string> = new Map()) {
   const { up, down } = compileSpec(spec);
   return {
-    up: impair({ seed, ...withBursts(up, bursts) }),
-    down: impair({ seed, ...withBursts(down, bursts) }),
+    up: impair({ ...usual, ...withBursts(up, bursts) }),
+    down: impair({ ...usual, ...withBursts(down, bursts) }),
   };
 }
 

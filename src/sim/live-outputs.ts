@@ -68,11 +68,11 @@ export class Outputs {
   finish(series: Series, title: string): void {
     this.#writing(() => {
       for (const end of this.#ends.splice(0)) end();
-      const { log, hosts } = this.#sim;
+      const { log, topology } = this.#sim;
       writeFileSync(this.#path('events.log'), log.map((line) => textOf(line, true)).join(''));
       const byHost = new Map<string | undefined, LogLine[]>();
       for (const line of log) byHost.set(line.host, [...(byHost.get(line.host) ?? []), line]);
-      for (const { name } of hosts) {
+      for (const name of topology.hosts.keys()) {
         const lines = byHost.get(name);
         if (lines)
           writeFileSync(

@@ -51,6 +51,8 @@ export class Simulation implements AsyncDisposable {
     (name) => this.link(name),
     (name) => this.host(name),
   );
+  /** Hosts on which promises may be settled: with programs, or that somebody outside has. */
+  readonly #promising = new Set<string>();
   /** Something of a host ran: its promises go on before the next event. */
   #entered = false;
   /** The host that ran in the last event; empty: none did. */
@@ -89,10 +91,11 @@ export class Simulation implements AsyncDisposable {
   }
 
   async #build(programs: Readonly<Record<string, Program>>): Promise<void> {
-    const { seed, hosts, links } = this.#topology;
+    const { seed, limits, hosts, links } = this.#topology;
     const plugs = new Map<string, Plug[]>([...hosts.keys()].map((name) => [name, []]));
     for (const { name, ends, mtu, impair } of links) {
-      const link = await SimLink.make(this.runtime, name, impair, randomStream(seed, `link ${name}`).u32());
+      const draws = randomStream(seed, `link ${name}`).u32();
+      const link = await SimLink.make(this.runtime, name, impair, { mtu, limits, seed: draws });
       this.#links.set(name, link);
       this.#trace.watch(name, link.network);
       for (const side of [0, 1] as const) {
@@ -101,6 +104,8 @@ export class Simulation implements AsyncDisposable {
       }
     }
     const routes = routesOf(this.#topology);
+    for (const name of hosts.keys())
+      if (programs[name] || this.#flows.promises(name)) this.#promising.add(name);
     for (const name of Object.keys(programs)) this.#settings(name);
     for (const [name, settings] of hosts) {
       const disk = new VirtualDisk({
@@ -120,7 +125,8 @@ export class Simulation implements AsyncDisposable {
             ...{ world: this.runtime, name, starts, ppm },
             outside: new StackOutside(host, disk),
             entered: () => {
-              this.#entered = true;
+              // Flows alone settle no promise that anything waits for.
+              this.#entered ||= this.#promising.has(name);
               this.#ran = name;
               this.#ranLast = name;
             },
@@ -140,6 +146,7 @@ export class Simulation implements AsyncDisposable {
   /** @throws RangeError when there is none of this name */
   host(name: string): SimHost {
     this.#settings(name);
+    this.#promising.add(name);
     return this.#hosts.get(name)!;
   }
 
@@ -151,6 +158,7 @@ export class Simulation implements AsyncDisposable {
   }
 
   get hosts(): readonly SimHost[] {
+    for (const name of this.#hosts.keys()) this.#promising.add(name);
     return [...this.#hosts.values()];
   }
 

@@ -48,6 +48,13 @@ const linkSchema = z.strictObject({
 const topologySchema = z.strictObject({
   /** Of all draws. */
   seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(1),
+  /** What a link whose `impair` does not say it may hold each way, and how many flows it tells apart. A thousand links want less. */
+  limits: z
+    .strictObject({
+      packets: z.number().int().min(1).max(65_536).default(2048),
+      flows: z.number().int().min(2).max(65_536).default(4096),
+    })
+    .prefault({}),
   hosts: z.record(name, hostSchema).default({}),
   /** Hosts that send on packets for others. */
   routers: z.record(name, hostSchema.omit({ forward: true })).default({}),
@@ -73,8 +80,14 @@ export interface LinkSettings {
   impair: ImpairSpec;
 }
 
+export interface LinkLimits {
+  packets: number;
+  flows: number;
+}
+
 export interface CheckedTopology {
   seed: number;
+  limits: LinkLimits;
   hosts: ReadonlyMap<string, HostSettings>;
   links: readonly LinkSettings[];
   flows: readonly FlowSettings[];
@@ -82,7 +95,7 @@ export interface CheckedTopology {
 
 /** @throws ERR_CONFIG, ERR_ADDRESS */
 export function checkTopology(topology: Topology): CheckedTopology {
-  const { seed, links, routers, flows, ...checkedHosts } = checkOptions(topologySchema, topology);
+  const { seed, limits, links, routers, flows, ...checkedHosts } = checkOptions(topologySchema, topology);
   const hosts: Record<string, HostSettings> = { ...checkedHosts.hosts };
   for (const [router, settings] of Object.entries(routers)) {
     if (Object.hasOwn(hosts, router))
@@ -115,7 +128,7 @@ export function checkTopology(topology: Topology): CheckedTopology {
     return { name: link, ends, mtu, impair: spec };
   });
   const byName = new Map(Object.entries(hosts));
-  return { seed, hosts: byName, links: checked, flows: checkFlows(flows, byName, checked) };
+  return { seed, limits, hosts: byName, links: checked, flows: checkFlows(flows, byName, checked) };
 }
 
 const bare = (address: string): string => address.replace(/\/.*$/, '').toLowerCase();

@@ -38,6 +38,8 @@ export class WireEnd implements App {
   #first = 0;
   #count = 0;
   #context: AppContext | undefined;
+  /** The own pool's slab, in words. */
+  #words: Int32Array = new Int32Array(0);
   #far: WireEnd | undefined;
   /** Unplugged: nothing passes, either way. */
   #cut = false;
@@ -64,6 +66,8 @@ export class WireEnd implements App {
 
   open(context: AppContext): void {
     this.#context = context;
+    const { buffer, byteOffset, byteLength } = context.pool.slab;
+    this.#words = new Int32Array(buffer, byteOffset, byteLength >> 2);
   }
 
   pull({ output }: Ports, room: number): boolean {
@@ -82,13 +86,13 @@ export class WireEnd implements App {
       const packet = input.in.take();
       if (far === undefined || far.#context === undefined || this.#cut || far.#cut)
         pool.drop(packet, Reason.Unlinked);
-      else if (far.#take(pool, packet, now)) pool.free(packet);
+      else if (far.#take(pool, this.#words, packet, now)) pool.free(packet);
       else pool.drop(packet, Reason.LinkFull);
     }
   }
 
-  /** Keeps a copy of a packet of another pool. False: there is no room. */
-  #take(from: Pool, packet: number, now: number): boolean {
+  /** Keeps a copy of a packet of another pool. False: there is no room. @param words of the other pool's slab */
+  #take(from: Pool, words: Int32Array, packet: number, now: number): boolean {
     const { pool, account, wake } = this.#context!;
     const length = from.length[packet];
     const copy = this.#count === this.#waiting.length ? -1 : pool.allocFor(length, account);
@@ -96,7 +100,14 @@ export class WireEnd implements App {
       this.#counts[1]++;
       return false;
     }
-    copyBytes(from.slab, from.offset[packet], pool.slab, pool.offset[copy], length);
+    const source = from.offset[packet];
+    const target = pool.offset[copy];
+    // Four bytes at a time where both lie so, which is nearly always.
+    const whole = ((source | target) & 3) === 0 ? length >> 2 : 0;
+    const own = this.#words;
+    for (let i = 0; i < whole; i++) own[(target >> 2) + i] = words[(source >> 2) + i];
+    const done = whole * 4;
+    copyBytes(from.slab, source + done, pool.slab, target + done, length - done);
     pool.length[copy] = length;
     pool.layer[copy] = this.#layer;
     pool.arrived[pool.slot[copy]] = now;
