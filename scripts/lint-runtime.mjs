@@ -1,6 +1,7 @@
 /**
  * The rule that makes simulation possible: under src/ only the live runtime reads a clock, sets a timer, draws a
- * random number, or opens a file or socket. Looks at the syntax tree, so comments and strings do not matter.
+ * random number, or opens a file or socket; and nothing waits for a promise on the packet path (lint-packet-path.mjs). Looks at the
+ * syntax tree, so comments and strings do not matter.
  *
  *     node scripts/lint-runtime.mjs [DIRECTORY]      # default: src
  */
@@ -8,6 +9,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
+import { hasRoots, lintPacketPaths } from './lint-packet-path.mjs';
 
 /** Files that are the machine's side of the line, relative to src/. */
 const ALLOWED = [
@@ -170,16 +172,18 @@ function isReference(node) {
   return !('name' in parent && parent.name === node) && !ts.isLabeledStatement(parent);
 }
 
-/** Findings of all files under `directory` that are not on the machine's side. */
+/** Findings of all files under `directory` that are not on the machine's side, and of the packet path. */
 export function lintDirectory(directory) {
-  const files = readdirSync(directory, { recursive: true, withFileTypes: true })
+  const inDirectory = (file) => path.relative(directory, file).split(path.sep).join('/');
+  const all = readdirSync(directory, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && /\.[cm]?ts$/.test(entry.name))
-    .map((entry) => path.join(entry.parentPath, entry.name))
-    .filter((file) => {
-      const relative = path.relative(directory, file).split(path.sep).join('/');
-      return !ALLOWED.some((allowed) => allowed.test(relative));
-    });
-  return files.sort().flatMap((file) => lintSource(readFileSync(file, 'utf8'), path.relative('.', file)));
+    .map((entry) => path.relative('.', path.join(entry.parentPath, entry.name)))
+    .sort();
+  const files = all.filter((file) => !ALLOWED.some((allowed) => allowed.test(inDirectory(file))));
+  return [
+    ...files.flatMap((file) => lintSource(readFileSync(file, 'utf8'), file)),
+    ...lintPacketPaths(all.filter((file) => hasRoots(inDirectory(file)))),
+  ];
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

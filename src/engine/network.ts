@@ -352,7 +352,7 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
   }
 
   /**
-   * Runs until the signal fires, then closes everything. Rejects when an app throws.
+   * Runs until the signal fires, then closes everything. Rejects when an app throws. Off the packet path.
    */
   async run(options: { until?: AbortSignal } = {}): Promise<void> {
     try {
@@ -370,16 +370,20 @@ export class Network extends EventEmitter<NetworkEvents> implements Driven {
 
   breathe(): boolean {
     const more = this.#scheduler.breathe();
-    if (this.#lingering.length > 0 && !this.#closed && !this.#ending && this.#done().length > 0) {
-      this.#ending = true;
-      this.#committing = this.#committing
-        .catch(() => {})
-        .then(() => {
-          this.#ending = false;
-          return this.#closed ? undefined : this.#endDone();
-        });
-    }
+    if (this.#lingering.length > 0 && !this.#closed && !this.#ending && this.#done().length > 0)
+      this.#endLingering();
     return more;
+  }
+
+  /** Off the packet path: apps that were taken out have passed on all that they had, and nobody waits for their end. */
+  #endLingering(): void {
+    this.#ending = true;
+    this.#committing = this.#committing
+      .catch(() => {})
+      .then(() => {
+        this.#ending = false;
+        return this.#closed ? undefined : this.#endDone();
+      });
   }
 
   get deadline(): Float64Array {

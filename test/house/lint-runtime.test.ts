@@ -95,5 +95,5 @@ describe('the runtime rule', () => {
 
   it('holds in src', () => {
     expect(lintDirectory('src')).toEqual([]);
-  });
+  }, 120_000);
 });
