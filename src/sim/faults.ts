@@ -6,7 +6,8 @@ import { configError } from '../engine/config.ts';
 import { checkOptions } from '../engine/options.ts';
 import { duration } from '../engine/units.ts';
 import type { VirtualDiskFailure, VirtualDiskOptions } from '../engine/virtual-storage.ts';
-import { compileSpec, type ImpairSpec } from '../impair/spec/spec.ts';
+import type { ImpairSpec } from '../impair/spec/spec.ts';
+import { checkImpairment } from './check-impairment.ts';
 import { partition } from './partition.ts';
 import type { CheckedTopology } from './topology.ts';
 
@@ -157,7 +158,7 @@ function course(
   if ('impair' in fault) {
     const name = ofLink(fault.link);
     const spec = (fault.impair ?? {}) as ImpairSpec;
-    compileSpec(spec);
+    checkImpairment(`${place}.impair`, spec);
     return {
       begin: { kind: 'impair', link: name, spec },
       text: `link ${name} is ${typeof spec === 'string' ? spec : JSON.stringify(spec)}`,
@@ -168,7 +169,7 @@ function course(
   if ('burst' in fault) {
     const name = ofLink(fault.link);
     const { burst: stages } = fault;
-    compileSpec(stages);
+    checkImpairment(`${place}.burst`, stages);
     return {
       ...{ begin: { kind: 'burst', link: name, stages, by }, text: `link ${name} has ${stages} more` },
       end: { kind: 'burst', link: name, stages: undefined, by },

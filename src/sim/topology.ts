@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { configError } from '../engine/config.ts';
 import { checkOptions } from '../engine/options.ts';
 import type { ImpairSpec } from '../impair/spec/spec.ts';
-import { compileSpec } from '../impair/spec/spec.ts';
 import { type IpPrefix, parsePrefix } from '../packet/prefix.ts';
+import { checkImpairment } from './check-impairment.ts';
 import { checkFlows, type FlowSettings, flowsSchema } from './flows/settings.ts';
 
 const NAME = /^[A-Za-z_][\w-]{0,62}$/;
@@ -124,7 +124,7 @@ export function checkTopology(topology: Topology): CheckedTopology {
       throw configError(`links.${link}.between: found "${ends[0].host}" at both ends, expected two hosts`);
     const spec = (impair ?? {}) as ImpairSpec;
     // What is wrong with it is said before anything is made.
-    compileSpec(spec);
+    checkImpairment(`links.${link}.impair`, spec);
     return { name: link, ends, mtu, impair: spec };
   });
   const byName = new Map(Object.entries(hosts));
