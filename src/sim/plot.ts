@@ -36,6 +36,7 @@ export function plot(panels: readonly Panel[]): string {
   const height = panels.length * HEIGHT;
   const body = panels.map((panel, n) => `<g transform="translate(0 ${n * HEIGHT})">${panelOf(panel)}</g>`);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="11">
+<title>${escaped(panels.map(({ title }) => title).join('; '))}</title>
 <rect width="100%" height="100%" fill="#fff"/>
 ${body.join('\n')}
 </svg>
