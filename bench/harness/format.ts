@@ -36,6 +36,9 @@ const SCALES: Record<Quantity, { unit: string; divisor: number; digits: number }
   memoryPerFlow: { unit: 'B of memory per flow', divisor: 1, digits: 0 },
   cpuPerSuperframe: { unit: 'µs per superframe', divisor: 1e3, digits: 1 },
   collections: { unit: 'collections', divisor: 1, digits: 0 },
+  eventRate: { unit: 'kevents/s', divisor: 1e3, digits: 1 },
+  memoryPerHost: { unit: 'kB per host', divisor: 1e3, digits: 0 },
+  startPerHost: { unit: 'ms to start a host', divisor: 1e6, digits: 1 },
 };
 
 export const unitOf = (quantity: Quantity) => SCALES[quantity].unit;

@@ -49,6 +49,10 @@ export const QUANTITIES = {
   /** Of one function, for 64 KiB of payload. */
   cpuPerSuperframe: 'ns',
   collections: 'collections',
+  /** Of a simulation, for each second of the processor. */
+  eventRate: 'events/s',
+  memoryPerHost: 'bytes',
+  startPerHost: 'ns',
 } as const;
 export type Quantity = keyof typeof QUANTITIES;
 

@@ -9,6 +9,7 @@ import { gcExperiments } from './gc.ts';
 import { impairExperiments } from './impair/index.ts';
 import { nativeExperiments } from './native.ts';
 import { rttExperiments } from './rtt.ts';
+import { simExperiments } from './sim.ts';
 import { slicingExperiments } from './slicing.ts';
 import { tunnelExperiments } from './tunnel.ts';
 
@@ -24,6 +25,7 @@ export const SUITES: Record<string, { help: string; experiments(seconds: number)
     help: 'two ways to decide for each wire packet of a superframe',
     experiments: slicingExperiments,
   },
+  sim: { help: 'simulated networks of 10, 100 and 1000 hosts', experiments: simExperiments },
   capture: { help: 'what a capture costs', experiments: captureExperiments },
   flows: { help: 'many TCP connections, many clients', experiments: flowsExperiments },
   gc: { help: 'garbage collections at full rate', experiments: gcExperiments },

@@ -1,0 +1,47 @@
+/** Simulated networks of 10, 100 and 1000 hosts with 10 flows each: whether what they take grows in proportion. */
+import path from 'node:path';
+import { execute } from '../harness/execute.ts';
+import type { VisitContext } from '../harness/lab.ts';
+import { ROOT } from '../harness/root.ts';
+import type { Experiment, Visit } from '../harness/rounds.ts';
+
+const SUITE = 'sim';
+const PATH = '10 flows of 20 kB for each host';
+const FLOWS = 10;
+const PROGRAM = path.join(ROOT, 'build', 'bench', 'programs', 'sim.js');
+const LIMIT_SECONDS = 300;
+const SIZES = [10, 100, 1000];
+const subjectOf = (hosts: number) => `${hosts} hosts`;
+
+export function simExperiments(): Experiment[] {
+  const bar = { path: PATH, subject: subjectOf(1000), reference: subjectOf(100) };
+  return [
+    {
+      suite: SUITE,
+      title: PATH,
+      secondsPerVisit: 20,
+      visits: SIZES.map(visit),
+      bars: [
+        { ...bar, quantity: 'eventRate', atLeast: 0.5 },
+        { ...bar, quantity: 'memoryPerHost', atMost: 1.3 },
+      ],
+    },
+  ];
+}
+
+/** A process of its own for each turn. */
+function visit(hosts: number): Visit {
+  return {
+    subject: subjectOf(hosts),
+    measure: async ({ placement, signal }: VisitContext) => {
+      const limit = { cpu: placement.server, seconds: LIMIT_SECONDS, signal };
+      const text = await execute([process.execPath, PROGRAM, `${hosts}`, `${FLOWS}`], limit);
+      const { eventsPerSecond, memoryPerHost, startPerHost } = JSON.parse(text) as Record<string, number>;
+      return [
+        { path: PATH, quantity: 'eventRate', value: eventsPerSecond! },
+        { path: PATH, quantity: 'memoryPerHost', value: memoryPerHost! },
+        { path: PATH, quantity: 'startPerHost', value: startPerHost! },
+      ];
+    },
+  };
+}
