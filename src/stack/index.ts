@@ -13,9 +13,10 @@ export type { CongestionControl, CongestionFactory, Window } from './tcp/congest
 export type { Connection, TcpFigures, TcpHandlers } from './tcp/connection.ts';
 export type { TcpListener } from './tcp/listener.ts';
 export type { Offer } from './tcp/offer.ts';
+export type { TcpReport } from './tcp/report.ts';
 export type { TcpOptions } from './tcp/settings.ts';
 export type { TcpErrorCode } from './tcp/state.ts';
-export type { ConnectOptions, ListenOptions, TcpReport } from './tcp/tcp.ts';
+export type { ConnectOptions, ListenOptions } from './tcp/tcp.ts';
 export { type DgramAddress, type DgramInfo, DgramSocket } from './udp/dgram.ts';
 export type { FlowCaptor, FlowHandlers, UdpFlow } from './udp/flows.ts';
 export { UdpPeer } from './udp/peer.ts';
