@@ -7,6 +7,7 @@
  *     npm run soak -- page [--minutes 60]        (soak-page.mjs)
  *     npm run soak -- chain [--minutes 60 | --bytes 1G]   (soak-chain.mjs)
  *     npm run soak -- sim [tunnel|store|chain] [--seeds 10000]   (soak-sim.mjs)
+ *     npm run soak -- stack                      (soak-stack.mjs)
  *
  * iperf3 alternates between the directions, with a hash-checked transfer in between. Every 5 s both processes are
  * looked at: resident memory, JavaScript heap, and the pool's slots.
@@ -20,6 +21,7 @@ import { root, SetupError, withSetup } from './setup.mjs';
 import { soakChain } from './soak-chain.mjs';
 import { soakPage } from './soak-page.mjs';
 import { HUNTS, soakSim } from './soak-sim.mjs';
+import { soakStack } from './soak-stack.mjs';
 import { parseSize, soakTransfer } from './soak-transfer.mjs';
 
 const COMMAND = path.join(root, 'bin', 'tunconnector.js');
@@ -66,6 +68,7 @@ async function main() {
   process.env.XDG_RUNTIME_DIR = scratch;
   try {
     if (job === 'transfer') return await soakTransfer(bytes);
+    if (job === 'stack') return await soakStack();
     if (job === 'page') return await soakPage(minutes, scratch);
     if (job === 'chain') return await soakChain({ minutes, bytes }, scratch);
     await soak(scratch);
@@ -254,7 +257,7 @@ function median(values) {
 }
 
 function wordsOption(words) {
-  const job = ['transfer', 'page', 'chain', 'sim'].find((each) => each === words[0]);
+  const job = ['transfer', 'page', 'chain', 'sim', 'stack'].find((each) => each === words[0]);
   if (job === 'sim') {
     const hunts = HUNTS.includes(words[1]) ? [words[1]] : HUNTS;
     const [option, value = '10000', ...more] = words.slice(hunts === HUNTS ? 1 : 2);
@@ -262,7 +265,8 @@ function wordsOption(words) {
     if (isKnown && /^[1-9]\d{0,6}$/.test(value)) return { job, hunts, seeds: Number(value) };
   }
   const [option, value, ...more] = job ? words.slice(1) : words;
-  const asked = more.length === 0 && (option === undefined || value !== undefined);
+  if (job === 'stack' && option === undefined) return { job, minutes: 0, bytes: 0 };
+  const asked = job !== 'stack' && more.length === 0 && (option === undefined || value !== undefined);
   if (asked && (job === 'transfer' || (job === 'chain' && option === '--bytes'))) {
     const bytes = option === undefined ? 10e9 : option === '--bytes' ? parseSize(value) : undefined;
     if (bytes !== undefined) return { job, minutes: 0, bytes };
@@ -276,10 +280,13 @@ function wordsOption(words) {
       '       npm run soak -- page [--minutes 10]         (0.5 to 1440)\n' +
       '       npm run soak -- chain [--minutes 10]        (0.5 to 1440)\n' +
       '       npm run soak -- chain --bytes 1G            (one download; 2 to 1000T)\n' +
-      '       npm run soak -- sim [tunnel|store|chain] [--seeds 10000]\n',
+      '       npm run soak -- sim [tunnel|store|chain] [--seeds 10000]\n' +
+      '       npm run soak -- stack\n',
   );
   process.exit(2);
 }
 
-const programs = { transfer: ['gcc', 'ping'], page: ['chromium'], chain: [], sim: [] }[job] ?? ['iperf3'];
+const programs = { transfer: ['gcc', 'ping'], page: ['chromium'], chain: [], sim: [], stack: ['ab'] }[
+  job
+] ?? ['iperf3'];
 await withSetup({ need: job === 'sim' ? [] : ['ip', 'unshare', 'nsenter', ...programs] }, main);

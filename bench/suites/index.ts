@@ -11,6 +11,7 @@ import { nativeExperiments } from './native.ts';
 import { rttExperiments } from './rtt.ts';
 import { simExperiments } from './sim.ts';
 import { slicingExperiments } from './slicing.ts';
+import { stackExperiments } from './stack/index.ts';
 import { tunnelExperiments } from './tunnel.ts';
 
 export const SUITES: Record<string, { help: string; experiments(seconds: number): Experiment[] }> = {
@@ -21,6 +22,7 @@ export const SUITES: Record<string, { help: string; experiments(seconds: number)
   native: { help: 'segmentation and checksums of the addon', experiments: nativeExperiments },
   impair: { help: 'what impairments cost, and how they keep time', experiments: impairExperiments },
   chain: { help: 'what each function of a service chain costs', experiments: chainExperiments },
+  stack: { help: 'the TCP of the stack, beside and against kernels', experiments: stackExperiments },
   slicing: {
     help: 'two ways to decide for each wire packet of a superframe',
     experiments: slicingExperiments,
