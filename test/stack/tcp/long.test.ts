@@ -5,42 +5,54 @@ const SECOND = 1e9;
 
 describe('a minute at a round trip of 200 ms and 1 % loss', () => {
   it('is over in half a second', async () => {
-    // Machines that do something else meanwhile get three tries.
+    // Processor time: what else a machine does meanwhile is not the question. The first tries compile.
     let best = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < 3 && best > 500; i++) {
+    for (let i = 0; i < 4 && best > 500; i++) {
       await using world = await pair({ way: 'delay 100ms loss 1%', back: 'delay 100ms', keep: false });
       const { client, server } = join(world);
       client.send(1 << 30, false);
-      const start = performance.now();
+      const start = process.cpuUsage();
       world.runtime.advance('60s');
-      best = Math.min(best, performance.now() - start);
+      const { user, system } = process.cpuUsage(start);
+      best = Math.min(best, (user + system) / 1000);
       expect(server.received).toBeGreaterThan(1e6);
     }
     expect(best).toBeLessThan(500);
   });
 });
 
+/**
+ * Mathis, Semke, Mahdavi, Ott (1997): MSS / RTT * C / sqrt(p) with C = sqrt(3/2), where every ACK opens the window by what it acknowledges
+ * (RFC 3465). With one segment for each delayed ACK C is 0.93. The start is left out: until the first loss the window doubles every round trip,
+ * and in a minute at 0.1 % that is a tenth of all bytes.
+ */
 describe('the Mathis curve', () => {
+  const START = 30;
+  const MEASURED = 60;
   for (const [ms, loss] of [
     [20, 0.02],
+    [50, 0.001],
+    [100, 0.0005],
     [100, 0.01],
     [200, 0.01],
   ] as const) {
-    it(`holds at ${ms} ms and ${loss}`, async () => {
+    it(`holds at ${ms} ms and ${loss}`, { timeout: 60_000 }, async () => {
       let bytes = 0;
-      const seconds = 60;
       for (const seed of [1, 2, 3]) {
         const way = `delay ${ms / 2}ms loss ${loss * 100}%`;
         await using world = await pair({ way, back: `delay ${ms / 2}ms`, keep: false, seed });
         const { client, server } = join(world, { congestion: 'newreno' });
         client.send(2 ** 31, false);
-        world.runtime.advance(seconds * SECOND);
-        bytes += server.received;
+        world.runtime.advance(START * SECOND);
+        const before = server.received;
+        world.runtime.advance(MEASURED * SECOND);
+        bytes += server.received - before;
       }
-      const goodput = bytes / 3 / seconds;
-      const expected = (0.93 * 1448) / ((ms / 1000) * Math.sqrt(loss));
+      const goodput = bytes / 3 / MEASURED;
+      const expected = (Math.sqrt(3 / 2) * 1448) / ((ms / 1000) * Math.sqrt(loss));
+      // Timeouts take from it at high losses; at low ones there are some dozen losses in a run.
       expect(goodput / expected).toBeGreaterThan(0.75);
-      expect(goodput / expected).toBeLessThan(1.35);
+      expect(goodput / expected).toBeLessThan(1.15);
     });
   }
 });
