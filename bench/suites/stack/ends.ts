@@ -72,7 +72,13 @@ export async function betweenKernels(
   const joined = await join(lab);
   await Promise.all([raise(lab.a, KERNEL), raise(lab.b, OTHER)]);
   const seconds = lab.seconds + WARM_UP_SECONDS;
-  const sink = await startJson(lab, lab.b, server, [twin('tcpgen'), 'sink', OTHER, PORT, `${seconds + GRACE_SECONDS}`]);
+  const sink = await startJson(lab, lab.b, server, [
+    twin('tcpgen'),
+    'sink',
+    OTHER,
+    PORT,
+    `${seconds + GRACE_SECONDS}`,
+  ]);
   const send = await startJson(lab, lab.a, client, kernelWords('send', seconds, OTHER, lossy ? FLOWS : 1));
   await endOfJson(send, seconds + GRACE_SECONDS);
   const result = await stopJson(sink);
