@@ -1,4 +1,5 @@
 /** Many hosts in one process, in virtual time. */
+export { DatagramPort } from './datagram-port.ts';
 export {
   type Exploration,
   type ExploreOptions,

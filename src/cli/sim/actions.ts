@@ -1,2 +1,2 @@
 /** What `tunconnector sim` does. */
-export const SIM_ACTIONS = ['run'] as const;
+export const SIM_ACTIONS = ['run', 'explore'] as const;

@@ -44,7 +44,7 @@ export async function hunted<Part>(hunt: Hunt<Part>, few: number): Promise<Catch
       if (process.env[SEEDS]) console.log(`seed ${seed}: ${wrong}\n  ${JSON.stringify(script)}`);
       if (found.length === 3) break;
     }
-    if (process.env[SEEDS] && (n + 1) % 500 === 0) {
+    if (process.env[SEEDS] && (n + 1) % 50 === 0) {
       const rate = ((n + 1) * 1000) / (performance.now() - begin);
       console.log(`${n + 1} of ${seeds.length} seeds, ${rate.toFixed(1)} a second`);
     }
