@@ -30,13 +30,9 @@ async function downAndUp(at: Facing, url: string): Promise<void> {
   expect(await shell(at.kernel, back)).toBe(wanted);
 }
 
-const everything = () => ({
-  'tcp-checksum': undefined,
-  'tcp-malformed': undefined,
-  'ip-checksum': undefined,
-});
-const broken = (drops: Record<string, number>) =>
-  Object.fromEntries(Object.keys(everything()).map((reason) => [reason, drops[reason]]));
+/** What says that bytes have changed on the way. */
+const broken = ({ 'tcp-checksum': tcp, 'tcp-malformed': bad, 'ip-checksum': ip }: Record<string, number>) =>
+  [tcp, bad, ip].filter((count) => count !== undefined);
 
 describe.skipIf(needs('root', 'tun', 'curl'))('curl', () => {
   it.each([
