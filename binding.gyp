@@ -12,6 +12,7 @@
             "native/bytes.cc",
             "native/checksum.cc",
             "native/coalesce.cc",
+            "native/descriptor.cc",
             "native/environment.cc",
             "native/interface.cc",
             "native/memory_keeper.cc",

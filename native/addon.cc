@@ -17,6 +17,7 @@ NAPI_MODULE_INIT() {
   definePoolRings(env, exports, self);
   defineMerge(env, exports, self);
   definePorts(env, exports, self);
+  defineDescriptors(env, exports, self);
   defineTun(env, exports, self);
   defineUdp(env, exports, self);
   defineUdpLoop(env, exports, self);

@@ -85,6 +85,7 @@ void definePoolBursts(napi_env env, napi_value exports, Environment* self);
 void definePoolRings(napi_env env, napi_value exports, Environment* self);
 void definePorts(napi_env env, napi_value exports, Environment* self);
 void defineMerge(napi_env env, napi_value exports, Environment* self);
+void defineDescriptors(napi_env env, napi_value exports, Environment* self);
 void defineTun(napi_env env, napi_value exports, Environment* self);
 void defineUdp(napi_env env, napi_value exports, Environment* self);
 void defineUdpLoop(napi_env env, napi_value exports, Environment* self);

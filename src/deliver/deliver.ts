@@ -73,7 +73,7 @@ export class Delivery implements App {
   }
 
   #lookAround(): void {
-    if (!this.#settings.closeOwn || this.#clock[0] - this.#looked < OWN_EVERY) return;
+    if (this.#settings.trusted || this.#clock[0] - this.#looked < OWN_EVERY) return;
     this.#looked = this.#clock[0];
     this.#reach.close(this.#outward.ownAddresses());
   }

@@ -44,8 +44,8 @@ const schema = z.strictObject({
   addresses: z.array(z.string()).max(64).default([]),
   /** Longest IP packet towards clients: bytes. */
   mtu: z.number().int().min(1280).max(65_535).default(1500),
-  /** Closes the addresses of this machine as well. */
-  closeOwn: z.boolean().default(true),
+  /** Clients are whoever runs this: what is closed for others is open for them. */
+  trusted: z.boolean().default(false),
 });
 
 export type DeliverOptions = z.input<typeof schema>;

@@ -6,24 +6,31 @@ import { parsePrefix } from '../packet/prefix.ts';
 import { PrefixTable } from '../packet/prefix-table.ts';
 import { parseMap } from './words.ts';
 
-/** Closed unless somebody opens them. */
-export const CLOSED: readonly string[] = [
-  // This host and its links: RFC 1122, 3.2.1.3; RFC 3927.
+/** What no socket leads to, or elsewhere than it seems. */
+const NOWHERE: readonly string[] = [
+  // RFC 1122, 3.2.1.3.
   '0.0.0.0/8',
-  '127.0.0.0/8',
-  '169.254.0.0/16',
   // Groups, what is reserved, and everybody.
   '224.0.0.0/3',
+  // ::, ::1, and IPv4 in IPv6 clothes, which a kernel takes for IPv4 (RFC 4291, 2.5.5).
+  '::/96',
+  '::ffff:0:0/96',
+  // They mean something else on every link.
+  'fe80::/10',
+  'ff00::/8',
+];
+
+/** Closed unless somebody opens them. */
+const CLOSED: readonly string[] = [
+  ...NOWHERE,
+  // This host and its links: RFC 1122, 3.2.1.3; RFC 3927.
+  '127.0.0.0/8',
+  '169.254.0.0/16',
   // Metadata services that are not link-local: Azure, Alibaba, Oracle.
   '168.63.129.16',
   '100.100.100.200',
   '192.0.0.192',
-  // ::, ::1, and IPv4 in IPv6 clothes, which a kernel takes for IPv4 (RFC 4291, 2.5.5).
-  '::/96',
-  '::ffff:0:0/96',
-  'fe80::/10',
   'fec0::/10',
-  'ff00::/8',
   // Metadata: AWS, Google.
   'fd00:ec2::/32',
   'fd20:ce::254',
@@ -36,6 +43,8 @@ export interface ReachOptions {
   allow: readonly string[];
   deny: readonly string[];
   map: readonly string[];
+  /** Nothing is closed that can be reached. */
+  trusted: boolean;
 }
 
 /** Where a client's packets are taken. */
@@ -67,7 +76,7 @@ export class Reach {
       const { address, length } = parsePrefix(text, { length: 'host' });
       found[address.family].insert(address.bytes, 0, length, value);
     };
-    for (const text of [...CLOSED, ...addresses]) put(text, SHUT);
+    for (const text of this.#options.trusted ? NOWHERE : [...CLOSED, ...addresses]) put(text, SHUT);
     for (const text of this.#options.allow) put(text, OPEN);
     for (const text of this.#options.deny) put(text, SHUT);
     this.#tables = found;

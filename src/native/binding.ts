@@ -325,6 +325,10 @@ export interface Native {
   tunPersist(fd: number, persist: boolean): void;
   /** Two descriptors for `tunPort` that stand for a TUN each: what is sent to one is received from the other. */
   tunPair(): [number, number];
+  /** Hands a descriptor to the process at the other end of a Unix socket; this one keeps its own. */
+  descriptorSend(socket: number, fd: number): void;
+  /** Takes one that was sent already. Throws with EAGAIN where none was. */
+  descriptorReceive(socket: number): number;
   /** Settings of an interface by name, in the namespace at the path `netns`, or in this one (''). */
   interfaceSet(
     name: string,

@@ -382,33 +382,38 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'nft'))('what tunconnector shell lea
   });
 });
 
-describe.skipIf(needs('userns', 'tun', 'ip', 'ping'))('tunconnector shell without root', () => {
-  it(
-    'has its link to what runs in the same user namespace, and the status of the command',
-    TIME,
-    async () => {
-      await using hosts = await twoHosts();
-      const before = await hosts.client.snapshot();
-      const command = 'ping -c 4 -i 0.1 "$TUNCONNECTOR_GATEWAY"; exit 5';
-      const { stdout, code } = await hosts.client.exec(shell('--rootless --delay 20ms', 'sh', '-c', command));
-      const time = fastest(stdout);
-      expect(time).toBeGreaterThanOrEqual(40);
-      expect(time).toBeLessThan(48);
-      expect(code).toBe(5);
-      expect(await hosts.client.snapshot()).toBe(before);
-    },
-  );
-
-  it('reaches a server that was started at the other end', TIME, async () => {
-    await using hosts = await twoHosts();
-    const there = 'nsenter --net --target "$TUNCONNECTOR_GATEWAY_PID"';
-    const serve =
-      "require('net').createServer((s) => s.end('hello from there')).listen(7777, () => console.log('up'))";
-    const ask = 'require("net").connect(7777, process.env.TUNCONNECTOR_GATEWAY).pipe(process.stdout)';
-    const script = `${there} "$0" -e "$1" & server=$!; sleep 1; "$0" -e "$2"; kill $server`;
-    const { stdout } = await hosts.client.exec(
-      shell('--rootless --delay 5ms', 'sh', '-c', script, process.execPath, serve, ask),
+describe.skipIf(needs('userns', 'tun', 'ip', 'ping'))(
+  'tunconnector shell without root, of which the kernel is the other end',
+  () => {
+    it(
+      'has its link to what runs in the same user namespace, and the status of the command',
+      TIME,
+      async () => {
+        await using hosts = await twoHosts();
+        const before = await hosts.client.snapshot();
+        const command = 'ping -c 4 -i 0.1 "$TUNCONNECTOR_GATEWAY"; exit 5';
+        const { stdout, code } = await hosts.client.exec(
+          shell('--rootless --deliver kernel --delay 20ms', 'sh', '-c', command),
+        );
+        const time = fastest(stdout);
+        expect(time).toBeGreaterThanOrEqual(40);
+        expect(time).toBeLessThan(48);
+        expect(code).toBe(5);
+        expect(await hosts.client.snapshot()).toBe(before);
+      },
     );
-    expect(stdout).toContain('hello from there');
-  });
-});
+
+    it('reaches a server that was started at the other end', TIME, async () => {
+      await using hosts = await twoHosts();
+      const there = 'nsenter --net --target "$TUNCONNECTOR_GATEWAY_PID"';
+      const serve =
+        "require('net').createServer((s) => s.end('hello from there')).listen(7777, () => console.log('up'))";
+      const ask = 'require("net").connect(7777, process.env.TUNCONNECTOR_GATEWAY).pipe(process.stdout)';
+      const script = `${there} "$0" -e "$1" & server=$!; sleep 1; "$0" -e "$2"; kill $server`;
+      const { stdout } = await hosts.client.exec(
+        shell('--rootless --deliver kernel --delay 5ms', 'sh', '-c', script, process.execPath, serve, ask),
+      );
+      expect(stdout).toContain('hello from there');
+    });
+  },
+);

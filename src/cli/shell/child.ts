@@ -59,13 +59,29 @@ export class ShellChild {
   /** As a shell has it: the exit code, or 128 and the number of the signal that ended it. */
   readonly status: Promise<number>;
 
-  /** @param env of the command @param account who runs it; whoever started it without one */
-  constructor(argv: readonly string[], env: NodeJS.ProcessEnv, account?: Account) {
+  /**
+   * @param env of the command
+   * @param account who runs it; whoever started it without one
+   * @param rootless in a user namespace as well, as its root
+   */
+  constructor(argv: readonly string[], env: NodeJS.ProcessEnv, account?: Account, rootless = false) {
     const ids = account
       ? [`--reuid=${account.uid}`, `--regid=${account.gid}`, `--groups=${account.groups.join(',')}`]
       : [];
     const start = ['setpriv', '--pdeathsig', 'HUP', ...ids, '--', ...argv];
-    const words = ['--net', '--mount', '--', 'sh', '-c', SCRIPT, 'tunconnector-shell', argv[0]!, ...start];
+    const user = rootless ? ['--user', '--map-root-user'] : [];
+    const words = [
+      ...user,
+      '--net',
+      '--mount',
+      '--',
+      'sh',
+      '-c',
+      SCRIPT,
+      'tunconnector-shell',
+      argv[0]!,
+      ...start,
+    ];
     const child = spawn('unshare', words, { stdio: ['inherit', 'inherit', 'inherit', 'pipe'], env });
     this.#child = child;
     this.#gate = child.stdio[3] as Duplex;
@@ -81,6 +97,11 @@ export class ShellChild {
     });
     // Awaited when all is set up.
     this.status.catch(() => {});
+  }
+
+  /** Of the process that waits in the namespaces. */
+  get pid(): number {
+    return this.#child.pid!;
   }
 
   /** The network namespace, once `ready`, as a path for setns(2). */

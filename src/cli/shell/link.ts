@@ -13,10 +13,10 @@ import { NameRelay, resolverBehind } from './names.ts';
 import { freePlaces, type Place } from './place.ts';
 
 /** Packets that may wait in an interface before they are read; a superframe is one. As a tunnel's. */
-const QUEUE_LENGTH = 2000;
+export const QUEUE_LENGTH = 2000;
 /** A documentation address (RFC 3849): nobody's, so the way there is the way out. */
 const ANYWHERE_IPV6 = '2001:db8::1';
-const RESOLV_CONF = '/etc/resolv.conf';
+export const RESOLV_CONF = '/etc/resolv.conf';
 
 /** As `nft -j` has it. */
 interface Chain {
@@ -32,12 +32,27 @@ export interface LinkOptions {
   spec: CompiledSpec;
   /** Path of the command's network namespace. */
   netns: string;
+}
+
+/** A link, with what is behind it. */
+export interface Way {
+  readonly place: Place;
+  open(): Promise<void>;
+  /** /etc/resolv.conf for the command; undefined where this host's serves as it is. */
+  resolver(): Promise<string | undefined>;
+  /** Tables and chains of this host's firewall that drop what is forwarded unless a rule of theirs lets it through. */
+  obstacles(): Promise<string[]>;
+  /** Everything is as before. */
+  close(): Promise<void>;
+}
+
+export interface KernelLinkOptions extends LinkOptions {
   /** This host's network leads nowhere: there is nothing to forward, and nobody who knows names. */
   isolated: boolean;
 }
 
-export class ShellLink {
-  readonly #options: LinkOptions;
+export class ShellLink implements Way {
+  readonly #options: KernelLinkOptions;
   readonly #system = SystemChanges.open();
   /** Keeps the namespace, and the interface in it, until all is told. */
   readonly #pin: number;
@@ -45,7 +60,7 @@ export class ShellLink {
   #place!: Place;
   #families: (4 | 6)[] = [4];
 
-  constructor(options: LinkOptions) {
+  constructor(options: KernelLinkOptions) {
     this.#options = options;
     this.#pin = openSync(options.netns, 'r');
   }
@@ -59,8 +74,8 @@ export class ShellLink {
     const { isolated, netns } = this.#options;
     // What commands left here that were killed together with their janitors; `doctor` tells what cannot be undone.
     if (!isolated) await doctorClean({ netns: '/proc/self/ns/net' }).catch(() => {});
-    const [six, mtu] = await Promise.all([this.#hasIpv6(), liveOutside.mtu()]);
-    if (six) this.#families = [4, 6];
+    const [families, mtu] = await Promise.all([familiesOf(isolated), liveOutside.mtu()]);
+    this.#families = families;
     this.#place = await this.#claim();
     const { name, outer, inner, prefixes } = this.#place;
     const common = { name, mtu, up: true, txQueueLength: QUEUE_LENGTH, addressGeneration: 'none' } as const;
@@ -74,7 +89,6 @@ export class ShellLink {
     await this.#system.masquerade(prefixes, name);
   }
 
-  /** /etc/resolv.conf for the command; undefined where this host's serves as it is. */
   async resolver(): Promise<string | undefined> {
     // Without the file there is nothing to put another in the place of.
     if (this.#options.isolated || !existsSync(RESOLV_CONF)) return undefined;
@@ -86,7 +100,6 @@ export class ShellLink {
     return found.text;
   }
 
-  /** Tables and chains of this host's firewall that drop what is forwarded unless a rule of theirs lets it through. */
   async obstacles(): Promise<string[]> {
     if (this.#options.isolated) return [];
     const { code, stdout } = await runCommand(['nft', '-j', 'list', 'chains']);
@@ -99,7 +112,6 @@ export class ShellLink {
     );
   }
 
-  /** Everything is as before. */
   async close(): Promise<void> {
     this.#relay?.close();
     try {
@@ -124,14 +136,17 @@ export class ShellLink {
         if (code !== 'ERR_TUN_OPEN' || (errno !== 'EBUSY' && errno !== 'EEXIST')) throw error;
       }
     }
-    throw new TunconnectorError('ERR_INTERFACE', 'there is no place left for another link', {
-      remedy: 'end some of the shells that run',
-    });
+    throw noPlace();
   }
+}
 
-  async #hasIpv6(): Promise<boolean> {
-    if (!existsSync('/proc/net/if_inet6')) return false;
-    // Where IPv6 leads nowhere, programs would try it first.
-    return this.#options.isolated || (await routeTo(ANYWHERE_IPV6)) !== null;
-  }
+export const noPlace = () =>
+  new TunconnectorError('ERR_INTERFACE', 'there is no place left for another link', {
+    remedy: 'end some of the shells that run',
+  });
+
+/** What there is of IP versions. Where IPv6 leads nowhere, programs would try it first. */
+export async function familiesOf(isolated: boolean): Promise<(4 | 6)[]> {
+  const six = existsSync('/proc/net/if_inet6') && (isolated || (await routeTo(ANYWHERE_IPV6)) !== null);
+  return six ? [4, 6] : [4];
 }

@@ -21,6 +21,8 @@ const PACKETS = { least: 8192, most: 65_536 };
 const SUPERFRAMES = { least: 256, most: 1024 };
 /** Of the network beside its impairments: links, bursts, what is common. */
 const SPARE = { small: 5 * 1024, large: 96 };
+/** Of what delivers over sockets: fragments that wait for the others. */
+const DELIVERY = { small: 2048, large: 128 };
 const LEAST_MEMORY = 128 << 20;
 
 export interface Sized {
@@ -29,10 +31,18 @@ export interface Sized {
   memory: number;
 }
 
-/** A spec with room for what its links hold, where it does not say how much that is. */
-export function withMemory({ up, down }: CompiledSpec): Sized {
+/**
+ * A spec with room for what its links hold, where it does not say how much that is.
+ *
+ * @param delivers whether what is behind it are sockets
+ */
+export function withMemory({ up, down }: CompiledSpec, delivers = false): Sized {
   const spec = { up: sized(up), down: sized(down) };
   let [small, large] = [SPARE.small, SPARE.large];
+  if (delivers) {
+    small += DELIVERY.small;
+    large += DELIVERY.large;
+  }
   for (const { packets, superframes } of Object.values(spec)) {
     small += packets;
     large += superframes;

@@ -15,10 +15,12 @@ import { addStageFlags } from '../impair/options.ts';
 import { type Directions, reportText } from '../impair/report.ts';
 import { withSeed } from '../impairment.ts';
 import { type Account, findAccount } from '../privileges.ts';
+import { checkNamespaces } from '../rootless.ts';
 import { forwardSignals, ShellChild } from './child.ts';
-import { ShellLink } from './link.ts';
+import { type LinkOptions, ShellLink, type Way } from './link.ts';
 import { withMemory } from './memory.ts';
 import { hasPrivileges, isStartedAgain, startAgain, withoutMark } from './rootless.ts';
+import { SocketLink } from './socket-link.ts';
 
 interface Options {
   report?: boolean;
@@ -26,6 +28,7 @@ interface Options {
   pcap?: string;
   user?: string;
   rootless?: boolean;
+  deliver?: 'kernel' | 'sockets';
   verbose?: boolean;
 }
 
@@ -53,7 +56,15 @@ export function shellCommand(
     '--user <name>',
     'run the command as this user; without it as whoever starts it, so after sudo as root',
   );
-  option('--rootless', 'do as if there was no root: a user namespace, in which the link leads nowhere else');
+  command.addOption(
+    new Option(
+      '--deliver <how>',
+      'what is behind the link: sockets of this program, or the kernel, which as root forwards (with root: kernel)',
+    )
+      .choices(['sockets', 'kernel'])
+      .helpGroup('The command:'),
+  );
+  option('--rootless', 'do as if there was no root: the command runs in a user namespace');
   option('--verbose', 'say on standard error where the command is');
   command
     .addHelpText(
@@ -83,11 +94,17 @@ Examples:
       if (user !== undefined && (isolated || rootless)) {
         throw usageError('--user has no effect with --rootless, which has one user only');
       }
-      if (!isolated && (rootless || !hasPrivileges())) {
-        done(await startAgain(rootless ? '--rootless' : 'without root'));
+      const powerless = !isolated && (rootless || !hasPrivileges());
+      const how = options.deliver ?? (powerless ? 'sockets' : 'kernel');
+      const asked = rootless ? '--rootless' : 'without root';
+      if (powerless && how === 'kernel') {
+        done(await startAgain(asked));
         return;
       }
-      done(await runShell(spec, words, options, isolated));
+      if (powerless) await checkNamespaces(asked);
+      const manner: Manner =
+        how === 'sockets' ? (powerless ? 'powerless' : 'sockets') : isolated ? 'isolated' : 'kernel';
+      done(await runShell(spec, words, options, manner));
     });
   return command;
 }
@@ -111,6 +128,12 @@ export function splitTraces(argv: readonly string[]): string[] {
   return [...argv.slice(0, at), '--up-trace', up, '--down-trace', down, ...argv.slice(at + 3)];
 }
 
+/**
+ * How the link is made, and what is behind it: sockets, by an ordinary user or not; the kernel, which forwards; the kernel of a
+ * namespace that leads nowhere.
+ */
+type Manner = 'powerless' | 'sockets' | 'kernel' | 'isolated';
+
 interface User {
   account?: Account;
   /** The shell of who runs the command. */
@@ -131,13 +154,14 @@ async function runShell(
   asked: CompiledSpec,
   words: readonly string[],
   options: Options,
-  isolated: boolean,
+  manner: Manner,
 ): Promise<number> {
   const { account, shell, env } = await userOf(options.user);
-  const { spec, memory } = withMemory(withSeed(asked));
-  const child = new ShellChild(words.length > 0 ? words : [shell], env, account);
+  const delivers = manner === 'powerless' || manner === 'sockets';
+  const { spec, memory } = withMemory(withSeed(asked), delivers);
+  const child = new ShellChild(words.length > 0 ? words : [shell], env, account, manner === 'powerless');
   const forget = forwardSignals(child);
-  let link: ShellLink | undefined;
+  let link: Way | undefined;
   let network: HostedNetwork | undefined;
   let started: number | undefined;
   let capture: HostedCapture | undefined;
@@ -153,7 +177,7 @@ async function runShell(
     const [isReady] = await Promise.all([child.ready(), warmUp(network, spec)]);
     if (!isReady) return await child.status;
     const onEnd = ({ error }: { error: TunconnectorError | undefined }) => error && note(errorLine(error));
-    link = new ShellLink({ network, spec, netns: child.netns, isolated });
+    link = linkOf(manner, { network, spec, netns: child.netns }, child);
     await link.open();
     const resolver = await link.resolver();
     const look = await inspector(network);
@@ -161,7 +185,7 @@ async function runShell(
       capture = await captureHosted(network, 'up,down', options.pcap, { drops: true, onEnd });
     if (options.verbose || process.stderr.isTTY) {
       const { up, down } = (await look.inspect()) as Directions;
-      note(`${whereabouts(link, isolated)}; ${seedsOf(up.seed, down.seed)}`);
+      note(`${whereabouts(link, manner)}; ${seedsOf(up.seed, down.seed)}`);
       for (const chain of await link.obstacles())
         note(`the firewall's chain ${chain} may drop what is forwarded`);
     }
@@ -195,9 +219,17 @@ async function runShell(
 /** Standard output is the command's. */
 const note = (text: string) => void process.stderr.write(`tunconnector: ${text}\n`);
 
-function whereabouts({ place }: ShellLink, isolated: boolean): string {
+function linkOf(manner: Manner, common: LinkOptions, { pid }: ShellChild): Way {
+  if (manner === 'kernel' || manner === 'isolated')
+    return new ShellLink({ ...common, isolated: manner === 'isolated' });
+  return new SocketLink({ ...common, pid: manner === 'powerless' ? pid : undefined });
+}
+
+function whereabouts({ place }: Way, manner: Manner): string {
   const [gateway] = place.gateways;
-  if (!isolated) return `the link is ${place.name}, its other end ${gateway}`;
+  if (manner === 'powerless' || manner === 'sockets')
+    return `the link is ${place.name}; behind it are sockets, and ${gateway} is this host`;
+  if (manner === 'kernel') return `the link is ${place.name}, its other end ${gateway}`;
   const enter = `nsenter --user --preserve-credentials --net --target ${process.pid}`;
   return `without root the link ends at ${gateway}, where "${enter} PROGRAM" runs programs`;
 }

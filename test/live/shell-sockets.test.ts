@@ -1,0 +1,142 @@
+import { createHash } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { describe, expect, it } from 'vitest';
+import type { Host } from '../../src/testing/index.ts';
+import { needs } from '../needs.ts';
+import { BIN, SERVER, scratchDirectory, type TwoHosts, twoHosts } from './cli-world.ts';
+
+const NAME_SERVER = new URL('./fixtures/name-server.mjs', import.meta.url).pathname;
+const SIZE = 20_000_000;
+const WEB = `require('node:http').createServer((request, response) => response.end(Buffer.alloc(Number(request.url.slice(1)), 'x')))
+  .listen(8080, process.argv[1], () => console.log('ready'))`;
+const TIME = { timeout: 90_000 };
+const PATIENCE = { timeout: 60_000 };
+
+const shell = (options: string, ...command: string[]): string[] => [
+  ...[process.execPath, BIN, 'shell', ...options.split(' ').filter(Boolean), '--'],
+  ...command,
+];
+
+async function withServer(): Promise<TwoHosts> {
+  const hosts = await twoHosts();
+  await hosts.client.ip('route add default via fd06::9');
+  await serve(hosts.server, '::');
+  return hosts;
+}
+
+const serve = (host: Host, address: string) =>
+  host.spawn([process.execPath, '-e', WEB, address]).waitFor('ready');
+
+describe.skipIf(needs('netns', 'userns', 'tun', 'ip', 'curl', 'nsenter'))(
+  'tunconnector shell that delivers over sockets',
+  () => {
+    it.each([
+      ['without root', '--rootless'],
+      ['as root', '--deliver sockets'],
+    ])('%s reaches hosts, late and whole, and touches nothing of this host', TIME, async (_, how) => {
+      await using hosts = await withServer();
+      const before = await hosts.client.snapshot();
+      const curl = "curl -s -w '%{time_connect}\\n' -o /dev/null";
+      const sum = (host: string) => `curl -s http://${host}:8080/${SIZE} | sha256sum`;
+      const script = [
+        `${curl} http://${SERVER}:8080/1; ${curl} http://[fd06::9]:8080/1`,
+        `${sum(SERVER)}; ${sum('[fd06::9]')}; echo done; read -r line`,
+      ].join('; ');
+      const process = hosts.client.spawn(shell(`${how} --delay 25ms`, 'sh', '-c', script));
+      await process.waitFor('done', 50_000);
+      expect(await hosts.client.snapshot()).toBe(before);
+      process.child.stdin!.write('\n');
+      expect((await process.ended).code).toBe(0);
+      const [four, six, ...sums] = process.stdout.split('\n') as [string, string, ...string[]];
+      for (const time of [four, six].map(Number)) {
+        expect(time).toBeGreaterThanOrEqual(0.05);
+        // A busy machine adds to it.
+        expect(time).toBeLessThan(1);
+      }
+      const hash = createHash('sha256').update(Buffer.alloc(SIZE, 'x')).digest('hex');
+      expect(sums.slice(0, 2).map((line) => line.slice(0, 64))).toEqual([hash, hash]);
+      expect(await hosts.client.snapshot()).toBe(before);
+    });
+
+    it('is for somebody who is nobody, too', TIME, async ({ skip }) => {
+      await using hosts = await withServer();
+      const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all', '--'];
+      const reads = await hosts.client.exec([...nobody, 'test', '-r', BIN]);
+      if (reads.code !== 0) skip('the checkout is not readable for others');
+      const opens = await hosts.client.exec([...nobody, 'test', '-w', '/dev/net/tun']);
+      if (opens.code !== 0) skip('/dev/net/tun is for root alone');
+      const get = ['curl', '-s', `http://${SERVER}:8080/5`];
+      const { stdout, stderr } = await hosts.client.exec([...nobody, ...shell('--delay 1ms', ...get)]);
+      expect({ stdout, stderr }).toEqual({ stdout: 'xxxxx', stderr: '' });
+    });
+
+    it('has this host at the gateway, with what listens on its loopback', TIME, async () => {
+      await using hosts = await twoHosts();
+      await serve(hosts.client, '127.0.0.1');
+      const script = `curl -s http://$TUNCONNECTOR_GATEWAY:8080/3; ping -c 1 -W 3 $TUNCONNECTOR_GATEWAY >/dev/null && echo pings;
+        curl -s -m 5 -o /dev/null http://$TUNCONNECTOR_GATEWAY:81 || echo $?; curl -s http://192.168.6.8:8080/4 || echo closed`;
+      const { stdout } = await hosts.client.exec(
+        shell('--rootless --delay 5ms', 'sh', '-c', script),
+        PATIENCE,
+      );
+      expect(stdout).toBe('xxxpings\n7\nclosed\n');
+    });
+
+    it('asks a name server on a loopback address through the link', TIME, async () => {
+      await using hosts = await twoHosts();
+      await using scratch = await scratchDirectory();
+      const resolv = `${scratch.path}/resolv.conf`;
+      await writeFile(resolv, 'nameserver 127.0.0.53\noptions timeout:2 attempts:2\n');
+      await hosts.client.node(NAME_SERVER, ['192.0.2.7']).waitFor('ready');
+      const command =
+        'cat /etc/resolv.conf; timeout 5 getent ahostsv4 some.example; RES_OPTIONS=use-vc timeout 5 getent ahostsv4 tcp.example';
+      const { stdout, stderr } = await hosts.client.exec(
+        [
+          ...['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /etc/resolv.conf && exec "$@"', resolv],
+          ...shell('--deliver sockets --delay 5ms', 'sh', '-c', command),
+        ],
+        PATIENCE,
+      );
+      expect(stderr).toBe('');
+      expect(stdout).toMatch(/^nameserver 100\.64\.0\.1\n/);
+      expect(stdout.match(/192\.0\.2\.7 +STREAM/g)).toHaveLength(2);
+    });
+
+    it.skipIf(needs('iperf3'))(
+      'has the rate that was asked for, each way, and of datagrams',
+      TIME,
+      async () => {
+        await using hosts = await twoHosts();
+        hosts.server.spawn(['sh', '-c', 'while :; do iperf3 -s -1 --forceflush; done']);
+        const rate = async (...more: string[]) => {
+          const iperf = ['iperf3', '-c', SERVER, '-t', '3', '-J', ...more];
+          const script =
+            'for n in 1 2 3 4 5; do timeout 12 "$@" && exit; echo "failed: $?" >&2; sleep 0.2; done; exit 1';
+          const run = shell('--rootless --delay 5ms --rate 20mbit', 'sh', '-c', script, 'sh', ...iperf);
+          const { stdout } = await hosts.client.exec(run, { timeout: 40_000, check: true });
+          const { end } = JSON.parse(stdout.slice(stdout.lastIndexOf('\n{\n') + 1)) as {
+            end: { sum_received: { bits_per_second: number } };
+          };
+          return end.sum_received.bits_per_second / ((20e6 * 1448) / 1500);
+        };
+        for (const share of [await rate(), await rate('-R')]) {
+          expect(share).toBeGreaterThan(0.5);
+          expect(share).toBeLessThan(1.05);
+        }
+        expect(await rate('-u', '-b', '10M', '-l', '1200')).toBeGreaterThan(0.45);
+      },
+    );
+
+    it('nests', TIME, async () => {
+      await using hosts = await withServer();
+      const curl = ['curl', '-s', '-w', '%{time_connect}', '-o', '/dev/null', `http://${SERVER}:8080/1`];
+      const inner = shell('--deliver sockets --delay 20ms', ...curl);
+      const { stdout, stderr } = await hosts.client.exec(
+        shell('--rootless --delay 30ms', ...inner),
+        PATIENCE,
+      );
+      expect(stderr).toBe('');
+      expect(Number(stdout)).toBeGreaterThanOrEqual(0.1);
+    });
+  },
+);
