@@ -1,5 +1,6 @@
 // A web server and a client on an IP stack of its own, with node:http as it is, over a TUN. Run it as root, and ask it from this machine: curl http://10.9.0.2
 
+import { once } from 'node:events';
 import http from 'node:http';
 import { liveRuntime, Network } from 'tunconnector';
 import { createConnection, Stack, StackServer } from 'tunconnector/stack';
@@ -24,7 +25,7 @@ new StackServer(host, (socket) => web.emit('connection', socket)).listen(80);
 const kernel = http.createServer((request, response) =>
   response.end(`hello ${request.socket.remoteAddress}`),
 );
-await new Promise((resolve) => kernel.listen(8080, '10.9.0.1', resolve));
+await once(kernel.listen(8080, '10.9.0.1'), 'listening');
 http.get({ host: '10.9.0.1', port: 8080, createConnection: createConnection(host) }, async (response) => {
   const text = (await response.toArray()).join('');
   console.log(`the kernel says "${text}"`);

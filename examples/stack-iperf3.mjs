@@ -191,15 +191,14 @@ async function client(address) {
     if (state === State.parameters) {
       tell(control, parameters);
     } else if (state === State.streams && udp) {
+      let greeted;
+      const greeting = new Promise((resolve) => (greeted = resolve));
       flow = host.udp({
         remote: { address, port: PORT },
-        onMessage: (bytes) => flow.heard(Buffer.from(bytes)),
+        onMessage: (bytes) => (bytes.length > 4 ? hit(Buffer.from(bytes), told) : greeted(bytes)),
       });
-      await new Promise((resolve) => {
-        flow.heard = resolve;
-        flow.send(HELLO);
-      });
-      flow.heard = (bytes) => hit(bytes, told);
+      flow.send(HELLO);
+      await greeting;
     } else if (state === State.streams) {
       data = dial({ host: address, port: PORT });
       await once(data, 'connect');
@@ -255,7 +254,7 @@ function server() {
         });
       }
     } catch (error) {
-      console.log(error.message);
+      console.log(String(error));
       socket.destroy();
     }
   }).listen(PORT);

@@ -39,6 +39,9 @@ const SCALES: Record<Quantity, { unit: string; divisor: number; digits: number }
   eventRate: { unit: 'kevents/s', divisor: 1e3, digits: 1 },
   memoryPerHost: { unit: 'kB per host', divisor: 1e3, digits: 0 },
   startPerHost: { unit: 'ms to start a host', divisor: 1e6, digits: 1 },
+  simulatedMinute: { unit: 's for a minute of TCP', divisor: 1e9, digits: 2 },
+  simulatedHour: { unit: 's for an hour of pings', divisor: 1e9, digits: 2 },
+  stepBack: { unit: 's to step back', divisor: 1e9, digits: 2 },
 };
 
 export const unitOf = (quantity: Quantity) => SCALES[quantity].unit;

@@ -53,6 +53,10 @@ export const QUANTITIES = {
   eventRate: 'events/s',
   memoryPerHost: 'bytes',
   startPerHost: 'ns',
+  /** Of the processor: a minute of a TCP flow, an hour of pings, and one event of 30 000 taken back. */
+  simulatedMinute: 'ns',
+  simulatedHour: 'ns',
+  stepBack: 'ns',
 } as const;
 export type Quantity = keyof typeof QUANTITIES;
 

@@ -3,12 +3,15 @@ import path from 'node:path';
 import { execute } from '../harness/execute.ts';
 import type { VisitContext } from '../harness/lab.ts';
 import { ROOT } from '../harness/root.ts';
-import type { Experiment, Visit } from '../harness/rounds.ts';
+import type { Experiment, Sample, Visit } from '../harness/rounds.ts';
 
 const SUITE = 'sim';
+const programOf = (name: string) => path.join(ROOT, 'build', 'bench', 'programs', `${name}.js`);
 const PATH = '10 flows of 20 kB for each host';
 const FLOWS = 10;
-const PROGRAM = path.join(ROOT, 'build', 'bench', 'programs', 'sim.js');
+const PROGRAM = programOf('sim');
+const TIMES = programOf('sim-times');
+const LONG = 'long runs';
 const LIMIT_SECONDS = 300;
 const SIZES = [10, 100, 1000];
 const subjectOf = (hosts: number) => `${hosts} hosts`;
@@ -26,6 +29,30 @@ export function simExperiments(): Experiment[] {
         { ...bar, quantity: 'memoryPerHost', atMost: 1.3 },
       ],
     },
+    {
+      suite: SUITE,
+      title: LONG,
+      secondsPerVisit: 25,
+      visits: [{ subject: 'ours', measure: longRuns }],
+      bars: [
+        { path: LONG, subject: 'ours', quantity: 'simulatedMinute', atMost: 0.5e9 },
+        { path: LONG, subject: 'ours', quantity: 'simulatedHour', atMost: 5e9 },
+        { path: LONG, subject: 'ours', quantity: 'stepBack', atMost: 0.5e9 },
+      ],
+    },
+  ];
+}
+
+async function longRuns({ placement, signal }: VisitContext): Promise<Sample[]> {
+  const limit = { cpu: placement.server, seconds: LIMIT_SECONDS, signal };
+  const { minute, hour, back } = JSON.parse(await execute([process.execPath, TIMES], limit)) as Record<
+    string,
+    number
+  >;
+  return [
+    { path: LONG, quantity: 'simulatedMinute', value: minute! },
+    { path: LONG, quantity: 'simulatedHour', value: hour! },
+    { path: LONG, quantity: 'stepBack', value: back! },
   ];
 }
 

@@ -65,7 +65,7 @@ Examples:
   tunconnector sim run lab.yaml --seed 7 --for 5min --out results
   tunconnector sim run lab.yaml --json | jq .flows
   tunconnector sim run lab.yaml --check-determinism
-  tunconnector sim explore lab.yaml --seeds 1..1000 --kinds crash,loss --check ./whole.mjs`,
+  tunconnector sim explore lab.yaml --seeds 1..1000 --kinds crash,loss`,
     )
     .action(async (action: string, file: string, flags: Flags) => {
       if (action !== 'run' && action !== 'explore')

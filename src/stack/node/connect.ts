@@ -32,12 +32,12 @@ export interface Target {
 export function createConnection(
   stack: Stack,
   options: ClientOptions = {},
-): (target: Target, onConnect?: () => void) => StackSocket {
+): (target: Target, onConnect?: (error: null, socket: StackSocket) => void) => StackSocket {
   return (target, onConnect) => {
     const socket = new StackSocket(stack, options);
     const host = (target.hostname ?? target.host ?? '').replace(/^\[(.*)\]$/, '$1');
     const port = Number(target.port ?? 80);
-    if (onConnect) socket.once('connect', onConnect);
+    if (onConnect) socket.once('connect', () => onConnect(null, socket));
     if (target.noDelay) socket.setNoDelay();
     if (target.keepAlive) socket.setKeepAlive(true, target.keepAliveInitialDelay);
     if (target.timeout) socket.setTimeout(target.timeout);
