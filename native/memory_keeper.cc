@@ -101,10 +101,10 @@ napi_value keepMemory(napi_env env, napi_callback_info) {
       sigset_t all, before;
       sigfillset(&all);
       // A handler that ran there would run on our memory.
-      pthread_sigmask(SIG_BLOCK, &all, &before);
+      sigprocmask(SIG_BLOCK, &all, &before);
       isKept = clone(keep, static_cast<char*>(stack) + kStack, CLONE_VM,
                      reinterpret_cast<void*>(static_cast<intptr_t>(self))) > 0;
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
+      sigprocmask(SIG_SETMASK, &before, nullptr);
       if (!isKept) munmap(stack, kStack);
     }
     if (!isKept) keptFor = 0;

@@ -2,6 +2,7 @@
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { connect, isIPv6, type NetConnectOpts, type Socket, type SocketConstructorOpts } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { resetSocket } from '../engine/live-reset.ts';
 import type {
   Outward,
   OutwardConnection,
@@ -79,8 +80,7 @@ class LiveConnection implements OutwardConnection {
 
   reset(): void {
     this.#silent = true;
-    if (this.#socket.connecting) this.#socket.destroy();
-    else this.#socket.resetAndDestroy();
+    resetSocket(this.#socket);
   }
 
   resume(): void {

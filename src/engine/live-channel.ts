@@ -1,6 +1,7 @@
 /** A channel over a stream socket: TCP or Unix, four bytes of length in front of each message. */
 import type { Socket } from 'node:net';
 import { TunconnectorError } from '../errors.ts';
+import { resetSocket } from './live-reset.ts';
 import { HEADER_LENGTH, MessageReader } from './message-reader.ts';
 import {
   type Channel,
@@ -192,7 +193,7 @@ export class LiveChannel implements Channel {
     this.#end();
     const socket = this.#socket;
     // A reset tells the other end that this was no orderly end. Unix sockets have none.
-    if (error && socket.remoteAddress) socket.resetAndDestroy();
+    if (error && socket.remoteAddress) resetSocket(socket);
     else socket.destroy();
     handlers?.onClose(error);
   }
