@@ -17,7 +17,7 @@ Commands:
   client                 this host's packets for some networks through chains
   shell -- COMMAND       a command whose network is behind a bad link
   stack up               an IP stack of its own on a TUN, TAP or interface
-  sim run FILE           a network of many hosts, in virtual time; sim explore: by many seeds
+  sim run FILE           many hosts in virtual time; sim explore: by seeds
   top [NAME]             running tunnels in the terminal, link by link
   roulette               the registry of service chains
   chain show|set|watch   service chains as the registry has them
