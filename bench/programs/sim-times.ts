@@ -23,7 +23,7 @@ const pings: Program = (host) => {
 };
 
 /** ns of the processor. */
-async function cost(work: () => Promise<void>): Promise<number> {
+async function cost(work: () => Promise<unknown>): Promise<number> {
   const before = process.cpuUsage();
   await work();
   const { user, system } = process.cpuUsage(before);
