@@ -84,3 +84,25 @@ export abstract class BaseFlow {
     };
   }
 }
+
+/** Of packets whose time is known, each: there, or there and back. */
+export abstract class TimedFlow extends BaseFlow {
+  abstract readonly settings: FlowSettings;
+  #took = 0;
+  #least = Number.POSITIVE_INFINITY;
+  #most = 0;
+
+  /** @param took ns */
+  protected arrivedAfter(took: number, bytes: number): void {
+    this.#took += took;
+    this.#least = Math.min(this.#least, took);
+    this.#most = Math.max(this.#most, took);
+    this.arrived(bytes);
+  }
+
+  figures(): FlowFigures {
+    const base = this.base(this.settings);
+    if (this.receivedPackets === 0) return base;
+    return { ...base, rtt: this.#took / this.receivedPackets, minRtt: this.#least, maxRtt: this.#most };
+  }
+}

@@ -1,13 +1,10 @@
 /** Echo requests, one after each interval, whatever comes back. */
 import type { SimHost } from '../host.ts';
-import { BaseFlow, type Flow, type FlowFigures } from './flow.ts';
+import { type Flow, TimedFlow } from './flow.ts';
 import type { PingFlowSettings } from './settings.ts';
 
-export class PingFlow extends BaseFlow implements Flow {
+export class PingFlow extends TimedFlow implements Flow {
   readonly settings: PingFlowSettings;
-  #took = 0;
-  #least = Number.POSITIVE_INFINITY;
-  #most = 0;
 
   constructor(settings: PingFlowSettings, now: () => number) {
     super(now);
@@ -30,10 +27,7 @@ export class PingFlow extends BaseFlow implements Flow {
       stack.ping(address, { size }).then(
         ({ result, time }) => {
           if (result !== 'reply') return;
-          this.#took += time;
-          this.#least = Math.min(this.#least, time);
-          this.#most = Math.max(this.#most, time);
-          this.arrived(size);
+          this.arrivedAfter(time, size);
         },
         (error: Error) => void (this.error ??= error.message),
       );
@@ -41,11 +35,5 @@ export class PingFlow extends BaseFlow implements Flow {
       else this.ended = true;
     };
     step();
-  }
-
-  figures(): FlowFigures {
-    const base = this.base(this.settings);
-    if (this.receivedPackets === 0) return base;
-    return { ...base, rtt: this.#took / this.receivedPackets, minRtt: this.#least, maxRtt: this.#most };
   }
 }

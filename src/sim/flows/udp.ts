@@ -1,15 +1,12 @@
 /** UDP at a constant rate. Each datagram tells when it was sent, so that the receiver knows how long it took. */
 import { TunconnectorError } from '../../errors.ts';
 import type { SimHost } from '../host.ts';
-import { BaseFlow, type Flow, type FlowFigures } from './flow.ts';
+import { type Flow, TimedFlow } from './flow.ts';
 import type { UdpFlowSettings } from './settings.ts';
 
-export class UdpFlow extends BaseFlow implements Flow {
+export class UdpFlow extends TimedFlow implements Flow {
   readonly settings: UdpFlowSettings;
   readonly #payload: DataView<ArrayBuffer>;
-  #took = 0;
-  #least = Number.POSITIVE_INFINITY;
-  #most = 0;
 
   constructor(settings: UdpFlowSettings, now: () => number) {
     super(now);
@@ -23,10 +20,7 @@ export class UdpFlow extends BaseFlow implements Flow {
       onMessage: (bytes) => {
         if (bytes.length !== this.settings.size) return;
         const took = this.now() - new DataView(bytes.buffer, bytes.byteOffset).getFloat64(0);
-        this.#took += took;
-        this.#least = Math.min(this.#least, took);
-        this.#most = Math.max(this.#most, took);
-        this.arrived(bytes.length);
+        this.arrivedAfter(took, bytes.length);
       },
     });
   }
@@ -62,11 +56,5 @@ export class UdpFlow extends BaseFlow implements Flow {
       else this.ended = true;
     };
     step();
-  }
-
-  figures(): FlowFigures {
-    const base = this.base(this.settings);
-    if (this.receivedPackets === 0) return base;
-    return { ...base, rtt: this.#took / this.receivedPackets, minRtt: this.#least, maxRtt: this.#most };
   }
 }

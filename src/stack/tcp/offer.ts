@@ -2,12 +2,11 @@
  * A SYN to a host that this stack only stands for. Nothing is answered until somebody has found out what that host says;
  * whoever asks asks again, and is none the wiser.
  */
-import { formatIpAt } from '../../packet/address.ts';
 import * as tcp from '../../packet/tcp.ts';
 import { put32 } from '../../packet/word.ts';
 import type { Refusal } from './below.ts';
 import type { Connection, TcpHandlers } from './connection.ts';
-import { addressIn, Row } from './row.ts';
+import { CapturedRow } from './row.ts';
 import type { Segment } from './segment.ts';
 
 const { Flag } = tcp;
@@ -17,7 +16,7 @@ export interface OfferOwner {
   decline(offer: Offer, why: 'reset' | 'silence' | Refusal): void;
 }
 
-export class Offer extends Row {
+export class Offer extends CapturedRow {
   readonly timeWait = false;
   override readonly offered = true;
   /** It was not answered, and is not withdrawn. */
@@ -52,22 +51,6 @@ export class Offer extends Row {
     this.#sackPermitted = s.sackPermitted;
     this.#timestamps = s.timestamps;
     this.#tsval = s.tsval;
-  }
-
-  /** Whom it is for: 4 or 16 bytes. */
-  get destination(): Uint8Array {
-    return addressIn(this.key, 0);
-  }
-
-  /** Who asks. */
-  get source(): Uint8Array {
-    return addressIn(this.key, 4);
-  }
-
-  /** As text. */
-  get sourceAddress(): string {
-    const bytes = this.source;
-    return formatIpAt(bytes, 0, bytes.length === 4 ? 4 : 6);
   }
 
   /** Answers with a SYN. Undefined: it is withdrawn, or no route leads back. */

@@ -1,4 +1,5 @@
 /** What the table of connections holds, by addresses and ports. */
+import { formatIpAt } from '../../packet/address.ts';
 import { getInt32 } from '../../packet/word.ts';
 
 /** Words of a key: local address, remote address, ports. IPv4 stands in the last word of its four. */
@@ -19,6 +20,25 @@ export abstract class Row {
 
   get remotePort(): number {
     return this.key[8] & 0xffff;
+  }
+}
+
+/** Of packets to a host that the stack only stands for. */
+export abstract class CapturedRow extends Row {
+  /** Whom it is for: 4 or 16 bytes. */
+  get destination(): Uint8Array {
+    return addressIn(this.key, 0);
+  }
+
+  /** Who has begun. */
+  get source(): Uint8Array {
+    return addressIn(this.key, 4);
+  }
+
+  /** As text. */
+  get sourceAddress(): string {
+    const bytes = this.source;
+    return formatIpAt(bytes, 0, bytes.length === 4 ? 4 : 6);
   }
 }
 

@@ -4,7 +4,6 @@
  */
 import { DeadlineHeap } from '../../engine/deadlines.ts';
 import type { Pool } from '../../engine/pool.ts';
-import { formatIpAt } from '../../packet/address.ts';
 import * as ipv4 from '../../packet/ipv4.ts';
 import { Protocol } from '../../packet/protocol.ts';
 import * as udp from '../../packet/udp.ts';
@@ -15,7 +14,7 @@ import type { Sender } from '../ip/sender.ts';
 import type { SecretNumbers } from '../numbers.ts';
 import { StackDrop } from '../reasons.ts';
 import type { Refusal } from '../tcp/below.ts';
-import { addressIn, KEY_WORDS, keyOfPacket, Row } from '../tcp/row.ts';
+import { addressIn, CapturedRow, KEY_WORDS, keyOfPacket } from '../tcp/row.ts';
 import { Table } from '../tcp/table.ts';
 
 export interface FlowHandlers {
@@ -49,7 +48,7 @@ export interface FlowParts {
 
 const LAST_QUESTION_PORT = 1023;
 
-export class UdpFlow extends Row {
+export class UdpFlow extends CapturedRow {
   readonly timeWait = false;
   readonly id: number;
   readonly #flows: UdpFlows;
@@ -67,22 +66,6 @@ export class UdpFlow extends Row {
     this.id = id;
     this.#flows = flows;
     this.key.set(key);
-  }
-
-  /** Whom it is for: 4 or 16 bytes. */
-  get destination(): Uint8Array {
-    return addressIn(this.key, 0);
-  }
-
-  /** Who has begun. */
-  get source(): Uint8Array {
-    return addressIn(this.key, 4);
-  }
-
-  /** As text. */
-  get sourceAddress(): string {
-    const bytes = this.source;
-    return formatIpAt(bytes, 0, bytes.length === 4 ? 4 : 6);
   }
 
   /** An answer to who has begun. False: there was no room, no memory, or no route. */
