@@ -1,16 +1,39 @@
 import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { Host } from '../../src/testing/index.ts';
 import { needs } from '../needs.ts';
 import { BIN, SERVER, scratchDirectory, type TwoHosts, twoHosts } from './cli-world.ts';
 
+const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 const NAME_SERVER = new URL('./fixtures/name-server.mjs', import.meta.url).pathname;
 const SIZE = 20_000_000;
 const WEB = `require('node:http').createServer((request, response) => response.end(Buffer.alloc(Number(request.url.slice(1)), 'x')))
   .listen(8080, process.argv[1], () => console.log('ready'))`;
 const TIME = { timeout: 90_000 };
 const PATIENCE = { timeout: 60_000 };
+
+/**
+ * `sh -ec OPEN_TO_ALL sh SCRATCH PROJECT COMMAND...`, in a mount namespace of its own: runs the command as nobody, for
+ * whom there are a TUN device and a project (at SCRATCH/project) that can be read, wherever the checkout is.
+ */
+const OPEN_TO_ALL = `
+  nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all -- "$@"; }
+  scratch=$1 project=$2; shift 2
+  mount -t tmpfs -o mode=755 none "$scratch"
+  cd "$scratch"
+  mknod -m 666 "$scratch/tun" c 10 200
+  mount --bind "$scratch/tun" /dev/net/tun
+  mkdir "$scratch/project"
+  mount --bind "$project" "$scratch/project"
+  if [ "$(nobody find "$scratch/project/" -maxdepth 2 ! -readable -print -quit)" ]; then
+    umount "$scratch/project"
+    cp -r "$project/." "$scratch/project"
+    chmod -R a+rX "$scratch/project"
+  fi
+  nobody "$@"`;
 
 const shell = (options: string, ...command: string[]): string[] => [
   ...[process.execPath, BIN, 'shell', ...options.split(' ').filter(Boolean), '--'],
@@ -58,15 +81,16 @@ describe.skipIf(needs('netns', 'userns', 'tun', 'ip', 'curl', 'nsenter'))(
       expect(await hosts.client.snapshot()).toBe(before);
     });
 
-    it('is for somebody who is nobody, too', TIME, async ({ skip }) => {
+    it.skipIf(needs('root', 'setpriv'))('is for somebody who is nobody, too', TIME, async () => {
       await using hosts = await withServer();
-      const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all', '--'];
-      const reads = await hosts.client.exec([...nobody, 'test', '-r', BIN]);
-      if (reads.code !== 0) skip('the checkout is not readable for others');
-      const opens = await hosts.client.exec([...nobody, 'test', '-w', '/dev/net/tun']);
-      if (opens.code !== 0) skip('/dev/net/tun is for root alone');
+      await using scratch = await scratchDirectory();
       const get = ['curl', '-s', `http://${SERVER}:8080/5`];
-      const { stdout, stderr } = await hosts.client.exec([...nobody, ...shell('--delay 1ms', ...get)]);
+      const [node, bin, ...words] = shell('--delay 1ms', ...get);
+      const command = [node!, path.join(scratch.path, 'project', path.relative(PROJECT, bin!)), ...words];
+      const { stdout, stderr } = await hosts.client.exec(
+        ['unshare', '--mount', 'sh', '-ec', OPEN_TO_ALL, 'sh', scratch.path, PROJECT, ...command],
+        PATIENCE,
+      );
       expect({ stdout, stderr }).toEqual({ stdout: 'xxxxx', stderr: '' });
     });
 
