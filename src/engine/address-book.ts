@@ -136,8 +136,9 @@ export class AddressBook implements AddressTable {
 
 /** The bytes of a row that name the address, as a key of a map. */
 function keyOf(row: Uint8Array): string {
-  return String.fromCharCode(...row.subarray(0, 24));
+  return latin1Slice.call(row as Buffer, 0, 24);
 }
+const { latin1Slice } = Buffer.prototype;
 
 export function encodeRow(address: OuterAddress): Uint8Array {
   const row = new Uint8Array(ADDRESS_ROW);

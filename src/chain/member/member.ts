@@ -56,9 +56,9 @@ const COLLECT = MILLISECOND;
 /** ns that the last message, the end of the lease, may take. */
 const GOODBYE = SECOND;
 
-const OF_ENDS: readonly Kind[] = ['tenant', 'chain', 'replica', 'classifier', 'flow'];
+const OF_ENDS: readonly Kind[] = ['tenant', 'chain', 'replica', 'lease', 'classifier', 'flow'];
 const OF_INGRESSES: readonly Kind[] = [...OF_ENDS, 'trace'];
-const OF_FUNCTIONS: readonly Kind[] = ['tenant', 'chain', 'replica'];
+const OF_FUNCTIONS: readonly Kind[] = ['tenant', 'chain', 'replica', 'lease'];
 
 export class Member {
   readonly #runtime: Pick<Runtime, 'now' | 'timer' | 'random'>;

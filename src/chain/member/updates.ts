@@ -37,9 +37,21 @@ export class Updates {
   note(kind: Kind, name: string): boolean {
     if (kind === 'chain') this.#chains.add(name);
     else if (kind === 'replica') this.#replicas.add(name);
+    else if (kind === 'lease') return this.#noteLease(name);
     else if (kind === 'classifier' && this.#isEnd) this.#rules = true;
     else return false;
     return true;
+  }
+
+  /** The replicas of a lease are stale, or no longer. */
+  #noteLease(lease: string): boolean {
+    let matters = false;
+    for (const { name, value } of this.#view().all('replica').values()) {
+      if (value.lease !== lease) continue;
+      this.#replicas.add(name);
+      matters = true;
+    }
+    return matters;
   }
 
   /** Whether changes come as they are made, from now on. */
@@ -109,7 +121,8 @@ export class Updates {
       if (!replica) gone.push(id);
       else {
         const { function: of, address, port, weight, state } = replica;
-        replicas.push({ id, function: of, address, port, weight, state });
+        const stale = view.isStale(id);
+        replicas.push({ id, function: of, address, port, weight, state, ...(stale && { stale }) });
       }
     }
     this.#replicas.clear();

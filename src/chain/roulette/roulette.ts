@@ -90,8 +90,15 @@ export class Roulette {
       flowIdle: options.flowIdle ?? 300 * SECOND,
       log: this.#log,
     });
-    this.#leases = new LeaseDesk(store, this.#commits, this.#registry, this.#limits, (tenant, lease, told) =>
-      this.#figures.note(tenant, this.view(tenant), lease, told, this.#runtime.now()),
+    this.#leases = new LeaseDesk(
+      store,
+      this.#commits,
+      this.#registry,
+      this.#limits,
+      (tenant, lease, told) => {
+        this.#upkeep.heard();
+        if (told) this.#figures.note(tenant, this.view(tenant), lease, told, this.#runtime.now());
+      },
     );
     this.#traces = new TraceDesk(runtime, this.#commits, this.#registry);
     this.#feed = new Feed(this.#registry, store.id, options.history ?? 8192);

@@ -3,6 +3,7 @@
  *
  * - a replica is gone: flows through it get another one, and a new generation;
  * - a suspect: the replica is asked, and removed if it does not answer;
+ * - a replica is stale, for its lease has ended: it goes when nobody needs it any more;
  * - a chain is edited: the revisions before go when no packet can carry them any more;
  * - a flow was not seen for long: it goes;
  * - a trace that nobody has taken back, since whoever asked is gone: it goes.
@@ -20,8 +21,9 @@ import type { Candidate } from './model/view.ts';
 import type { News, Registry } from './registry.ts';
 import { retireRevision } from './requests/configuration.ts';
 import { expire, isWhole, reselect } from './requests/flows.ts';
-import { settleSuspect } from './requests/replicas.ts';
+import { dropStale, settleSuspect } from './requests/replicas.ts';
 import { endTrace } from './requests/traces.ts';
+import { Stale } from './stale.ts';
 
 /** Asks a replica whether it is there. Calls back once, in any case, and not from within. */
 export type Probe = (tenant: TenantId, replica: Candidate, done: (alive: boolean) => void) => void;
@@ -39,6 +41,7 @@ export interface UpkeepOptions {
 export interface LogRecord {
   event:
     | 'replica-gone'
+    | 'replica-stale'
     | 'flows-moved'
     | 'suspect-settled'
     | 'flows-expired'
@@ -74,6 +77,7 @@ export class Upkeep {
   readonly #superseded = new Ages<Named & { revision: number }>();
   readonly #cleared = new Ages<Named>();
   readonly #traces = new Ages<Named & { asked: string }>();
+  readonly #stale: Stale;
   readonly #asked = new Set<string>();
   /** Tenants whose flows are being looked through, and those that wait for the next look. */
   readonly #moving = new Set<TenantId>();
@@ -86,7 +90,13 @@ export class Upkeep {
     this.#registry = registry;
     this.#commits = commits;
     this.#options = options;
+    this.#stale = new Stale(registry, options.flowIdle);
     this.#nextLook = clock.now() + LOOK;
+  }
+
+  /** A member has kept its lease. */
+  heard(): void {
+    this.#stale.heard(this.#clock.now());
   }
 
   /**
@@ -111,6 +121,7 @@ export class Upkeep {
       for (const [name, { value }] of view.all('chain')) this.#onChain(tenant, name, value);
       for (const name of view.all('suspect').keys()) this.#ask(tenant, name);
       for (const name of view.all('trace').keys()) this.#onTrace(tenant, name);
+      this.#stale.read(tenant, this.#clock.now());
       this.#move(tenant);
     }
   }
@@ -137,6 +148,10 @@ export class Upkeep {
       }
     }
     if (kind === 'trace') this.#onTrace(tenant, name);
+    if (kind === 'lease' && text === undefined) {
+      for (const replica of this.#stale.read(tenant, this.#clock.now()))
+        this.#options.log({ event: 'replica-stale', tenant, replica });
+    }
     if (kind === 'replica') {
       if (text === undefined) {
         const flows = view.flowsThrough(Number(name)).size;
@@ -156,6 +171,7 @@ export class Upkeep {
       this.#flows.excuse(late);
       this.#options.log({ event: 'stall', late });
     }
+    for (const { tenant, replica } of this.#stale.look(now)) this.#drop(tenant, replica);
     this.#cleared.take(CLEARED, now, Number.POSITIVE_INFINITY);
     for (const old of this.#superseded.take(this.#options.packetLifetime, now, Number.POSITIVE_INFINITY)) {
       this.#retire(old);
@@ -166,6 +182,15 @@ export class Upkeep {
     for (const tenant of this.#registry.ids()) {
       for (const name of this.#registry.view(tenant).all('suspect').keys()) this.#ask(tenant, name);
     }
+  }
+
+  /** When it cannot be written, the next look tries again. */
+  #drop(tenant: TenantId, replica: number): void {
+    this.#commits.commit(
+      tenant,
+      (context) => dropStale(context, replica),
+      () => {},
+    );
   }
 
   // ── Chains

@@ -185,8 +185,8 @@ export class ChainTables {
     const { id } = replica;
     const before = this.#replicas.get(id);
     const moved = before?.address !== replica.address || before.port !== replica.port;
-    // Said once more by itself it has registered anew; in a list of everything it is only still there.
-    if (moved || !whole) this.#suspects.end(id);
+    // Said once more by itself it has registered anew; in a list of everything, or stale, it is only still there.
+    if (moved || !(whole || replica.stale)) this.#suspects.end(id);
     if (before && before.function !== replica.function) this.#leave(before, changed);
     if (before?.address.includes(':')) this.#ipv6--;
     if (replica.address.includes(':')) this.#ipv6++;
@@ -262,11 +262,19 @@ export class ChainTables {
     if (replica) this.#remake(replica.function);
   }
 
-  /** Replicas that are suspected are left out, unless no other is ready: then one may as well be tried. */
+  /**
+   * Replicas that are suspected are left out, unless no other is ready: then one may as well be tried. Those that are stale keep their flows, as
+   * draining ones do, unless no other is ready.
+   */
   #remake(name: string): void {
     const all = [...(this.#byFunction.get(name) ?? [])].map((id) => this.#replicas.get(id)!);
     const trusted = all.filter(({ id }) => !this.#suspects.has(id));
-    const set = new ReplicaSet(trusted.some(({ state }) => state === 'ready') ? trusted : all);
+    const isReady = ({ state }: ReplicaUpdate) => state === 'ready';
+    const known = trusted.some(isReady) ? trusted : all;
+    const isFresh = known.some((each) => isReady(each) && !each.stale);
+    const set = new ReplicaSet(
+      isFresh ? known.map((each) => (each.stale ? { ...each, state: 'draining' as const } : each)) : known,
+    );
     if (all.length > 0) {
       this.#sets.set(name, set);
     } else {

@@ -22,6 +22,8 @@ export interface ReplicaUpdate {
   /** Share of the new flows. */
   weight: number;
   state: 'ready' | 'draining';
+  /** Roulette does not hear it: it keeps its flows, and gets new ones only when all that are ready are stale. */
+  stale?: boolean;
 }
 
 /** A flow as Roulette holds it. */

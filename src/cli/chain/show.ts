@@ -112,15 +112,17 @@ function chainTable(chains: readonly ChainDocument[], old = false): string {
 
 function functionTable(functions: FunctionList['functions']): string {
   const rows = functions.map(
-    ({ name, description, ready, draining }): Row => [name, ready, draining, description],
+    ({ name, description, ready, draining, stale }): Row => [name, ready, draining, stale, description],
   );
-  return table(['function', 'ready', 'draining', 'description'], ['ready', 'draining'], rows, 'no functions');
+  const numbers = ['ready', 'draining', 'stale'];
+  return table(['function', ...numbers, 'description'], numbers, rows, 'no functions');
 }
 
 function replicaTable(replicas: readonly ReplicaDocument[]): string {
-  const rows = replicas.map(({ id, function: name, address, port, weight, state, flows, suspected }): Row => {
+  const rows = replicas.map(({ id, function: name, address, port, weight, flows, ...more }): Row => {
     const where = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
-    return [id, name, where, weight, suspected ? `${state}, ${suspected}?` : state, grouped(flows)];
+    const state = [more.state, more.stale && 'stale', more.suspected && `${more.suspected}?`];
+    return [id, name, where, weight, state.filter(Boolean).join(', '), grouped(flows)];
   });
   const head = ['replica', 'function', 'address', 'weight', 'state', 'flows'];
   return table(head, ['replica', 'weight', 'flows'], rows, 'no replicas');

@@ -24,6 +24,7 @@ export const functionDocument = z.object({
   description: z.string(),
   ready: z.number().describe('Replicas that take new flows'),
   draining: z.number(),
+  stale: z.number().describe('Whose lease has ended'),
 });
 export const functionList = z.object({ rev: at, functions: z.array(functionDocument) });
 
@@ -54,6 +55,7 @@ export const replicaDocument = z.object({
   lease: z.string(),
   flows: z.number(),
   suspected: z.enum(['refused', 'silent']).optional().describe('Somebody cannot reach it; it is being asked'),
+  stale: z.literal(true).optional().describe('Its lease has ended: Roulette does not hear it'),
 });
 export const replicaList = z.object({ rev: at, replicas: z.array(replicaDocument) });
 

@@ -41,8 +41,10 @@ export function functionDocuments(view: TenantView): FunctionDocument[] {
   }));
   const given = [INGRESS, EGRESS].map((name) => ({ name, rev: 0, description: '' }));
   return [...given, ...declared.sort((a, b) => (a.name < b.name ? -1 : 1))].map((each) => {
-    const ready = view.readyReplicas(each.name).length;
-    return { ...each, ready, draining: view.replicasOf(each.name).length - ready };
+    const replicas = view.replicasOf(each.name);
+    const heard = replicas.filter(({ id }) => !view.isStale(id));
+    const ready = heard.filter(({ state }) => state === 'ready').length;
+    return { ...each, ready, draining: heard.length - ready, stale: replicas.length - heard.length };
   });
 }
 
@@ -77,7 +79,12 @@ export function replicaDocument(view: TenantView, id: string): ReplicaDocument {
   const { rev, value } = view.get('replica', id) ?? missing('replica', id);
   const suspected = view.get('suspect', id)?.value.evidence;
   const flows = view.flowsThrough(Number(id)).size;
-  return { id: Number(id), rev, ...value, flows, ...(suspected && { suspected }) };
+  const stale = view.isStale(Number(id));
+  return {
+    ...{ id: Number(id), rev, ...value, flows },
+    ...(suspected && { suspected }),
+    ...(stale && { stale }),
+  };
 }
 
 export const classifierDocument = (view: TenantView): ClassifierDocument => ({

@@ -6,12 +6,13 @@ import type { Roulette } from '../../chain/roulette/roulette.ts';
 import type { Watchers } from './watchers.ts';
 
 /** Counted first: labels cost far more than a look-up, and there may be thousands of replicas. */
-function replicasByFunction(view: TenantView): Map<string, Map<Replica['state'], number>> {
-  const counts = new Map<string, Map<Replica['state'], number>>();
-  for (const { value } of view.all('replica').values()) {
+function replicasByFunction(view: TenantView): Map<string, Map<Replica['state'] | 'stale', number>> {
+  const counts = new Map<string, Map<Replica['state'] | 'stale', number>>();
+  for (const { name, value } of view.all('replica').values()) {
+    const state = view.isStale(Number(name)) ? 'stale' : value.state;
     let states = counts.get(value.function);
     if (!states) counts.set(value.function, (states = new Map()));
-    states.set(value.state, (states.get(value.state) ?? 0) + 1);
+    states.set(state, (states.get(state) ?? 0) + 1);
   }
   return counts;
 }

@@ -5,6 +5,7 @@
 import { Hop, hop } from '../../../src/chain/hop/hop.ts';
 import type { TableUpdate } from '../../../src/chain/tables/update.ts';
 import { emitPrefix, type FlowPrefix } from '../../../src/chain/wire/prefix.ts';
+import type { OuterAddress } from '../../../src/engine/address-book.ts';
 import type { App, AppContext, Layer, Ports } from '../../../src/engine/app.ts';
 import { Network } from '../../../src/engine/network.ts';
 import type { Pool } from '../../../src/engine/pool.ts';
@@ -75,6 +76,7 @@ export class FabricPort implements App {
   readonly received: Datagram[] = [];
   readonly #fabric: Fabric;
   readonly #address: string;
+  readonly #peers = new Map<string, OuterAddress>();
   #waiting: Datagram[] = [];
   #context: AppContext | undefined;
 
@@ -110,17 +112,21 @@ export class FabricPort implements App {
         pool.slab.set(prefix, pool.offset[packet] - prefix.length);
         pool.prefixLength[packet] = prefix.length;
       }
-      const { address, port } = parseEndpoint(from);
-      pool.peer[packet] = pool.addresses.rowFor({
-        family: address.family,
-        bytes: address.bytes,
-        port,
-        scope: 0,
-      });
+      pool.peer[packet] = pool.addresses.rowFor(this.#outer(from));
       if (twice) output.out.put(pool.clone(packet));
       output.out.put(packet);
     }
     return this.#waiting.length > 0;
+  }
+
+  #outer(endpoint: string): OuterAddress {
+    let outer = this.#peers.get(endpoint);
+    if (!outer) {
+      const { address, port } = parseEndpoint(endpoint);
+      outer = { family: address.family, bytes: address.bytes, port, scope: 0 };
+      this.#peers.set(endpoint, outer);
+    }
+    return outer;
   }
 
   push({ pool, input }: Ports): void {

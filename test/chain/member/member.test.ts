@@ -44,12 +44,16 @@ describe('a member', () => {
     ).toEqual([fw.member.id]);
   });
 
-  it('that dies is gone when its lease ends', () => {
+  it('that dies is stale when its lease ends, and gone when there is another', () => {
     const { world, host, runtime, settle } = memberWorld();
     const fw = host('fw');
+    host('dpi');
     settle();
     runtime.outside.partition('10.0.0.2', ROULETTE);
-    runtime.advance(3 * SECOND);
+    runtime.advance(60 * SECOND);
+    expect(view(world).isStale(fw.member.id)).toBe(true);
+    host('fw');
+    runtime.advance(2 * SECOND);
     expect(view(world).replica(fw.member.id)).toBeUndefined();
   });
 
@@ -71,10 +75,11 @@ describe('a member', () => {
     const { id } = fw.member;
     const heal = runtime.outside.partition('10.0.0.2', ROULETTE);
     runtime.advance(10 * SECOND);
-    expect(view(world).replica(id)).toBeUndefined();
+    expect(view(world).isStale(id)).toBe(true);
     heal();
     runtime.advance(3 * SECOND);
     expect(view(world).replica(id)).toMatchObject({ address: '10.0.0.2' });
+    expect(view(world).isStale(id)).toBe(false);
     expect(fw.member.status.registered).toBe(true);
     expect(view(world).all('replica').size).toBe(1);
   });

@@ -226,7 +226,7 @@ describe.skipIf(needs('etcd'))('two Roulettes on one etcd', () => {
           await ask(0, 'lease.keep', { lease });
         }
         expect(both[0]!.view(42).replica(id)).toBeDefined();
-        await until(() => both[0]!.view(42).replica(id) === undefined);
+        await until(() => both[0]!.view(42).isStale(id));
         both[0]!.close();
         stores[0]!.close();
       } finally {

@@ -164,7 +164,7 @@ describe('a flow', () => {
     expect(world.log).toContainEqual({ event: 'replica-gone', tenant: TENANT, replica: 2, flows: moved });
   });
 
-  it('is moved when the lease of its replica ends, and not before', () => {
+  it('is moved when the lease of its replica is ended, and not before', () => {
     const world = new World();
     world.set({ fw: [1] });
     const { lease } = world.ask('lease.grant', { term: '1s' });
@@ -178,7 +178,8 @@ describe('a flow', () => {
       world.ask('lease.keep', { lease });
     }
     expect(through(world, 2)).toBe(there);
-    world.runtime.advance(2 * SECOND);
+    world.ask('lease.end', { lease });
+    world.runtime.advance(SECOND);
     expect(through(world, 1)).toBe(100);
     expect(() => world.ask('lease.keep', { lease })).toThrow('no lease');
   });

@@ -24,12 +24,6 @@ const DURING = 2 * SECOND;
 /** Leases end 2 s after the last word, a second late at most; probes find a replica again within a second; and some time to tell everybody. */
 const SETTLE = 6 * SECOND;
 
-/**
- * A lease of 2 s is kept every 0.67 s. Without a word for longer than this it may end before the next one arrives: then Roulette takes the member
- * for dead, and its flows go elsewhere, or nowhere when there is nobody else.
- */
-const UNHEARD = 600 * MILLISECOND;
-
 const time = (most: number, unit: number) => Math.floor((unit * most) / MILLISECOND) * MILLISECOND;
 
 class Run {
@@ -107,22 +101,6 @@ function innocent(trips: readonly Trip[], hurt: ReadonlySet<Replica>): string | 
   );
 }
 
-/** ns that a member and Roulette may not have heard each other in one piece, at most; 0: nothing was between them alone. */
-function unheardFor(script: readonly ChainFault[]): (who: number | 'ingress' | 'egress') => number {
-  return (who) => {
-    const sum = (kind: 'part' | 'roulette') =>
-      script.reduce(
-        (all, each) =>
-          each.kind === kind && (kind === 'roulette' || ('who' in each && each.who === who))
-            ? all + each.for
-            : all,
-        0,
-      );
-    const parted = sum('part');
-    return parted === 0 ? 0 : parted + sum('roulette');
-  };
-}
-
 export const chainHunt: Hunt<ChainFault> = {
   draw(seed) {
     const random = randomStream(seed, 'chain faults');
@@ -159,10 +137,7 @@ export const chainHunt: Hunt<ChainFault> = {
         // What was to last no time at all.
         run.end(elapsed, elapsed + MILLISECOND);
       });
-      const unheard = unheardFor(script);
-      for (const [n, replica] of chain.replicas.entries()) if (unheard(n) > UNHEARD) run.hurt.add(replica);
-      const isWholePath = Math.max(unheard('ingress'), unheard('egress')) <= UNHEARD;
-      const wrong = mixed(trips) ?? (isWholePath ? innocent(trips, run.hurt) : undefined);
+      const wrong = mixed(trips) ?? innocent(trips, run.hurt);
       if (wrong !== undefined) return wrong;
       chain.run(FLOWS, 500 * MILLISECOND);
       chain.runtime.advance(SETTLE);

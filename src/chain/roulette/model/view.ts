@@ -77,15 +77,25 @@ export class TenantView {
   }
 
   /**
-   * Those that take new flows, by id: every holder of the same state sees them in the same order. The same array as long as
-   * none of the function's replicas changes, so that whoever makes something of it can keep that beside it.
+   * Whether its lease has ended: it may be dead, or only out of Roulette's reach. Packets find out which; until somebody does it is
+   * there. Known to those alone who know of leases: to others all are equally stale, which changes nothing.
+   */
+  isStale(id: number): boolean {
+    const replica = this.replica(id);
+    return replica !== undefined && this.get('lease', replica.lease) === undefined;
+  }
+
+  /**
+   * Those that take new flows, by id: every holder of the same state sees them in the same order. Stale ones are among them only when all
+   * are. The same array as long as none of the function's replicas changes, and no lease, so that whoever makes something of it can keep that
+   * beside it.
    */
   readyReplicas(name: string): readonly Candidate[] {
     let ready = this.#ready.get(name);
     if (!ready) {
-      ready = this.replicasOf(name)
-        .filter(({ state }) => state === 'ready')
-        .sort((a, b) => a.id - b.id);
+      const all = this.replicasOf(name).filter(({ state }) => state === 'ready');
+      const fresh = all.filter(({ id }) => !this.isStale(id));
+      ready = (fresh.length > 0 ? fresh : all).sort((a, b) => a.id - b.id);
       this.#ready.set(name, ready);
     }
     return ready;
@@ -93,10 +103,17 @@ export class TenantView {
 
   /** Whether a new flow may be sent there. */
   isReady(name: string, id: number): boolean {
-    return this.#byFunction.get(name)?.get(id)?.state === 'ready';
+    if (this.#byFunction.get(name)?.get(id)?.state !== 'ready') return false;
+    return !this.isStale(id) || !this.hasFresh(name);
   }
 
-  /** Whether a flow that is there may stay: draining does not end it. */
+  /** Whether a replica takes new flows that is not stale. */
+  hasFresh(name: string): boolean {
+    const [first] = this.readyReplicas(name);
+    return first !== undefined && !this.isStale(first.id);
+  }
+
+  /** Whether a flow that is there may stay: draining does not end it, nor does a lease that has ended. */
   isThere(name: string, id: number): boolean {
     return this.#byFunction.get(name)?.has(id) ?? false;
   }
@@ -148,6 +165,7 @@ export class TenantView {
 
   /** Takes it out of what is at hand. */
   #forget(kind: Kind, name: string): void {
+    if (kind === 'lease') this.#ready.clear();
     if (kind === 'replica') {
       const of = this.replica(Number(name))?.function;
       if (of === undefined) return;

@@ -1,14 +1,17 @@
-/** Leases: what a member holds while it is alive, and what its replicas hang on. The store counts the time. */
+/**
+ * Leases: what a member holds while it is heard. The store counts the time. A lease that is ended takes its replicas along; of one that runs out
+ * they stay, and are stale.
+ */
 import { z } from 'zod';
 import { checkOptions } from '../../../engine/options.ts';
 import { TunconnectorError } from '../../../errors.ts';
 import type { Commits, Done } from '../commits.ts';
 import { figuresList, type ReplicaFigures } from '../figures.ts';
 import type { Limits } from '../model/limits.ts';
-import { ONLY, put, type TenantId, unchanged } from '../model/model.ts';
+import { ONLY, put, remove, type TenantId, unchanged } from '../model/model.ts';
 import { leaseId, term } from '../model/schema.ts';
 import type { Registry } from '../registry.ts';
-import type { RegistryStore } from '../store.ts';
+import { MAX_OPS, type RegistryStore } from '../store.ts';
 import { type Context, checkLimit, tenantOf } from './request.ts';
 
 const grantSchema = z.strictObject({ term });
@@ -26,7 +29,7 @@ export type LeaseRequest = keyof typeof LEASE_REQUESTS;
 
 export const isLeaseRequest = (name: string): name is LeaseRequest => Object.hasOwn(LEASE_REQUESTS, name);
 
-type Hear = (tenant: TenantId, lease: string, figures: readonly ReplicaFigures[]) => void;
+type Hear = (tenant: TenantId, lease: string, figures: readonly ReplicaFigures[] | undefined) => void;
 
 export class LeaseDesk {
   readonly #store: RegistryStore;
@@ -35,7 +38,7 @@ export class LeaseDesk {
   readonly #limits: Limits;
   readonly #hear: Hear;
 
-  /** @param hear what those who keep leases say of their replicas */
+  /** @param hear who keeps a lease, and what they say of their replicas */
   constructor(store: RegistryStore, commits: Commits, registry: Registry, limits: Limits, hear: Hear) {
     this.#store = store;
     this.#commits = commits;
@@ -51,9 +54,10 @@ export class LeaseDesk {
       const { lease, figures } = checkOptions(LEASE_REQUESTS[name], body) as z.output<typeof keepSchema>;
       // A lease of another tenant is as if there were none.
       if (!this.#registry.view(tenant).get('lease', lease)) throw ended(lease);
-      if (figures) this.#hear(tenant, lease, figures);
-      if (name === 'lease.keep') this.#keep(lease, done);
-      else this.#store.revoke(lease, (error) => (error ? done(error) : done(undefined, { lease })));
+      if (name === 'lease.keep') {
+        this.#hear(tenant, lease, figures);
+        this.#keep(lease, done);
+      } else this.#end(tenant, lease, done);
     }
   }
 
@@ -79,6 +83,28 @@ export class LeaseDesk {
         };
       };
       this.#commits.commitInLine(tenant, plan, done);
+    });
+  }
+
+  /** Its replicas go first: they have said goodbye. */
+  #end(tenant: TenantId, lease: string, done: Done): void {
+    const plan = ({ view }: Context) => {
+      const held = [...view.all('replica').values()].filter(({ value }) => value.lease === lease);
+      const some = held.slice(0, MAX_OPS - 1);
+      return {
+        compare: some.map(({ name, rev }) => unchanged(tenant, 'replica', name, rev)),
+        ops: [
+          ...some.map(({ name }) => remove(tenant, 'replica', name)),
+          // None can be added once it is gone.
+          ...(some.length === held.length ? [remove(tenant, 'lease', lease)] : []),
+        ],
+        answer: () => some.length < held.length,
+      };
+    };
+    this.#commits.commit(tenant, plan, (error, more) => {
+      if (error) done(error);
+      else if (more) this.#end(tenant, lease, done);
+      else this.#store.revoke(lease, (error) => (error ? done(error) : done(undefined, { lease })));
     });
   }
 

@@ -41,7 +41,7 @@ export const putReplica = edit(
       }
       if (before.value.lease !== replica.lease && ifRev === undefined) throw taken(id, before.rev);
     }
-    const op = put(context.tenant, 'replica', id, replica, replica.lease);
+    const op = put(context.tenant, 'replica', id, replica);
     if (before?.text === op.value) return nothingToDo({ rev: before!.rev, id });
     const { compare, ops } = writing(context, 'replica', id, op);
     return {
@@ -61,7 +61,7 @@ export const setReplicaState = edit(
     checkRev(context, 'replica', id, ifRev);
     const before = view.get('replica', id) ?? notFound(`there is no replica ${id}`);
     if (before.value.state === state) return nothingToDo({ rev: before.rev });
-    const op = put(tenant, 'replica', id, { ...before.value, state }, before.value.lease);
+    const op = put(tenant, 'replica', id, { ...before.value, state });
     return { ...writing(context, 'replica', id, op), answer: (rev) => ({ rev }) };
   },
 );
@@ -73,6 +73,17 @@ export const removeReplica = edit(
     return removing(context, 'replica', id);
   },
 );
+
+/** What stays of a replica whose lease has ended: gone, if it still is so. Undefined when it is not. */
+export function dropStale({ tenant, view }: Context, id: number): Plan | undefined {
+  const stale = view.get('replica', id);
+  if (!stale || !view.isStale(id)) return undefined;
+  return {
+    compare: [unchanged(tenant, 'replica', id, stale.rev), unchanged(tenant, 'lease', stale.value.lease, 0)],
+    ops: [remove(tenant, 'replica', id)],
+    answer: () => undefined,
+  };
+}
 
 function freeId(view: TenantView, last: number): number {
   for (let step = 1; step <= 0xffff; step++) {

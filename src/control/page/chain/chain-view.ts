@@ -29,7 +29,7 @@ export interface Around {
 const DRAWN = 40;
 /** Those that somebody should look at go first. */
 const NOWHERE: ReadonlySet<number> = new Set();
-const ORDER = { suspect: 0, gone: 1, draining: 2, ready: 3 } as const;
+const ORDER = { suspect: 0, gone: 1, stale: 2, draining: 3, ready: 4 } as const;
 
 export class ChainView implements Shown<DrawnChain> {
   readonly element: HTMLElement;
@@ -144,8 +144,11 @@ class ReplicaView implements Shown<SeenReplica> {
     this.element.classList.toggle('on-path', path.has(id));
     this.#choose.setAttribute('aria-pressed', `${chosen === id}`);
     this.#choose.setAttribute('aria-label', `Replica ${id} of ${of}, ${state}: show its flows`);
-    const drains = state === 'suspect' && service === 'draining' ? ', draining' : '';
-    setText(this.#state, suspected && state === 'suspect' ? `suspect: ${suspected}${drains}` : state);
+    const drains = (state === 'suspect' || state === 'stale') && service === 'draining' ? ', draining' : '';
+    setText(
+      this.#state,
+      suspected && state === 'suspect' ? `suspect: ${suspected}${drains}` : `${state}${drains}`,
+    );
     const share = weight === 1 ? '' : `, weight ${weight}`;
     const flowText = of === 'ingress' ? '' : `, ${counted(flows)} ${flows === 1 ? 'flow' : 'flows'}`;
     setText(this.#place, `${placeOf(where)}${share}${flowText}`);

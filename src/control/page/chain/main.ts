@@ -21,7 +21,7 @@ const COUNTS = 5000;
 /** A beat comes every second: without one for so long, ms, there is no connection. */
 const SILENCE = 4000;
 /** Flows and leases are many, and not drawn one by one; the tenant's value has a secret that nobody here needs. */
-const KINDS = ['function', 'chain', 'replica', 'classifier', 'suspect'] as const;
+const KINDS = ['function', 'chain', 'replica', 'lease', 'classifier', 'suspect'] as const;
 
 const query = new URLSearchParams(location.search);
 // A token belongs in no address: who opened one has its cookie now, or a wrong one.

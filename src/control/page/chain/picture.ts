@@ -1,7 +1,7 @@
 /** Chains as they are drawn: steps in the order of the packets, and under each the replicas with their states and rates. */
 import type { ChainDocument, RateList, ReplicaDocument } from '../../client/roulette.ts';
 
-export type ReplicaState = 'ready' | 'draining' | 'suspect' | 'gone';
+export type ReplicaState = 'ready' | 'draining' | 'stale' | 'suspect' | 'gone';
 
 /** A replica that is there, or was a moment ago. */
 export interface SeenReplica extends Omit<ReplicaDocument, 'state'> {
@@ -59,7 +59,7 @@ export class Seen {
 const seen = (replica: ReplicaDocument): SeenReplica => ({
   ...replica,
   service: replica.state,
-  state: replica.suspected ? 'suspect' : replica.state,
+  state: replica.suspected ? 'suspect' : replica.stale ? 'stale' : replica.state,
 });
 
 /** What new flows pass. */
