@@ -8,6 +8,7 @@ import type { ChainControlled } from '../../../src/chain/member/control.ts';
 import { Member } from '../../../src/chain/member/member.ts';
 import { chooser } from '../../../src/chain/placement.ts';
 import { type App, Network, type Ports, VirtualRuntime } from '../../../src/engine/index.ts';
+import { type Allowance, USUAL } from '../../../src/engine/memory-plan.ts';
 import { totalDrops } from '../../../src/engine/report.ts';
 import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
 import { MemoryPort } from '../../../src/tun/memory.ts';
@@ -20,6 +21,8 @@ import { TENANT, World } from '../roulette/roulette-world.ts';
 
 const ROULETTE = '10.0.0.1:4791';
 const SPI = 7;
+/** Behind a header of IPv4 without options. */
+const CHECKSUM_OF_UDP = 20 + 6;
 const hostOf = (endpoint: string) => endpoint.split(':')[0]!;
 
 /** A function that lets everything through, and notes what comes. */
@@ -54,6 +57,18 @@ export interface Trip {
   way: { of: string; id: number }[];
 }
 
+/** How large a chain is: what takes the least time holds the least. */
+export interface Size {
+  seed?: number;
+  /** Of each network: bytes of packets. */
+  memory?: number;
+  allowance?: Allowance;
+  /** That an end may hold. */
+  flows?: number;
+  /** ns between two packets of a flow: whole milliseconds. */
+  interval?: number;
+}
+
 export class WholeChain {
   readonly runtime: VirtualRuntime;
   readonly world: World;
@@ -65,13 +80,14 @@ export class WholeChain {
   ingress!: Replica;
   egress!: Replica;
   readonly #nets: Network[] = [];
-  readonly #memory: number;
+  readonly #size: Required<Size>;
+  readonly #packets = new Map<number, Uint8Array>();
   #hosts = 1;
 
-  private constructor(seed: number, memory: number) {
-    this.#memory = memory;
+  private constructor(size: Required<Size>) {
+    this.#size = size;
     this.runtime = new VirtualRuntime({
-      seed,
+      seed: size.seed,
       outside: { delay: '200us', jitter: '1ms', patience: '400ms' },
       disk: { syncTime: '2ms', jitter: '3ms' },
     });
@@ -90,12 +106,10 @@ export class WholeChain {
     serve(runtime, ROULETTE, TENANT, () => this.world.roulette, 1 << 22);
   }
 
-  /**
-   * @param functions of the chain, each with how many replicas
-   * @param memory of each network: bytes
-   */
-  static async start(functions: Record<string, number>, seed = 1, memory = 24 << 20): Promise<WholeChain> {
-    const chain = new WholeChain(seed, memory);
+  /** @param functions of the chain, each with how many replicas */
+  static async start(functions: Record<string, number>, size: Size = {}): Promise<WholeChain> {
+    const usual = { seed: 1, memory: 24 << 20, allowance: USUAL, flows: 100_000, interval: 20 * MILLISECOND };
+    const chain = new WholeChain({ ...usual, ...size });
     const { world, runtime } = chain;
     world.ask('tenant.put', {});
     for (const name of Object.keys(functions)) world.ask('function.put', { name });
@@ -157,10 +171,10 @@ export class WholeChain {
     this.world.send('chain.put', { spi: SPI, functions });
   }
 
-  /** One packet of each flow, there and back, in every 20 ms, evenly; what has become of them since the call. */
+  /** One packet of each flow, there and back, in every interval, evenly; what has become of them since the call. */
   run(flows: readonly number[], time: number, onStep?: (elapsed: number) => void): Trip[] {
     const first = this.trips.length;
-    const slots = 20;
+    const slots = this.#size.interval / MILLISECOND;
     for (let elapsed = 0; elapsed < time; elapsed += MILLISECOND) {
       onStep?.(elapsed);
       const slot = (elapsed / MILLISECOND) % slots;
@@ -196,7 +210,22 @@ export class WholeChain {
   #send(flow: number, back: boolean): void {
     const serial = this.trips.length;
     this.trips.push({ flow, back, sent: this.runtime.now(), came: Number.POSITIVE_INFINITY, way: [] });
-    (back ? this.server : this.client).send(packetOf(flow, serial, back));
+    (back ? this.server : this.client).send(this.#packet(flow, serial, back));
+  }
+
+  /** Made once for each flow and direction: all the rest of a packet is the same. */
+  #packet(flow: number, serial: number, back: boolean): Uint8Array {
+    const key = flow * 2 + Number(back);
+    let made = this.#packets.get(key);
+    if (!made) this.#packets.set(key, (made = packetOf(flow, 0, back)));
+    const packet = made.slice();
+    const view = new DataView(packet.buffer);
+    view.setUint32(packet.length - 4, serial);
+    const checksum = CHECKSUM_OF_UDP;
+    let sum = (~view.getUint16(checksum) & 0xffff) + (serial >>> 16) + (serial & 0xffff);
+    while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+    view.setUint16(checksum, ~sum & 0xffff);
+    return packet;
   }
 
   #collect(): void {
@@ -209,7 +238,15 @@ export class WholeChain {
     return this.#member(role, 'end', (net) =>
       net
         .app('inside', inside)
-        .app('end', end({ tenant: TENANT, secret: { high: 1, low: 2 }, role }) as unknown as End)
+        .app(
+          'end',
+          end({
+            tenant: TENANT,
+            secret: { high: 1, low: 2 },
+            role,
+            flows: this.#size.flows,
+          }) as unknown as End,
+        )
         .link('inside.out -> end.inside')
         .link('end.inside -> inside.in'),
     );
@@ -221,7 +258,10 @@ export class WholeChain {
     const address = `10.0.0.${++this.#hosts}`;
     const endpoint = `${address}:4790`;
     const net = build(
-      new Network(runtime, { memory: this.#memory }).app('udp', new FabricPort(this.fabric, endpoint)),
+      new Network(runtime, { memory: this.#size.memory, allowance: this.#size.allowance }).app(
+        'udp',
+        new FabricPort(this.fabric, endpoint),
+      ),
     );
     net.link(`udp.out -> ${app}.outside`).link(`${app}.outside -> udp.in`);
     await net.start();

@@ -3,6 +3,7 @@
  * other, Roulette is away, and the chain is edited. Who has nothing to do with it loses nothing; when it is over all is whole, and Roulette's
  * table says where flows really go.
  */
+import { MODEST } from '../../../src/engine/memory-plan.ts';
 import { randomStream } from '../../../src/engine/random.ts';
 import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
 import { TENANT } from '../../chain/roulette/roulette-world.ts';
@@ -19,7 +20,8 @@ export type ChainFault = { at: number } & (
 
 const FUNCTIONS = { fw: 2, dpi: 2 };
 const ORDERS = [['fw', 'dpi'], ['dpi', 'fw'], ['fw'], ['dpi']];
-const FLOWS = range(0, 20);
+const FLOWS = range(0, 16);
+const SIZE = { memory: 3 << 20, allowance: MODEST, flows: 64, interval: 40 * MILLISECOND };
 const DURING = 2 * SECOND;
 /** Leases end 2 s after the last word, a second late at most; probes find a replica again within a second; and some time to tell everybody. */
 const SETTLE = 6 * SECOND;
@@ -126,7 +128,7 @@ export const chainHunt: Hunt<ChainFault> = {
   },
 
   async run(seed, script) {
-    const chain = await WholeChain.start(FUNCTIONS, seed, 20 << 20);
+    const chain = await WholeChain.start(FUNCTIONS, { seed, ...SIZE });
     try {
       const run = new Run(chain);
       chain.run(FLOWS, 60 * MILLISECOND);
