@@ -317,6 +317,28 @@ describe('a replica that cannot be reached', () => {
   });
 });
 
+describe('a replica that Roulette does not hear', () => {
+  it('keeps its flows and gets no new ones, unless no other is ready', () => {
+    const { tables, apply } = tablesOf({ replicas: [replica(1, { stale: true }), replica(2)] });
+    expect([picked(tables.replicasOf('fw')), tables.replicasOf('fw').has(1)]).toEqual([[2], true]);
+    apply({ replicas: [replica(2, { stale: true })] });
+    expect(picked(tables.replicasOf('fw'))).toEqual([1, 2]);
+    apply({ replicas: [replica(2, { state: 'draining' })] });
+    expect(picked(tables.replicasOf('fw'))).toEqual([1]);
+    apply({ replicas: [replica(1)] });
+    expect(picked(tables.replicasOf('fw'))).toEqual([1]);
+  });
+
+  it('is better than one that cannot be reached, and stays suspected when it is both', () => {
+    const { tables, apply } = tablesOf({ replicas: [replica(1), replica(2)] });
+    tables.suspect(1, 0);
+    apply({ replicas: [replica(2, { stale: true })] });
+    expect(picked(tables.replicasOf('fw'))).toEqual([2]);
+    apply({ replicas: [replica(1, { stale: true })] });
+    expect([picked(tables.replicasOf('fw')), tables.isSuspect(1)]).toEqual([[2], true]);
+  });
+});
+
 describe('tables in any order of updates', () => {
   it('have the replicas that a plain list of what is there has, and no address too many', () => {
     const one = fc.record({

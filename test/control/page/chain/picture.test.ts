@@ -45,6 +45,20 @@ describe('the picture of a chain', () => {
     expect(isEmpty(steps[1]!)).toBe(true);
   });
 
+  it('says of a replica that it is stale, unless it is suspected besides', () => {
+    const seen = new Seen();
+    seen.update(
+      [replica(1, 'fw', { stale: true }), replica(2, 'fw', { stale: true, suspected: 'silent' })],
+      0,
+    );
+    expect(seen.all).toMatchObject([
+      { id: 1, state: 'stale', service: 'ready' },
+      { id: 2, state: 'suspect', service: 'ready' },
+    ]);
+    const [{ steps }] = drawn([chain(7, revision(1, 'fw'))], seen.all, undefined);
+    expect(isEmpty(steps[1]!)).toBe(false);
+  });
+
   it('shows for a while who is gone, and not that who came back was', () => {
     const seen = new Seen();
     seen.update([replica(1, 'fw'), replica(2, 'fw')], 0);
