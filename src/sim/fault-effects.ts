@@ -3,6 +3,7 @@ import type { ImpairSpec } from '../impair/spec/spec.ts';
 import type { Deed } from './faults.ts';
 import type { SimHost } from './host.ts';
 import type { SimLink } from './link.ts';
+import type { SimSwitch } from './switch.ts';
 
 interface LinkState {
   /** Who has cut it. */
@@ -16,11 +17,17 @@ interface LinkState {
 export class FaultEffects {
   readonly #link: (name: string) => SimLink;
   readonly #host: (name: string) => SimHost;
+  readonly #switches: () => readonly SimSwitch[];
   readonly #links = new Map<string, LinkState>();
 
-  constructor(link: (name: string) => SimLink, host: (name: string) => SimHost) {
+  constructor(
+    link: (name: string) => SimLink,
+    host: (name: string) => SimHost,
+    switches: () => readonly SimSwitch[],
+  ) {
     this.#link = link;
     this.#host = host;
+    this.#switches = switches;
   }
 
   async do(deed: Deed): Promise<void> {
@@ -28,10 +35,13 @@ export class FaultEffects {
       case 'cut':
         for (const name of deed.links) this.#state(name).cuts.add(deed.by);
         for (const name of deed.links) this.#plug(name);
+        if (deed.sets && deed.sets.size > 0)
+          for (const each of this.#switches()) each.separate(deed.by, deed.sets);
         return;
       case 'mend':
         for (const name of deed.links) this.#state(name).cuts.delete(deed.by);
         for (const name of deed.links) this.#plug(name);
+        for (const each of this.#switches()) each.separate(deed.by, undefined);
         return;
       case 'up':
         this.#state(deed.link).cuts.clear();

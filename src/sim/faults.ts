@@ -9,6 +9,7 @@ import type { VirtualDiskFailure, VirtualDiskOptions } from '../engine/virtual-s
 import type { ImpairSpec } from '../impair/spec/spec.ts';
 import { checkImpairment } from './check-impairment.ts';
 import { partition } from './partition.ts';
+import type { Sets } from './switch.ts';
 import type { CheckedTopology } from './topology.ts';
 
 const span = z.union([z.number().nonnegative(), z.string()]);
@@ -70,7 +71,8 @@ export type Fault = z.input<typeof faultSchema>;
 
 /** One change of a link or a host. `by` tells what lasts apart from others of its kind: its end ends that one. */
 export type Deed =
-  | { kind: 'cut'; links: readonly string[]; by: number }
+  /** With sets: switches keep these apart. */
+  | { kind: 'cut'; links: readonly string[]; sets?: Sets; by: number }
   | { kind: 'mend'; links: readonly string[]; by: number }
   /** Whatever has cut it. */
   | { kind: 'up'; link: string }
@@ -178,11 +180,11 @@ function course(
   }
   if ('partition' in fault) {
     for (const [n, set] of fault.partition.entries()) for (const name of set) ofHost(name, `partition.${n}`);
-    const links = partition(fault.partition, topology, `${place}.partition`);
-    const sets = fault.partition.map((set) => set.join(' ')).join(' | ');
+    const { links, sets } = partition(fault.partition, topology, `${place}.partition`);
+    const named = fault.partition.map((set) => set.join(' ')).join(' | ');
     return {
-      ...{ begin: { kind: 'cut', links, by }, text: `apart: ${sets}` },
-      ...{ end: { kind: 'mend', links, by }, endText: `together: ${sets}` },
+      ...{ begin: { kind: 'cut', links, sets, by }, text: `apart: ${named}` },
+      ...{ end: { kind: 'mend', links, by }, endText: `together: ${named}` },
     };
   }
   if ('crash' in fault) {

@@ -1,13 +1,15 @@
 /** A simulated host: a stack with an interface for each of its links, and programs that run on it. */
 
+import type { App } from '../engine/app.ts';
 import { parseLink } from '../engine/config.ts';
 import { MODEST, memoryFor, USUAL } from '../engine/memory-plan.ts';
 import { Network } from '../engine/network.ts';
 import type { VirtualDisk, VirtualDiskOptions } from '../engine/virtual-storage.ts';
+import { Neighbours } from '../stack/neighbours/neighbours.ts';
 import { Stack } from '../stack/stack.ts';
 import { type WireEnd, wire } from '../tun/wire.ts';
 import type { HostRuntime } from './host-runtime.ts';
-import type { SimLink } from './link.ts';
+import { isShort, type SimLink } from './link.ts';
 import type { SimRoute } from './routes.ts';
 import type { HostSettings } from './topology.ts';
 
@@ -20,7 +22,13 @@ export interface Plug {
   side: 0 | 1;
   addresses: readonly string[];
   mtu: number;
+  /** Its link-layer address, where frames leave by it. */
+  mac: string | undefined;
 }
+
+/** Packets that wait for neighbours: so many for all interfaces of a host together, and so many for each at least. */
+const WAITING = 256;
+const LEAST_WAITING = 8;
 
 export interface SimHostOptions {
   name: string;
@@ -144,12 +152,21 @@ export class SimHost {
       nameservers: [...settings.nameservers],
       forward: settings.forward,
     });
-    const apps = new Map<string, Stack | WireEnd>([['stack', stack]]);
+    const apps = new Map<string, App>([['stack', stack]]);
     const links: string[] = [];
-    const ends = plugs.map(({ link, side }, n) => {
-      const [end] = wire();
+    const frames = plugs.filter(({ mac }) => mac !== undefined).length;
+    const waiting = Math.max(LEAST_WAITING, Math.floor(WAITING / Math.max(frames, 1)));
+    const ends = plugs.map(({ link, side, mac, mtu, addresses }, n) => {
+      const [end] = wire({ layer: mac === undefined ? 'L3' : 'L2' });
       apps.set(`nic${n}`, end);
-      links.push(`nic${n}.out -> stack.eth${n}`, `stack.eth${n} -> nic${n}.in`);
+      if (mac === undefined) links.push(`nic${n}.out -> stack.eth${n}`, `stack.eth${n} -> nic${n}.in`);
+      else {
+        const superframes = !isShort(mtu, 'L2');
+        const options = { mac, addresses: [...addresses], waiting, superframes };
+        apps.set(`neighbours${n}`, new Neighbours({ ...options, queue: Math.min(16, waiting) }));
+        links.push(`nic${n}.out -> neighbours${n}.frames`, `neighbours${n}.frames -> nic${n}.in`);
+        links.push(`neighbours${n}.packets -> stack.eth${n}`, `stack.eth${n} -> neighbours${n}.packets`);
+      }
       link.plug(side, end);
       return end;
     });

@@ -21,5 +21,6 @@ export { FAULT_KINDS, type FaultKind, type RandomFaultsOptions, randomFaults } f
 export { type Sample, Series, seriesCsv } from './series.ts';
 export { type Shrunk, shrink } from './shrink.ts';
 export { type LogLine, Simulation, type SimulationOptions } from './simulation.ts';
+export type { SimSwitch, SwitchReport } from './switch.ts';
 export type { Topology } from './topology.ts';
 export type { Witness } from './trace.ts';

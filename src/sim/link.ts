@@ -9,10 +9,16 @@ import { ANSWERS } from '../impair/link.ts';
 import { compileSpec, type ImpairSpec } from '../impair/spec/spec.ts';
 import { parseStages } from '../impair/spec/text.ts';
 import { HEADROOM, SMALL_SLOT } from '../native/binding.ts';
-import { type WireEnd, wire } from '../tun/wire.ts';
-import type { LinkLimits } from './topology.ts';
+import { HEADER as ETHERNET } from '../packet/ethernet.ts';
+import { type WireEnd, type WireFar, wire } from '../tun/wire.ts';
+import type { LinkLimits, LinkSettings } from './topology.ts';
 
 const LINKS = ['a.out -> up.in', 'up.out -> b.in', 'b.out -> down.in', 'down.out -> a.in', ...ANSWERS];
+
+/** What is plugged into an end: the interface of a host, or the port of a switch. */
+export interface Plugged extends WireFar {
+  join(far: WireEnd | undefined): void;
+}
 
 export class SimLink {
   readonly name: string;
@@ -39,19 +45,18 @@ export class SimLink {
   }
 
   /**
-   * @param spec `up` is from its first end to its second
+   * @param settings `up` of the impairment is from its first end to its second
    * @param options `seed` of its draws, and its limits, where the spec has none of its own
    * @throws ERR_CONFIG with what is wrong in the spec
    */
   static async make(
     runtime: Runtime,
-    name: string,
-    spec: ImpairSpec,
-    { mtu, seed, limits }: { mtu: number; seed: number; limits: LinkLimits },
+    { name, impair: spec, layer, mtu }: LinkSettings,
+    { seed, limits }: { seed: number; limits: LinkLimits },
   ): Promise<SimLink> {
-    const usual = { seed, ...limits, superframes: mtu > SHORT ? 256 : 0 };
-    const [a] = wire();
-    const [b] = wire();
+    const usual = { seed, ...limits, superframes: isShort(mtu, layer) ? 0 : 256 };
+    const [a] = wire({ layer });
+    const [b] = wire({ layer });
     const apps = { a, b, ...directions(spec, usual) };
     const created = new Map(
       Object.entries({ ...apps, up: impair.create(apps.up.options), down: impair.create(apps.down.options) }),
@@ -67,7 +72,7 @@ export class SimLink {
   }
 
   /** Plugs an interface into one of its ends; what was there before is unplugged. */
-  plug(side: 0 | 1, end: WireEnd): void {
+  plug(side: 0 | 1, end: Plugged): void {
     const own = this.#ends[side];
     own.join(end);
     end.join(own);
@@ -112,8 +117,10 @@ type Direction = ReturnType<typeof compileSpec>['up'];
 type Stages = NonNullable<Direction['stages']>;
 
 type Usual = LinkLimits & { seed: number; superframes: number };
-/** IP packets that fit into a small slot. */
-const SHORT = SMALL_SLOT - HEADROOM;
+
+/** Whether the longest IP packets fit into a small slot. @param mtu bytes */
+export const isShort = (mtu: number, layer: 'L2' | 'L3'): boolean =>
+  mtu + (layer === 'L2' ? ETHERNET : 0) <= SMALL_SLOT - HEADROOM;
 
 function directions(spec: ImpairSpec, usual: Usual, bursts: ReadonlyMap<number, string> = new Map()) {
   const { up, down } = compileSpec(spec);

@@ -6,10 +6,10 @@ import { TunconnectorError } from '../errors.ts';
 import { LinkType } from '../packet/capture.ts';
 import { PcapngWriter } from '../packet/pcapng.ts';
 import { addWitness } from '../tun/capture/witness.ts';
-import type { SimLink } from './link.ts';
 import { type Series, seriesCsv } from './series.ts';
 import { seriesSvg } from './series-plot.ts';
 import type { LogLine, Simulation } from './simulation.ts';
+import type { LinkSettings } from './topology.ts';
 
 /** What gathers before it is written. */
 const CHUNK = 256 << 10;
@@ -34,15 +34,8 @@ export class Outputs {
     this.#writing(() => {
       mkdirSync(path.join(directory, 'links'), { recursive: true });
       mkdirSync(path.join(directory, 'hosts'), { recursive: true });
-      for (const { name, ends } of sim.topology.links)
-        this.#ends.push(
-          capture(
-            sim,
-            sim.link(name),
-            ends.map(({ host }) => host),
-            this.#path('links', `${name}.pcapng`),
-          ),
-        );
+      for (const settings of sim.topology.links)
+        this.#ends.push(capture(sim, settings, this.#path('links', `${settings.name}.pcapng`)));
     });
   }
 
@@ -91,7 +84,8 @@ const textOf = ({ at, host, text }: LogLine, named: boolean): string =>
   `${(at / 1e9).toFixed(9)} ${named ? `${host ?? '-'} ` : ''}${text}\n`;
 
 /** An interface for what either end sees, and one for what the link drops. Nothing of it is an event: the run is the same without. */
-function capture(sim: Simulation, link: SimLink, hosts: readonly string[], file: string): () => void {
+function capture(sim: Simulation, { name, ends, layer }: LinkSettings, file: string): () => void {
+  const link = sim.link(name);
   const fd = openSync(file, 'w');
   const writer = new PcapngWriter({
     sink: (bytes) => {
@@ -103,24 +97,24 @@ function capture(sim: Simulation, link: SimLink, hosts: readonly string[], file:
   });
   const { pool } = link.network;
   const { clock } = sim.runtime;
-  const linkType = LinkType.Raw;
-  const ids = hosts.map((name, side) =>
-    writer.addInterface({ linkType, name, description: `end ${side} of the link ${link.name}` }),
+  const linkType = layer === 'L2' ? LinkType.Ethernet : LinkType.Raw;
+  const ids = ends.map(({ host }, side) =>
+    writer.addInterface({ linkType, name: host, description: `end ${side} of the link ${name}` }),
   );
   const dropped = writer.addInterface({ linkType, name: 'drops', description: 'what the link dropped' });
-  const ends: (() => void)[] = [];
+  const witnesses: (() => void)[] = [];
   for (const { link: each } of link.network.links()) {
     const side = SEEN.findIndex((places) => places.some((place) => each.name.startsWith(place)));
     if (side < 0) continue;
     const id = ids[side]!;
-    ends.push(
+    witnesses.push(
       addWitness(each, (handle) => {
         const length = pool.length[handle]!;
         writer.packet(id, clock[0]!, pool.slab, pool.offset[handle]!, length, length);
       }),
     );
   }
-  ends.push(
+  witnesses.push(
     addWitness(pool, (handle, reason) => {
       const length = pool.length[handle]!;
       const why = `dropped: ${reasonName(reason)}`;
@@ -128,7 +122,7 @@ function capture(sim: Simulation, link: SimLink, hosts: readonly string[], file:
     }),
   );
   return () => {
-    for (const end of ends) end();
+    for (const end of witnesses) end();
     writer.end();
     closeSync(fd);
   };

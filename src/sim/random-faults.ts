@@ -150,8 +150,9 @@ function apart(
   for (let tries = 0; tries < 16; tries++) {
     const one = all.filter((host) => hosts.includes(host) && random.below(2) === 1);
     const other = all.filter((host) => !one.includes(host));
-    if (one.length > 0 && other.length > 0 && partition([one, other], network, 'partition').length > 0)
-      return [one, other];
+    if (one.length === 0 || other.length === 0) continue;
+    const { links, sets } = partition([one, other], network, 'partition');
+    if (links.length > 0 || sets.size > 0) return [one, other];
   }
   return undefined;
 }

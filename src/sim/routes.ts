@@ -1,6 +1,7 @@
 /** Routes of the hosts of a topology, by the fewest links: what a routing protocol would find out, before the first packet. */
 import { formatIp } from '../packet/address.ts';
 import { formatPrefix, type IpPrefix, networkOf } from '../packet/prefix.ts';
+import { segmentsOf } from './segments.ts';
 import type { CheckedTopology, EndSettings } from './topology.ts';
 
 export interface SimRoute {
@@ -9,8 +10,8 @@ export interface SimRoute {
   via: string;
 }
 
-/** What a host has on one link, and who is at the other end of it. */
-interface Neighbour {
+/** What a host has on one segment, and a router that it reaches there. */
+interface Gateway {
   own: EndSettings;
   far: EndSettings;
 }
@@ -19,58 +20,57 @@ const ALL = { 4: '0.0.0.0/0', 6: '::/0' } as const;
 const FAMILIES = [4, 6] as const;
 
 /**
- * By host. Who has one router beside it sends everything there; others, routers above all, have a route to every network. Between ways
- * of the same length, the link that is written first is taken.
+ * By host. Who has one link, and one router at the end of it, sends everything there; others, routers above all, have a route to every
+ * network. Between ways of the same length, the link that is written first is taken.
  */
 export function routesOf({ hosts, links }: CheckedTopology): Map<string, SimRoute[]> {
-  const neighbours = new Map<string, Neighbour[]>([...hosts.keys()].map((name) => [name, []]));
-  for (const { ends } of links) {
-    const [a, b] = ends;
-    neighbours.get(a.host)!.push({ own: a, far: b });
-    neighbours.get(b.host)!.push({ own: b, far: a });
+  const own = new Map<string, EndSettings[]>([...hosts.keys()].map((name) => [name, []]));
+  const gateways = new Map<string, Gateway[]>([...hosts.keys()].map((name) => [name, []]));
+  for (const { ends } of segmentsOf(links)) {
+    const routers = ends.filter(({ host }) => hosts.get(host)!.forward);
+    for (const end of ends) {
+      own.get(end.host)!.push(end);
+      for (const far of routers)
+        if (far.host !== end.host && FAMILIES.some((family) => gatewayOf(end, far, family)))
+          gateways.get(end.host)!.push({ own: end, far });
+    }
   }
-  const forwards = (name: string) => hosts.get(name)!.forward;
   const routes = new Map<string, SimRoute[]>();
   for (const name of hosts.keys()) {
-    const routers = neighbours.get(name)!.filter(({ far }) => forwards(far.host));
-    const own =
-      routers.length === 1 && neighbours.get(name)!.length === 1
-        ? FAMILIES.flatMap((family) => through(routers[0]!, family, ALL[family]))
-        : everywhere(name, neighbours, forwards);
-    routes.set(name, own);
+    const [first, ...others] = gateways.get(name)!;
+    const routesOfHost =
+      first && others.length === 0 && own.get(name)!.length === 1
+        ? FAMILIES.flatMap((family) => through(first, family, ALL[family]))
+        : everywhere(name, own, gateways);
+    routes.set(name, routesOfHost);
   }
   return routes;
 }
 
-/** Breadth first, on through routers alone. */
+/** Breadth first, from router to router. */
 function everywhere(
   from: string,
-  neighbours: ReadonlyMap<string, readonly Neighbour[]>,
-  forwards: (host: string) => boolean,
+  own: ReadonlyMap<string, readonly EndSettings[]>,
+  gateways: ReadonlyMap<string, readonly Gateway[]>,
 ): SimRoute[] {
   const routes: SimRoute[] = [];
-  const known = new Set<string>();
-  for (const { own } of neighbours.get(from)!)
-    for (const prefix of own.prefixes) known.add(formatPrefix(networkOf(prefix)));
+  const known = new Set(own.get(from)!.flatMap(({ prefixes }) => prefixes.map(text)));
   const seen = new Set([from]);
-  let edge: { host: string; first: Neighbour }[] = [];
-  for (const first of neighbours.get(from)!) {
-    if (seen.has(first.far.host)) continue;
-    seen.add(first.far.host);
-    edge.push({ host: first.far.host, first });
-  }
+  let edge = gateways.get(from)!.map((first) => ({ host: first.far.host, first }));
+  for (const { host } of edge) seen.add(host);
   while (edge.length > 0) {
     const next: typeof edge = [];
     for (const { host, first } of edge) {
-      if (!forwards(host)) continue;
-      for (const { own, far } of neighbours.get(host)!) {
-        for (const prefix of own.prefixes) {
-          const to = formatPrefix(networkOf(prefix));
+      for (const { prefixes } of own.get(host)!) {
+        for (const prefix of prefixes) {
+          const to = text(prefix);
           if (known.has(to)) continue;
           const route = through(first, prefix.address.family, to);
           if (route.length > 0) known.add(to);
           routes.push(...route);
         }
+      }
+      for (const { far } of gateways.get(host)!) {
         if (seen.has(far.host)) continue;
         seen.add(far.host);
         next.push({ host: far.host, first });
@@ -82,10 +82,15 @@ function everywhere(
 }
 
 /** Nothing when the two have no network of the family in common. */
-function through({ own, far }: Neighbour, family: 4 | 6, to: string): SimRoute[] {
-  const networks = own.prefixes.filter(({ address }) => address.family === family).map(text);
-  const gateway = far.prefixes.find((prefix) => networks.includes(text(prefix)));
+function through({ own, far }: Gateway, family: 4 | 6, to: string): SimRoute[] {
+  const gateway = gatewayOf(own, far, family);
   return gateway ? [{ to, via: formatIp(gateway.address) }] : [];
+}
+
+/** The address of a router in a network that both are in. */
+function gatewayOf(own: EndSettings, far: EndSettings, family: 4 | 6): IpPrefix | undefined {
+  const networks = own.prefixes.filter(({ address }) => address.family === family).map(text);
+  return far.prefixes.find((prefix) => networks.includes(text(prefix)));
 }
 
 const text = (prefix: IpPrefix): string => formatPrefix(networkOf(prefix));

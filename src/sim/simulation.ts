@@ -6,6 +6,7 @@ import { randomStream } from '../engine/random.ts';
 import { duration } from '../engine/units.ts';
 import { VirtualRuntime } from '../engine/virtual-runtime.ts';
 import { VirtualDisk } from '../engine/virtual-storage.ts';
+import { formatMac } from '../packet/prefix.ts';
 import { FaultEffects } from './fault-effects.ts';
 import { checkFaults, type Fault, type TimedFault } from './faults.ts';
 import type { FlowFigures } from './flows/flow.ts';
@@ -16,6 +17,7 @@ import { SimLink } from './link.ts';
 import { drained } from './live-drain.ts';
 import { routesOf } from './routes.ts';
 import { StackOutside } from './stack-outside.ts';
+import { macKey, SimSwitch } from './switch.ts';
 import { type CheckedTopology, checkTopology, type Topology } from './topology.ts';
 import { Trace, type Witness } from './trace.ts';
 
@@ -44,12 +46,14 @@ export class Simulation implements AsyncDisposable {
   readonly #topology: CheckedTopology;
   readonly #hosts = new Map<string, SimHost>();
   readonly #links = new Map<string, SimLink>();
+  readonly #switches = new Map<string, SimSwitch>();
   readonly #flows: Flows;
   readonly #trace: Trace;
   readonly #faults: TimedFault[];
   readonly #effects = new FaultEffects(
     (name) => this.link(name),
     (name) => this.host(name),
+    () => this.switches,
   );
   /** Hosts on which promises may be settled: with programs, or that somebody outside has. */
   readonly #promising = new Set<string>();
@@ -91,16 +95,26 @@ export class Simulation implements AsyncDisposable {
   }
 
   async #build(programs: Readonly<Record<string, Program>>): Promise<void> {
-    const { seed, limits, hosts, links } = this.#topology;
+    const { seed, limits, hosts, switches, links } = this.#topology;
     const plugs = new Map<string, Plug[]>([...hosts.keys()].map((name) => [name, []]));
-    for (const { name, ends, mtu, impair } of links) {
+    const stations = new Map<number, string>();
+    for (const name of switches) this.#switches.set(name, new SimSwitch(name, stations));
+    for (const settings of links) {
+      const { name, ends, mtu, layer } = settings;
       const draws = randomStream(seed, `link ${name}`).u32();
-      const link = await SimLink.make(this.runtime, name, impair, { mtu, limits, seed: draws });
+      const link = await SimLink.make(this.runtime, settings, { limits, seed: draws });
       this.#links.set(name, link);
-      this.#trace.watch(name, link.network);
+      this.#trace.watch(name, link.network, layer);
       for (const side of [0, 1] as const) {
-        const { host, addresses } = ends[side];
-        plugs.get(host)!.push({ link, side, addresses, mtu });
+        const { host, isSwitch, addresses } = ends[side];
+        const far = ends[1 - side]!;
+        if (isSwitch) {
+          link.plug(side, this.switch(host).port(far.isSwitch ? undefined : far.host));
+          continue;
+        }
+        const mac = layer === 'L2' ? this.#macOf(host, name) : undefined;
+        if (mac) stations.set(macKey(mac, 0), host);
+        plugs.get(host)!.push({ link, side, addresses, mtu, mac: mac && formatMac(mac) });
       }
     }
     const routes = routesOf(this.#topology);
@@ -137,6 +151,15 @@ export class Simulation implements AsyncDisposable {
     for (const host of this.#hosts.values()) await host.start();
   }
 
+  /** The link-layer address of an interface, the same in each life of its host. */
+  #macOf(host: string, link: string): Uint8Array {
+    const mac = new Uint8Array(6);
+    randomStream(this.seed, `address of ${host} on ${link}`).fill(mac);
+    // Locally administered, for one station.
+    mac[0] = 2;
+    return mac;
+  }
+
   #settings(name: string) {
     const settings = this.#topology.hosts.get(name);
     if (!settings) throw new RangeError(`there is no host ${name}`);
@@ -155,6 +178,17 @@ export class Simulation implements AsyncDisposable {
     const link = this.#links.get(name);
     if (!link) throw new RangeError(`there is no link ${name}`);
     return link;
+  }
+
+  /** @throws RangeError when there is none of this name */
+  switch(name: string): SimSwitch {
+    const found = this.#switches.get(name);
+    if (!found) throw new RangeError(`there is no switch ${name}`);
+    return found;
+  }
+
+  get switches(): readonly SimSwitch[] {
+    return [...this.#switches.values()];
   }
 
   get hosts(): readonly SimHost[] {

@@ -40,7 +40,8 @@ export class Trace {
     return this.#packets;
   }
 
-  watch(name: string, network: Network): void {
+  /** @param layer of what passes */
+  watch(name: string, network: Network, layer: 'L2' | 'L3'): void {
     const { pool } = network;
     for (const { link } of network.links()) {
       const point = POINTS.find((each) => link.name.startsWith(`${each} `));
@@ -52,7 +53,9 @@ export class Trace {
         const from = pool.offset[handle];
         const bytes = pool.slab.subarray(from, from + pool.length[handle]);
         this.#gather(place, bytes);
-        if (this.#witness) this.#witness(name, `${WHAT[point]}: ${describePacket(bytes)}, ${check(bytes)}`);
+        if (!this.#witness) return;
+        const text = describePacket(bytes, 0, bytes.length, layer === 'L2' ? 2 : 3);
+        this.#witness(name, `${WHAT[point]}: ${text}, ${check(bytes)}`);
       });
     }
   }

@@ -32,7 +32,8 @@ const routeSchema = z.strictObject({
 });
 
 export const stackSchema = z.strictObject({
-  interfaces: z.array(interfaceSchema).min(1).max(64),
+  /** Each wants packet memory of its own, and a network has 255 that do. */
+  interfaces: z.array(interfaceSchema).min(1).max(254),
   routes: z.array(routeSchema).max(100_000).default([]),
   /** Whom `resolve` asks: `10.0.0.1`, `[fd00::1]:5353`. */
   nameservers: z.array(z.string()).max(16).default([]),

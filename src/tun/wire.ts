@@ -14,6 +14,18 @@ export interface WireOptions {
   limit?: number;
 }
 
+/** What a wire leads to. */
+export interface WireFar {
+  /**
+   * Gets a packet of another pool, of which it keeps a copy. Returns TAKEN, or the reason why not.
+   * @param words of the other pool's slab
+   * @param now ns
+   */
+  take(from: Pool, words: Int32Array, packet: number, now: number): number;
+}
+
+export const TAKEN = -1;
+
 const LAYER_NUMBER: Record<Layer, number> = { L2: 2, L3: 3, datagram: 0 };
 
 /** Two ends, each an app with input `in` and output `out`. */
@@ -25,7 +37,7 @@ export function wire(options: WireOptions = {}): [WireEnd, WireEnd] {
   return [a, b];
 }
 
-export class WireEnd implements App {
+export class WireEnd implements App, WireFar {
   readonly inputs = ['in'];
   readonly outputs = ['out'];
   readonly paths = { in: [] };
@@ -40,7 +52,7 @@ export class WireEnd implements App {
   #context: AppContext | undefined;
   /** The own pool's slab, in words. */
   #words: Int32Array = new Int32Array(0);
-  #far: WireEnd | undefined;
+  #far: WireFar | undefined;
   /** Unplugged: nothing passes, either way. */
   #cut = false;
 
@@ -51,7 +63,7 @@ export class WireEnd implements App {
   }
 
   /** Who is at the other end; nobody, when it is unplugged. */
-  join(far: WireEnd | undefined): void {
+  join(far: WireFar | undefined): void {
     this.#far = far;
   }
 
@@ -84,21 +96,21 @@ export class WireEnd implements App {
     const far = this.#far;
     for (let n = input.in.waiting; n > 0; n--) {
       const packet = input.in.take();
-      if (far === undefined || far.#context === undefined || this.#cut || far.#cut)
-        pool.drop(packet, Reason.Unlinked);
-      else if (far.#take(pool, this.#words, packet, now)) pool.free(packet);
-      else pool.drop(packet, Reason.LinkFull);
+      const refused =
+        far === undefined || this.#cut ? Reason.Unlinked : far.take(pool, this.#words, packet, now);
+      if (refused === TAKEN) pool.free(packet);
+      else pool.drop(packet, refused);
     }
   }
 
-  /** Keeps a copy of a packet of another pool. False: there is no room. @param words of the other pool's slab */
-  #take(from: Pool, words: Int32Array, packet: number, now: number): boolean {
-    const { pool, account, wake } = this.#context!;
+  take(from: Pool, words: Int32Array, packet: number, now: number): number {
+    if (this.#context === undefined || this.#cut) return Reason.Unlinked;
+    const { pool, account, wake } = this.#context;
     const length = from.length[packet];
     const copy = this.#count === this.#waiting.length ? -1 : pool.allocFor(length, account);
     if (copy < 0) {
       this.#counts[1]++;
-      return false;
+      return Reason.LinkFull;
     }
     const source = from.offset[packet];
     const target = pool.offset[copy];
@@ -110,13 +122,14 @@ export class WireEnd implements App {
     copyBytes(from.slab, source + done, pool.slab, target + done, length - done);
     pool.length[copy] = length;
     pool.layer[copy] = this.#layer;
+    pool.l3Offset[copy] = from.l3Offset[packet];
     pool.arrived[pool.slot[copy]] = now;
     const at = this.#first + this.#count;
     this.#waiting[at < this.#waiting.length ? at : at - this.#waiting.length] = copy;
     this.#count++;
     this.#counts[0]++;
     wake();
-    return true;
+    return TAKEN;
   }
 
   held(): number {

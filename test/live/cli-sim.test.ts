@@ -58,6 +58,33 @@ it('says what links and flows did, as tables and as JSON, the same for the same 
   expect(other.fingerprint).not.toBe(one.fingerprint);
 }, 60_000);
 
+it('says what switches did, and writes their links as Ethernet', () => {
+  const file = written(
+    'lan.yaml',
+    `
+for: 2s
+hosts: { a: {}, b: {} }
+switches: { sw: {} }
+links: { a: { between: [a 10.0.0.1/24, sw] }, b: { between: [sw, b 10.0.0.2/24], impair: delay 5ms } }
+flows: { pings: { kind: ping, from: a, to: b } }
+`,
+  );
+  const out = path.join(directory, 'lan');
+  const { status, stdout } = run('run', file, '--out', out);
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/2 hosts, 1 switches, 2 links, seed 1/);
+  expect(stdout).toMatch(/switch .* links .* frames .* to one .* to all .* dropped/);
+  expect(stdout).toMatch(/sw +│ +2 │/);
+  if (needs('tshark')) return;
+  const fields = ['-T', 'fields', '-e', 'frame.interface_name', '-e', 'arp.opcode', '-e', 'eth.dst'];
+  const read = spawnSync('tshark', ['-r', path.join(out, 'links', 'b.pcapng'), '-Y', 'arp', ...fields], {
+    encoding: 'utf8',
+  });
+  const rows = read.stdout.trim().split('\n');
+  expect(rows).toContain('b\t1\tff:ff:ff:ff:ff:ff');
+  expect(rows.filter((row) => /^sw\t2\t02:/.test(row))).toHaveLength(1);
+}, 60_000);
+
 it('writes captures that tshark reads, logs and series, and is the same run with them', () => {
   const file = written('lab.yaml', LAB);
   const out = path.join(directory, 'out');

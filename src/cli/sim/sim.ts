@@ -34,7 +34,9 @@ export function simCommand(done: (code: number) => void = (code) => void (proces
     .description('Runs a network of many hosts in one process, in virtual time.')
     .usage('run|explore FILE [options]')
     .addArgument(new Argument('<action>', SIM_ACTIONS.join(', ')))
-    .addArgument(new Argument('<file>', 'hosts, links, flows, programs and faults, in YAML or JSON'));
+    .addArgument(
+      new Argument('<file>', 'hosts, switches, links, flows, programs and faults, in YAML or JSON'),
+    );
   const option = (group: string) => (flags: string, help: string, usual?: string) => {
     const each = new Option(flags, help).helpGroup(`${group}:`);
     command.addOption(usual === undefined ? each : each.default(usual));

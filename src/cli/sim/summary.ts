@@ -1,6 +1,6 @@
 /** What a simulation did: a table for the links, one for the flows, and what it says nothing about. */
 import Table from 'cli-table3';
-import type { FlowFigures, Simulation } from '../../sim/index.ts';
+import type { FlowFigures, Simulation, SwitchReport } from '../../sim/index.ts';
 import { formatBitRate, formatBytes, formatDuration, grouped } from '../format.ts';
 
 interface DirectionSummary {
@@ -12,6 +12,12 @@ interface DirectionSummary {
   dropped: number;
   /** ns, mean of those delivered. */
   delay: number;
+}
+
+interface SwitchSummary extends SwitchReport {
+  name: string;
+  /** Links. */
+  ports: number;
 }
 
 export interface Summary {
@@ -27,6 +33,7 @@ export interface Summary {
   packets: number;
   fingerprint: string;
   links: { name: string; up: DirectionSummary; down: DirectionSummary }[];
+  switches: SwitchSummary[];
   flows: FlowFigures[];
   log: { at: number; host?: string; text: string }[];
 }
@@ -53,9 +60,17 @@ export function summaryOf(
   return {
     ...{ file, seed: sim.runtime.seed, time: sim.runtime.now(), took, interrupted },
     ...{ hosts: sim.topology.hosts.size, events: sim.events, packets: sim.packets },
-    ...{ fingerprint: sim.fingerprint, links, flows: sim.flows },
+    ...{ fingerprint: sim.fingerprint, links, switches: switchesOf(sim), flows: sim.flows },
     log: sim.log.map(({ at, host, text }) => ({ at, ...(host !== undefined && { host }), text })),
   };
+}
+
+function switchesOf(sim: Simulation): SwitchSummary[] {
+  const ends = sim.topology.links.flatMap((link) => link.ends);
+  return sim.switches.map((each) => ({
+    ...{ name: each.name, ports: ends.filter(({ host }) => host === each.name).length },
+    ...each.inspect(),
+  }));
 }
 
 export const summaryJson = (summary: Summary): string => JSON.stringify({ ...summary, note: PROCESSOR });
@@ -72,9 +87,10 @@ const milliseconds = (ns: number): string => (ns > 0 ? `${(ns / 1e6).toFixed(ns 
 
 /** @param out where the files are */
 export function summaryText(summary: Summary, out?: string): string {
-  const { seed, time, took, hosts, events, packets, links, flows, log, fingerprint } = summary;
+  const { seed, time, took, hosts, events, packets, links, switches, flows, log, fingerprint } = summary;
+  const bridges = switches.length > 0 ? `${grouped(switches.length)} switches, ` : '';
   const lines = [
-    `${grouped(hosts)} hosts, ${grouped(links.length)} links, seed ${seed}: ${formatDuration(time)} of virtual time in ${took.toFixed(1)} s` +
+    `${grouped(hosts)} hosts, ${bridges}${grouped(links.length)} links, seed ${seed}: ${formatDuration(time)} of virtual time in ${took.toFixed(1)} s` +
       `${summary.interrupted ? ', interrupted' : ''}`,
     `${grouped(events)} events, ${grouped(packets)} packets at the ends of links`,
   ];
@@ -85,6 +101,7 @@ export function summaryText(summary: Summary, out?: string): string {
     if (log.length > MOST_LOG) lines.push(`  and ${grouped(log.length - MOST_LOG)} lines more`);
   }
   if (links.length > 0) lines.push('', linkTable(links));
+  if (switches.length > 0) lines.push('', switchTable(switches));
   if (flows.length > 0) lines.push('', flowTable(flows));
   lines.push('', PROCESSOR, `fingerprint ${fingerprint}`);
   if (out !== undefined) lines.push(`files in ${out}`);
@@ -100,6 +117,13 @@ function linkTable(links: Summary['links']): string {
   for (const { name, from, to, packets, bytes, dropped, delay } of ways.slice(0, MOST_ROWS))
     rows.push([name, from, to, grouped(packets), formatBytes(bytes), grouped(dropped), milliseconds(delay)]);
   return rest(rows.toString(), ways.length);
+}
+
+function switchTable(switches: readonly SwitchSummary[]): string {
+  const rows = table(['switch', 'links', 'frames', 'to one', 'to all', 'dropped']);
+  for (const { name, ports, received, forwarded, flooded, dropped } of switches.slice(0, MOST_ROWS))
+    rows.push([name, ...[ports, received, forwarded, flooded, dropped].map(grouped)]);
+  return rest(rows.toString(), switches.length);
 }
 
 function flowTable(flows: readonly FlowFigures[]): string {

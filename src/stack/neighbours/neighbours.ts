@@ -13,6 +13,7 @@ import {
   type AppReport,
   defineApp,
   type Layer,
+  type Limits,
   type Ports,
 } from '../../engine/app.ts';
 import { checkOptions } from '../../engine/options.ts';
@@ -38,7 +39,6 @@ import { NeighbourTable, State } from './table.ts';
 
 /** RFC 5227, 2.4: an address is defended once in so long. */
 const DEFEND = 10 * SECOND;
-const MOST_WAITING = 256;
 const MOST_LARGE = 16;
 
 const schema = z.strictObject({
@@ -48,6 +48,10 @@ const schema = z.strictObject({
   addresses: z.array(z.string()).max(64).default([]),
   /** Packets that wait for one neighbour. */
   queue: z.number().int().min(1).max(64).default(16),
+  /** Packets that wait for all of them together. */
+  waiting: z.number().int().min(1).max(65_536).default(256),
+  /** Whether superframes may be among them. */
+  superframes: z.boolean().default(true),
 });
 export type NeighboursOptions = z.input<typeof schema>;
 
@@ -66,7 +70,7 @@ export class Neighbours implements App {
   readonly layers: Readonly<Record<string, Layer>> = { frames: 'L2', packets: 'L3' };
   readonly paths = { frames: ['packets'], packets: ['frames'] };
   readonly superframes = true;
-  readonly limits = { packets: MOST_WAITING, superframes: MOST_LARGE };
+  readonly limits: Limits;
   readonly due = new Float64Array(1).fill(Number.POSITIVE_INFINITY);
   readonly #options: z.output<typeof schema>;
   #own: readonly IpPrefix[];
@@ -81,6 +85,8 @@ export class Neighbours implements App {
   constructor(options: NeighboursOptions = {}) {
     this.#options = checkNeighbours(options);
     this.#own = this.#options.addresses.map(checkOwnAddress);
+    const { waiting, superframes } = this.#options;
+    this.limits = { packets: waiting, superframes: superframes ? Math.min(waiting, MOST_LARGE) : 0 };
   }
 
   /** Its link-layer address, once it is open. */
@@ -104,7 +110,7 @@ export class Neighbours implements App {
     // Locally administered, for one station.
     if (this.#options.mac === undefined) mac[0] = (mac[0] & 0xfc) | 2;
     const seed = (secret[6] << 24) | (secret[7] << 16) | (secret[8] << 8) | secret[9];
-    const table = new NeighbourTable(context.pool, seed, MOST_WAITING, this.#options.queue);
+    const table = new NeighbourTable(context.pool, seed, this.#options.waiting, this.#options.queue);
     this.#station = new Station(context.pool, context.account, mac);
     this.#station.setOwn(this.#own);
     this.#resolution = new Resolution(this.#station, table, this.due);
