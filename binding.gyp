@@ -20,6 +20,7 @@
             "native/netns.cc",
             "native/offload.cc",
             "native/outgoing.cc",
+            "native/ping.cc",
             "native/packet_socket.cc",
             "native/poller.cc",
             "native/poller_loop.cc",

@@ -21,6 +21,7 @@ NAPI_MODULE_INIT() {
   defineTun(env, exports, self);
   defineUdp(env, exports, self);
   defineUdpLoop(env, exports, self);
+  definePing(env, exports, self);
   definePacketSocket(env, exports, self);
   defineInterface(env, exports, self);
   defineTcp(env, exports, self);

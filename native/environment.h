@@ -89,6 +89,7 @@ void defineDescriptors(napi_env env, napi_value exports, Environment* self);
 void defineTun(napi_env env, napi_value exports, Environment* self);
 void defineUdp(napi_env env, napi_value exports, Environment* self);
 void defineUdpLoop(napi_env env, napi_value exports, Environment* self);
+void definePing(napi_env env, napi_value exports, Environment* self);
 void definePacketSocket(napi_env env, napi_value exports, Environment* self);
 void defineInterface(napi_env env, napi_value exports, Environment* self);
 void defineTcp(napi_env env, napi_value exports, Environment* self);

@@ -6,7 +6,7 @@ export class Counts {
   /** Connections that could not be opened, and those that one side broke off. */
   failed = 0;
   broken = 0;
-  /** Connections and datagrams to what may not be reached. */
+  /** Connections, datagrams and pings to what may not be reached. */
   prohibited = 0;
   /** Those beyond what one client, or all, may have. */
   refused = 0;
@@ -17,4 +17,12 @@ export class Counts {
   datagramsDown = 0;
   /** Datagrams for which there was no room on the way. */
   datagramsLost = 0;
+  /** Pings now: one for each program that pings, and host. */
+  pings = 0;
+  /** Those for which this process may have no socket. */
+  pingsNotAllowed = 0;
+  echoesUp = 0;
+  echoesDown = 0;
+  /** Requests that the system did not send, and replies for which there was no room on the way. */
+  echoesLost = 0;
 }

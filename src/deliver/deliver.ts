@@ -1,6 +1,6 @@
 /**
  * The app `deliver`: what comes in at `inside`, for whatever host, is taken to it by ordinary sockets of this machine, and
- * the answers leave at `inside`. A stack ends the TCP and UDP of the clients. It needs neither root nor routes.
+ * the answers leave at `inside`. A stack ends the TCP, UDP and pings of the clients. It needs neither root nor routes.
  */
 import {
   type App,
@@ -12,6 +12,7 @@ import {
 } from '../engine/app.ts';
 import { Stack } from '../stack/stack.ts';
 import { Counts } from './counts.ts';
+import { EchoDelivery } from './echo.ts';
 import { liveOutward } from './live-outward.ts';
 import { checkDeliver, type DeliverOptions, type DeliverSettings } from './options.ts';
 import type { Outward } from './outward.ts';
@@ -68,6 +69,7 @@ export class Delivery implements App {
     this.#stack.capture({
       tcp: { onOffer: tcp.onOffer, backlog: connections, options },
       udp: new UdpDelivery(this.#reach, outward, counts, { flows, perSource, udp, udpQuestion }),
+      echo: new EchoDelivery(this.#reach, outward, counts, { flows, perSource }),
     });
     this.#lookAround();
   }

@@ -3,6 +3,7 @@ import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { connect, isIPv6, type NetConnectOpts, type Socket, type SocketConstructorOpts } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { resetSocket } from '../engine/live-reset.ts';
+import { livePing } from './live-pings.ts';
 import type {
   Outward,
   OutwardConnection,
@@ -25,6 +26,7 @@ const KEEP_ALIVE = 300_000;
 export const liveOutward: Outward = {
   connect: (address, port, handlers) => new LiveConnection(address, port, handlers),
   datagrams: (address, port, handlers) => new LiveDatagrams(address, port, handlers),
+  echoes: livePing,
   ownAddresses: () =>
     Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => bare(address))),
 };

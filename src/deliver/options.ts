@@ -21,7 +21,7 @@ export const reachShape = {
 export const limitsShape = {
   /** TCP connections at a time, those that are being opened among them. */
   connections: z.number().int().min(1).max(16_000).default(4096),
-  /** UDP flows at a time. */
+  /** UDP flows at a time, and as many that ping. */
   flows: z.number().int().min(1).max(100_000).default(4096),
   /** Of one client, of each. */
   perSource: z.number().int().min(1).max(100_000).default(1024),

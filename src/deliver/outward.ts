@@ -38,10 +38,34 @@ export interface OutwardDatagramHandlers {
   onError(error: string): void;
 }
 
+/** What somebody on the way, or the host, says of an echo request: type and code of ICMP or ICMPv6. */
+export interface EchoError {
+  type: number;
+  code: number;
+  /** 4 or 16 bytes. */
+  from: Uint8Array;
+}
+
+export interface OutwardEchoes {
+  /** Sends an echo request with a TTL. @returns undefined, or Node's code */
+  send(sequence: number, data: Uint8Array, ttl: number): string | undefined;
+  close(): void;
+}
+
+export interface OutwardEchoHandlers {
+  /** @param ttl with which it came @param data the receiver's */
+  onReply(sequence: number, data: Uint8Array, ttl: number): void;
+  onError(sequence: number, error: EchoError): void;
+  /** It is closed. @param error Node's code */
+  onFailed(error: string): void;
+}
+
 export interface Outward {
   /** @param address as text */
   connect(address: string, port: number, handlers: OutwardHandlers): OutwardConnection;
   datagrams(address: string, port: number, handlers: OutwardDatagramHandlers): OutwardDatagrams;
+  /** For pings to one host. @returns Node's code when there is none to be had: EPERM and EACCES where this process may have none */
+  echoes(address: string, handlers: OutwardEchoHandlers): OutwardEchoes | string;
   /** Of this machine, as text, as they are now. */
   ownAddresses(): string[];
 }

@@ -209,6 +209,37 @@ export interface UdpHandle {
   sendBuffer: number;
 }
 
+export interface PingOptions {
+  family: 4 | 6;
+  /** 16 bytes, of which IPv4 uses the first 4. */
+  address: Uint8Array;
+  scope: number;
+}
+
+export interface PingHandle {
+  fd: number;
+  /** Of the requests: the kernel puts it in. 0 with a raw socket, where the caller chooses. */
+  identifier: number;
+  /** Ping sockets are not allowed here, and a raw one is. */
+  raw: boolean;
+}
+
+/** Cells of what `pingReceive` says. */
+export const PingInfo = {
+  /** 0: a message that came. 1: an ICMP error, and the bytes are the request that it quotes, from its ICMP header on. */
+  isError: 0,
+  /** Where the ICMP header is. */
+  start: 1,
+  /** Of the reply. */
+  ttl: 2,
+  /** Of the error; 0 for one that was made here. */
+  type: 3,
+  code: 4,
+  /** The family of whoever sent the error, 0 for nobody. */
+  from: 5,
+} as const;
+export const PING_CELLS = 6;
+
 /**
  * Outer addresses by integer, one table for a whole network. Rows `0 .. pinned-1` are assigned by JavaScript and
  * stay; rows from `pinned` on are a ring that native code fills with senders it does not know, one fresh row per
@@ -340,6 +371,20 @@ export interface Native {
     netns: string,
   ): { index: number; mtu: number; up: boolean; running: boolean; mac: Uint8Array };
   udpOpen(options: UdpOptions): UdpHandle;
+  /** A socket for echo requests to one host (ICMP, ICMPv6): a ping socket, or a raw one. */
+  pingOpen(options: PingOptions): PingHandle;
+  /** The TTL or hop limit of the requests from here on. Returns 0 or -errno. */
+  pingTtl(fd: number, family: 4 | 6, ttl: number): number;
+  /** Sends an echo request, from its ICMP header on; of IPv4 with its checksum. Returns 0 or -errno. */
+  pingSend(fd: number, message: Uint8Array): number;
+  /**
+   * What came: a message of that host in `buffer`, or an ICMP error. A raw socket hears of all pings to the host.
+   *
+   * @param rawFour 1 for a raw socket of IPv4, whose messages have the IP header
+   * @param info PING_CELLS cells @param from 16 bytes: who sent the error
+   * @returns bytes in `buffer`, or -errno (-EAGAIN: nothing)
+   */
+  pingReceive(fd: number, rawFour: number, buffer: Uint8Array, info: Int32Array, from: Uint8Array): number;
   /** `vnetHeader` is 10 or 0. */
   packetOpen(options: PacketSocketOptions): { fd: number; index: number; vnetHeader: number };
   /** Closes a descriptor that was opened here or in another thread; ports on it fail with -EBADF from now on. */

@@ -1,6 +1,7 @@
 /** TCP/IP in userspace: a host, or a router, as an app of a network. */
 export { type DhcpLease, type DhcpOptions, dhcp } from './dhcp/dhcp.ts';
 export type { ResolveOptions } from './dns/resolver.ts';
+export type { EchoCaptor, EchoFlow, EchoHandlers } from './echo/flows.ts';
 export { Neighbours, type NeighboursOptions, neighbours } from './neighbours/neighbours.ts';
 export { type ClientOptions, createConnection, type Target, undiciConnect } from './node/connect.ts';
 export { StackServer, type StackServerOptions } from './node/server.ts';

@@ -42,6 +42,10 @@ export const StackDrop = {
   UdpPort: reason('udp-no-socket'),
   /** A new flow of UDP to another host, of which there are as many as may be. */
   UdpFlows: reason('udp-flows'),
+  /** A new flow of pings to another host, of which there are as many as may be. */
+  EchoFlows: reason('echo-flows'),
+  /** A ping to another host that nobody takes there. */
+  EchoRefused: reason('echo-refused'),
   /** The way out has no room and its queue is full. */
   QueueFull: reason('stack-queue-full'),
 } as const;

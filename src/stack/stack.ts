@@ -19,9 +19,10 @@ import type { Runtime } from '../engine/runtime.ts';
 import { TunconnectorError } from '../errors.ts';
 import { type AddressLike, isIp, toIp } from '../packet/address.ts';
 import { type ResolveOptions, Resolver } from './dns/resolver.ts';
+import { type EchoCaptor, EchoFlows } from './echo/flows.ts';
 import { IpHost } from './ip/host.ts';
 import { LARGE_FRAGMENTS } from './ip/reassembly.ts';
-import { LOOPBACK } from './ip/routing.ts';
+import { LOOPBACK, type PathRoute } from './ip/routing.ts';
 import {
   checkOwnAddress,
   checkRoute,
@@ -52,6 +53,7 @@ export interface Captors {
     options?: TcpOptions;
   };
   udp?: FlowCaptor;
+  echo?: EchoCaptor;
 }
 
 /** Packets of this host to itself that one run handles; the rest waits for the next. */
@@ -71,6 +73,7 @@ export class Stack implements App {
   #udp: Udp | undefined;
   #resolver: Resolver | undefined;
   #tcp: Tcp | undefined;
+  #echoes: EchoFlows | undefined;
   #ports: Ports | undefined;
   /** Whom `resolve` asks. */
   nameservers: readonly string[];
@@ -132,11 +135,11 @@ export class Stack implements App {
 
   /**
    * Takes what comes for all other hosts, with the option `captive`: connections as offers, which are answered when somebody
-   * knows what the other host says, and datagrams as flows. What listens on this stack goes before.
+   * knows what the other host says, and datagrams and pings as flows. What listens on this stack goes before.
    *
    * @throws ERR_CLOSED, ERR_CONFIG without `captive`, and for options that do not fit
    */
-  capture({ tcp, udp }: Captors): void {
+  capture({ tcp, udp, echo }: Captors): void {
     const host = this.#running();
     if (!this.#settings.captive)
       throw new TunconnectorError('ERR_CONFIG', 'the stack takes only what is for itself', {
@@ -144,6 +147,12 @@ export class Stack implements App {
       });
     if (tcp) this.#tcp!.capture(tcp.onOffer, tcp.backlog, tcp.options);
     if (udp) this.#udp!.capture(udp, host.clock);
+    if (echo) {
+      const { pool, clock, routing, sender, errors, numbers } = host;
+      const [room, wake] = [(route: PathRoute) => host.room(route), () => host.wake()];
+      this.#echoes = new EchoFlows({ pool, clock, routing, sender, errors, numbers, room, wake }, echo);
+      host.icmp.captured = this.#echoes;
+    }
   }
 
   /** What TCP did so far. */
@@ -324,6 +333,7 @@ export class Stack implements App {
 
   #run(): void {
     for (let i = 0; i < this.#above.length; i++) this.#above[i].run();
+    this.#echoes?.run(this.#host!.clock[0]);
   }
 
   /** This host's packets to itself, and what comes of them. */
@@ -348,6 +358,7 @@ export class Stack implements App {
     const { receiver, paths, sender } = this.#host!;
     let next = Math.min(receiver.reassembly.due[0], paths.due[0]);
     for (let i = 0; i < this.#above.length; i++) next = Math.min(next, this.#above[i].due[0]);
+    if (this.#echoes) next = Math.min(next, this.#echoes.first());
     this.due[0] = sender.loopback.count > 0 ? 0 : next;
   }
 
@@ -410,11 +421,13 @@ export class Stack implements App {
   close(): void {
     this.#resolver?.close();
     for (const transport of this.#above) transport.close();
+    this.#echoes?.close();
     this.#host?.close();
     this.#host = undefined;
     this.#udp = undefined;
     this.#resolver = undefined;
     this.#tcp = undefined;
+    this.#echoes = undefined;
     this.#ports = undefined;
     this.#above.length = 0;
   }

@@ -337,12 +337,11 @@ describe('UDP that is delivered by sockets', () => {
 });
 
 describe('the delivery itself', () => {
-  it('answers pings to its own address, and to no other', async () => {
+  it('answers pings to its own address, without a socket', async () => {
     await using world = await deliveryWorld({ addresses: ['10.8.0.1'] });
     const mine = world.client.ping('10.8.0.1');
-    const other = world.client.ping('203.0.113.9');
     world.runtime.advance('10s');
     expect((await mine).result).toBe('reply');
-    expect((await other).result).toBe('timeout');
+    expect(world.outward.pings).toEqual([]);
   });
 });

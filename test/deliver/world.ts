@@ -7,6 +7,8 @@ import type {
   OutwardConnection,
   OutwardDatagramHandlers,
   OutwardDatagrams,
+  OutwardEchoes,
+  OutwardEchoHandlers,
   OutwardHandlers,
 } from '../../src/deliver/outward.ts';
 import { Network, totalDrops, VirtualRuntime } from '../../src/engine/index.ts';
@@ -74,10 +76,37 @@ export class FakeDatagrams implements OutwardDatagrams {
   }
 }
 
+export class FakeEchoes implements OutwardEchoes {
+  readonly to: string;
+  readonly handlers: OutwardEchoHandlers;
+  /** `SEQUENCE TTL DATA` of each request. */
+  readonly sent: string[] = [];
+  /** What `send` answers. */
+  fails: string | undefined;
+  closed = false;
+
+  constructor(to: string, handlers: OutwardEchoHandlers) {
+    this.to = to;
+    this.handlers = handlers;
+  }
+
+  send(sequence: number, data: Uint8Array, ttl: number): string | undefined {
+    if (this.fails === undefined) this.sent.push(`${sequence} ${ttl} ${new TextDecoder().decode(data)}`);
+    return this.fails;
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+}
+
 export class FakeOutward implements Outward {
   readonly connections: FakeConnection[] = [];
   readonly sockets: FakeDatagrams[] = [];
+  readonly pings: FakeEchoes[] = [];
   own: string[] = [];
+  /** Why there are no sockets for pings. */
+  noPings: string | undefined;
 
   connect(address: string, port: number, handlers: OutwardHandlers): OutwardConnection {
     const connection = new FakeConnection(`${address} ${port}`, handlers);
@@ -89,6 +118,13 @@ export class FakeOutward implements Outward {
     const socket = new FakeDatagrams(`${address} ${port}`, handlers);
     this.sockets.push(socket);
     return socket;
+  }
+
+  echoes(address: string, handlers: OutwardEchoHandlers): OutwardEchoes | string {
+    if (this.noPings !== undefined) return this.noPings;
+    const ping = new FakeEchoes(address, handlers);
+    this.pings.push(ping);
+    return ping;
   }
 
   ownAddresses(): string[] {

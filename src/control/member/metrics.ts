@@ -46,7 +46,7 @@ function addDelivery(report: AppReport, gauge: AddGauge, counter: AddCounter): v
   counter('delivery_opened', 'TCP connections that were asked for').inc(of('opened'));
   counter('delivery_failed', 'those that could not be opened').inc(of('failed'));
   counter('delivery_broken', 'those that one side broke off').inc(of('broken'));
-  counter('delivery_prohibited', 'connections and datagrams to what may not be reached').inc(
+  counter('delivery_prohibited', 'connections, datagrams and pings to what may not be reached').inc(
     of('prohibited'),
   );
   counter('delivery_refused', 'those beyond what one client, or all, may have').inc(of('refused'));
@@ -56,6 +56,13 @@ function addDelivery(report: AppReport, gauge: AddGauge, counter: AddCounter): v
   const datagrams = counter('delivery_datagrams', 'datagrams', ['direction']);
   datagrams.inc({ direction: 'up' }, of('datagramsUp'));
   datagrams.inc({ direction: 'down' }, of('datagramsDown'));
+  gauge('delivery_pings', 'flows of pings to receivers', of('pings'));
+  counter('delivery_pings_not_allowed', 'those for which the system allows no socket').inc(
+    of('pingsNotAllowed'),
+  );
+  const echoes = counter('delivery_echoes', 'echo requests and replies', ['direction']);
+  echoes.inc({ direction: 'up' }, of('echoesUp'));
+  echoes.inc({ direction: 'down' }, of('echoesDown'));
 }
 
 type AddGauge = (name: string, help: string, value: number) => void;

@@ -39,7 +39,7 @@ export const IpError = {
   /** An option of an IPv6 header. */
   Option: [-1, 0, icmpv6.Type.ParameterProblem, 2],
 } as const;
-export type IpError = (typeof IpError)[keyof typeof IpError];
+export type IpError = readonly [type4: number, code4: number, type6: number, code6: number];
 
 export const REFUSALS: Record<Refusal, IpError> = {
   port: IpError.Port,
@@ -71,8 +71,9 @@ export class Errors {
    * Tells the sender of a packet, which stays the caller's.
    *
    * @param rest the second word of the message: an MTU, or where in the packet the problem is
+   * @param from whose error it is to be, when it is not this host's
    */
-  tell(packet: number, error: IpError, rest = 0): void {
+  tell(packet: number, error: IpError, rest = 0, from?: Uint8Array): void {
     const pool = this.#pool;
     const { slab } = pool;
     const at = pool.offset[packet];
@@ -83,7 +84,7 @@ export class Errors {
     const to = ip.sourceAt(slab, at);
     const hop = this.#routing.hop(slab, to, family);
     if (!hop || !this.#allowed(to, family)) return;
-    const source = this.#routing.sourceOfError(slab, ip.destinationAt(slab, at), to, family, hop);
+    const source = from ?? this.#routing.sourceOfError(slab, ip.destinationAt(slab, at), to, family, hop);
     const reply = source ? this.#sender.make(MAX_ERROR_V6) : -1;
     if (!source || reply < 0) return;
     const build = family === 4 ? buildErrorV4 : buildErrorV6;
@@ -101,6 +102,7 @@ export class Errors {
    * Tells the sender of a packet that is gone, by what is still known of it.
    *
    * @param start of its transport: 8 bytes at least
+   * @param from as for `tell`
    */
   tellOf(
     source: Uint8Array,
@@ -108,12 +110,13 @@ export class Errors {
     protocol: number,
     start: Uint8Array,
     error: IpError,
+    from?: Uint8Array,
   ): void {
     const pool = this.#pool;
     const packet = this.#sender.make(start.length);
     if (packet < 0) return;
     this.#sender.write(packet, source, destination, protocol, start);
-    this.tell(packet, error);
+    this.tell(packet, error, 0, from);
     pool.free(packet);
   }
 

@@ -13,6 +13,7 @@ import { Protocol } from '../../packet/protocol.ts';
 import { completeChecksum } from '../../packet/segment.ts';
 import { isLaterFragment, upperDistance, upperProtocol } from '../../packet/upper.ts';
 import { copyBytes, getInt32, put16 } from '../../packet/word.ts';
+import type { EchoFlows } from '../echo/flows.ts';
 import { hashAddress } from '../numbers.ts';
 import { StackDrop } from '../reasons.ts';
 import { PathError, type TransportAbove } from '../tcp/below.ts';
@@ -53,6 +54,8 @@ export class Icmp {
   readonly #parts: IcmpParts;
   readonly #pool: Pool;
   readonly #replied = new Int32Array(REPLIES);
+  /** Takes the pings to hosts that this one stands for. */
+  captured: EchoFlows | undefined;
   echoes = 0;
   errors = 0;
   believed = 0;
@@ -75,8 +78,9 @@ export class Icmp {
     const type = slab[at];
     if (type === (family === 4 ? icmp.Type.Echo : icmpv6.Type.Echo)) {
       // RFC 1122, 3.2.2.6: what asks everybody may be left unanswered.
-      if (this.#parts.echo && cast === Cast.Unicast && this.#isOwn(packet, family))
-        this.#answer(packet, family, transport);
+      const own = cast === Cast.Unicast && this.#isOwn(packet, family);
+      if (own && this.#parts.echo) this.#answer(packet, family, transport);
+      else if (!own && cast === Cast.Unicast && this.captured) this.captured.input(packet, family, transport);
       else pool.drop(packet, StackDrop.IcmpUnwanted);
       return;
     }
@@ -239,6 +243,7 @@ export class Icmp {
     if (slab[at] === (family === 4 ? icmp.Type.Echo : icmpv6.Type.Echo))
       return this.#parts.echoes.error(kind, family, ip, at, mtu);
     if (slab[at] !== (family === 4 ? icmp.Type.EchoReply : icmpv6.Type.EchoReply)) return false;
+    if (this.captured?.sentAlong(family, ip, at)) return true;
     const to = ip + (family === 4 ? ipv4.DESTINATION : ipv6.DESTINATION);
     return this.#replied[this.#replyPlace(to, family, at)] === this.#replyName(to, family, at);
   }

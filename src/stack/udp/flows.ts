@@ -2,20 +2,19 @@
  * UDP to hosts that this stack only stands for, by flows: addresses and ports of both sides. A flow ends when it was
  * silent for long enough, or whoever took it says so.
  */
-import { DeadlineHeap } from '../../engine/deadlines.ts';
 import type { Pool } from '../../engine/pool.ts';
 import * as ipv4 from '../../packet/ipv4.ts';
 import { Protocol } from '../../packet/protocol.ts';
 import * as udp from '../../packet/udp.ts';
 import { put16, put32 } from '../../packet/word.ts';
+import { CapturedFlow, CapturedFlows } from '../captured-flows.ts';
 import { type Errors, REFUSALS } from '../ip/errors.ts';
 import type { PathRoute, Routing } from '../ip/routing.ts';
 import type { Sender } from '../ip/sender.ts';
 import type { SecretNumbers } from '../numbers.ts';
 import { StackDrop } from '../reasons.ts';
 import type { Refusal } from '../tcp/below.ts';
-import { addressIn, CapturedRow, KEY_WORDS, keyOfPacket } from '../tcp/row.ts';
-import { Table } from '../tcp/table.ts';
+import { addressIn, KEY_WORDS, keyOfPacket } from '../tcp/row.ts';
 
 export interface FlowHandlers {
   /** A datagram of the one who has begun. The bytes are the caller's. */
@@ -48,22 +47,16 @@ export interface FlowParts {
 
 const LAST_QUESTION_PORT = 1023;
 
-export class UdpFlow extends CapturedRow {
-  readonly timeWait = false;
-  readonly id: number;
+export class UdpFlow extends CapturedFlow {
   readonly #flows: UdpFlows;
   handlers: FlowHandlers | undefined;
   route: PathRoute | undefined;
-  closed = false;
   /** Datagrams to and from the host that it is for. */
   sent = 0;
   answered = 0;
-  /** ns: of the last datagram. */
-  last = 0;
 
-  constructor(id: number, flows: UdpFlows, key: Int32Array) {
+  constructor(flows: UdpFlows, key: Int32Array) {
     super();
-    this.id = id;
     this.#flows = flows;
     this.key.set(key);
   }
@@ -86,25 +79,27 @@ export class UdpFlow extends CapturedRow {
 export class UdpFlows {
   readonly #parts: FlowParts;
   readonly #captor: FlowCaptor;
-  readonly #table: Table;
-  readonly #byId = new Map<number, UdpFlow>();
-  readonly #heap = new DeadlineHeap();
+  readonly #flows: CapturedFlows<UdpFlow>;
   readonly #key = new Int32Array(KEY_WORDS);
-  #nextId = 0;
 
   constructor(parts: FlowParts, captor: FlowCaptor) {
     this.#parts = parts;
     this.#captor = captor;
-    this.#table = new Table(parts.numbers.i32(), parts.numbers.i32());
+    this.#flows = new CapturedFlows<UdpFlow>(
+      parts.numbers,
+      captor.limit,
+      (flow) => this.#idleOf(flow),
+      (flow) => flow.handlers?.onClosed?.(),
+    );
   }
 
   get size(): number {
-    return this.#byId.size;
+    return this.#flows.size;
   }
 
   /** When `run` has something to do: ns. */
   first(): number {
-    return this.#heap.first();
+    return this.#flows.first();
   }
 
   /** Takes over a datagram that was found to be whole. @param at where its header starts @param stop where it ends */
@@ -112,13 +107,13 @@ export class UdpFlows {
     const { pool, clock, errors } = this.#parts;
     const { slab } = pool;
     keyOfPacket(slab, family, pool.offset[packet], at, true, this.#key);
-    let flow = this.#table.find(this.#key) as UdpFlow | null;
+    let flow = this.#flows.find(this.#key);
     if (flow === null) {
-      if (this.#byId.size >= this.#captor.limit) {
+      if (this.#flows.isFull) {
         pool.drop(packet, StackDrop.UdpFlows);
         return;
       }
-      flow = new UdpFlow(this.#nextId++, this, this.#key);
+      flow = new UdpFlow(this, this.#key);
       const taken = this.#captor.onFlow(flow);
       if (taken === undefined || typeof taken === 'string') {
         if (taken !== undefined) errors.tell(packet, REFUSALS[taken]);
@@ -126,10 +121,7 @@ export class UdpFlows {
         return;
       }
       flow.handlers = taken;
-      this.#table.insert(flow);
-      this.#byId.set(flow.id, flow);
-      flow.last = clock[0];
-      this.#heap.set(flow.id, clock[0] + this.#idleOf(flow));
+      this.#flows.add(flow, clock[0]);
     }
     flow.last = clock[0];
     const segment = pool.segmentSize[packet];
@@ -145,7 +137,7 @@ export class UdpFlows {
   /** Whether an ICMP error quotes an answer that was sent from here. @param ip of the quoted packet */
   sentAlong(family: 4 | 6, ip: number, transport: number): UdpFlow | undefined {
     keyOfPacket(this.#parts.pool.slab, family, ip, transport, false, this.#key);
-    const flow = this.#table.find(this.#key) as UdpFlow | null;
+    const flow = this.#flows.find(this.#key);
     return flow !== null && flow.answered > 0 ? flow : undefined;
   }
 
@@ -182,19 +174,11 @@ export class UdpFlows {
   }
 
   forget(flow: UdpFlow): void {
-    flow.closed = true;
-    if (!this.#byId.delete(flow.id)) return;
-    this.#table.remove(flow);
-    this.#heap.remove(flow.id);
+    this.#flows.forget(flow);
   }
 
   run(now: number): void {
-    while (this.#heap.first() <= now) {
-      const flow = this.#byId.get(this.#heap.pop())!;
-      const end = flow.last + this.#idleOf(flow);
-      if (end <= now) this.#end(flow);
-      else this.#heap.set(flow.id, end);
-    }
+    this.#flows.run(now);
   }
 
   #idleOf(flow: UdpFlow): number {
@@ -202,12 +186,7 @@ export class UdpFlows {
     return question ? this.#captor.idleQuestion : this.#captor.idle;
   }
 
-  #end(flow: UdpFlow): void {
-    this.forget(flow);
-    flow.handlers?.onClosed?.();
-  }
-
   close(): void {
-    for (const flow of [...this.#byId.values()]) this.#end(flow);
+    this.#flows.close();
   }
 }
