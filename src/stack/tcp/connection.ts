@@ -310,10 +310,10 @@ export class Connection extends Row {
     return Math.max(0, ((this.nxt - this.una) | 0) - sacked - lost + again - this.left);
   }
 
-  /** Bytes that may come now. */
+  /** Bytes that may come now, as far as the peer can be told of them. */
   get receiveWindow(): number {
     const free = this.settings.receiveBuffer - distance(this.read_, this.next);
-    return Math.max(0, free);
+    return Math.max(0, Math.min(free, 0xffff << this.receiveScale));
   }
 
   figures(): TcpFigures {

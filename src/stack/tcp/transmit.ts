@@ -46,12 +46,24 @@ export function transmit(below: IpBelow, c: Connection): boolean {
   return true;
 }
 
-/** RFC 8201, 5.4: what was longer than the path takes is sent again at once, and it was no congestion. */
+/**
+ * RFC 8201, 5.4: what was longer than the path takes is sent again at once, and it was no congestion: the window stays, and does not
+ * double either while this is mended.
+ */
 function resend(c: Connection): void {
-  const { sent } = c;
+  const { sent, window } = c;
+  if (sent.head === NONE) return;
   for (let record = sent.head; record !== NONE; record = sent.next[record]) {
-    if ((sent.marks[record] & (Mark.Sacked | Mark.Lost)) === 0) sent.markLost(record);
+    const marks = sent.marks[record] & (Mark.Sacked | Mark.Lost | Mark.Again);
+    if (marks !== Mark.Sacked && marks !== Mark.Lost) sent.markLost(record);
   }
+  if (c.phase >= Phase.Recovery) return;
+  c.phase = Phase.Loss;
+  c.recover = c.nxt;
+  c.canUndo = false;
+  c.left = 0;
+  c.duplicateAcks = 0;
+  window.ssthresh = Math.min(window.ssthresh, window.cwnd);
 }
 
 function wantsAck(c: Connection): boolean {
