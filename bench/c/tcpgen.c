@@ -1,14 +1,14 @@
 // Many TCP connections at once, each from another source address: how much they carry together, and how fairly.
 //
 // Good because one thread with epoll writes 128 KiB a call and never waits for one connection while another could go on. The clock
-// starts when all connections stand.
+// starts when all connections stand. A sink leaves out the first SKIP seconds after the first byte: slow start.
 #include "common.h"
 
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 
 enum { CHUNK = 128 << 10, CONNECTIONS = 4096, EVENTS = 64 };
-static const char USAGE[] = "sink ADDR PORT SECONDS | send ADDR PORT SECONDS N SRCBASE|SRC,SRC...|-";
+static const char USAGE[] = "sink ADDR PORT SECONDS [SKIP] | send ADDR PORT SECONDS N SRCBASE|SRC,SRC...|-";
 
 static int fds[CONNECTIONS];
 static uint64_t carried[CONNECTIONS];
@@ -41,7 +41,7 @@ static void watch(int fd, uint32_t what, uint32_t name) {
   if (epoll_ctl(events_fd, EPOLL_CTL_ADD, fd, &event) < 0) DIE("epoll_ctl");
 }
 
-static int sink(const struct endpoint *at, double seconds) {
+static int sink(const struct endpoint *at, double seconds, double skip) {
   const int listener = socket(at->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
   if (listener < 0) DIE("socket");
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -49,8 +49,8 @@ static int sink(const struct endpoint *at, double seconds) {
   if (listen(listener, CONNECTIONS) < 0) DIE("listen");
   watch(listener, EPOLLIN, LISTENER);
   print_ready("sink");
-  const uint64_t end = now_ns() + (uint64_t)(seconds * 1e9);
-  uint64_t first = 0, last = 0;
+  const uint64_t end = now_ns() + (uint64_t)(seconds * 1e9), start_up = (uint64_t)(skip * 1e9);
+  uint64_t begun = 0, first = 0, last = 0;
   for (uint64_t now; !stopping && (now = now_ns()) < end;) {
     struct epoll_event events[EVENTS];
     const int ready = epoll_wait(events_fd, events, EVENTS, (int)((end - now) / 1000000 + 1));
@@ -70,6 +70,8 @@ static int sink(const struct endpoint *at, double seconds) {
         const ssize_t got = recv(fds[name], buffer, CHUNK, 0);
         if (got > 0) {
           last = now_ns();
+          if (!begun) begun = last;
+          if (last - begun < start_up) continue;
           if (!first) first = last;
           carried[name] += (uint64_t)got;
         } else if (got == 0 || errno != EAGAIN) {
@@ -149,7 +151,7 @@ int main(int argc, char **argv) {
   if (events_fd < 0) DIE("epoll_create1");
   watch(stop_fd, EPOLLIN, STOP);
   const double seconds = atof(argv[4]);
-  if (argc == 5 && !strcmp(argv[1], "sink")) return sink(&endpoint, seconds);
+  if (argc <= 6 && !strcmp(argv[1], "sink")) return sink(&endpoint, seconds, argc == 6 ? atof(argv[5]) : 0);
   const int n = argc == 7 ? atoi(argv[5]) : 0;
   if (strcmp(argv[1], "send") || n < 1 || n > CONNECTIONS) usage(USAGE);
   return send_load(&endpoint, seconds, (unsigned)n, argv[6]);

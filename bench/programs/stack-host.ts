@@ -2,20 +2,21 @@
  * A stack at the far end of a TUN that is made in this process's namespace, and one TCP connection through it:
  *
  *     stack-host.js MTU whole|cut calls|socket sink
- *     stack-host.js MTU whole|cut calls|socket source ADDRESS PORT [SPEC CONNECTIONS]
+ *     stack-host.js MTU whole|cut calls|socket source ADDRESS PORT [CONNECTIONS TUN OWN]
  *
  * `whole` has superframes, `cut` has not. `calls` uses the callbacks of the stack, `socket` a StackSocket as programs for Node do. It
  * says `{"ready":true}` when the TUN stands, a source begins when it is told something, and at SIGTERM it says what was carried from a
- * second after the first byte on. SPEC impairs what it sends (`up`) and what it gets (`down`).
+ * second after the first byte on. OWN is its address (10.9.0.2), TUN the name of the device (tun0), which leads everywhere.
  */
 import { once } from 'node:events';
 import { liveRuntime, Network, tun } from 'tunconnector';
-import { impairments, parseSpec } from 'tunconnector/impair';
 import { type Connection, createConnection, Stack, StackServer, type StackSocket } from 'tunconnector/stack';
 
 const PORT = 5001;
 const WARM_UP = 1e9;
-const [mtuText, superframes, api, job, address, port, spec, connections = '1'] = process.argv.slice(2);
+const words = process.argv.slice(2);
+const [mtuText, superframes, api, job, address, port, connections = '1'] = words;
+const [device = 'tun0', own = '10.9.0.2'] = words.slice(7);
 const mtu = Number(mtuText);
 if (
   !(mtu >= 576) ||
@@ -23,22 +24,21 @@ if (
   !(api === 'calls' || api === 'socket')
 ) {
   process.stderr.write(
-    'usage: stack-host.js MTU whole|cut calls|socket sink|source [ADDRESS PORT [SPEC CONNECTIONS]]\n',
+    'usage: stack-host.js MTU whole|cut calls|socket sink|source [ADDRESS PORT [CONNECTIONS TUN OWN]]\n',
   );
   process.exit(2);
 }
 
 const runtime = liveRuntime();
-const host = new Stack({ interfaces: [{ name: 'eth0', addresses: ['10.9.0.2/24', 'fd09::2/64'], mtu }] });
+const host = new Stack({
+  interfaces: [{ name: 'eth0', addresses: [`${own}/24`], mtu }],
+  routes: [{ to: '0.0.0.0/0', interface: 'eth0' }],
+});
 const net = new Network(runtime)
-  .app('tun0', tun({ name: 'tun0', offload: superframes === 'whole' }))
-  .app('host', host);
-if (spec) {
-  const { up, down } = impairments(parseSpec(spec));
-  net.app('up', up!).app('down', down!);
-  net.link('host.eth0 -> up.in').link('up.out -> tun0.in');
-  net.link('tun0.out -> down.in').link('down.out -> host.eth0');
-} else net.link('tun0.out -> host.eth0').link('host.eth0 -> tun0.in');
+  .app('tun0', tun({ name: device, offload: superframes === 'whole' }))
+  .app('host', host)
+  .link('tun0.out -> host.eth0')
+  .link('host.eth0 -> tun0.in');
 await net.start();
 
 let carried = 0;

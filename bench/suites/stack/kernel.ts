@@ -23,7 +23,7 @@ export function kernelExperiments(seconds: number): Experiment[] {
       );
       const kernels = visit(path, TWIN, (context) =>
         withLab(context, (lab) =>
-          betweenKernels(lab, false, () =>
+          betweenKernels(lab, () =>
             startJson(lab, lab.a, lab.placement.bridge, [twin('tuns'), lab.a.path, lab.b.path, form]),
           ),
         ),
