@@ -260,6 +260,7 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
     row.next = c.next;
     row.window = Math.min(c.receiveWindow >> c.receiveScale, 0xffff);
     row.timestampsOk = c.timestampsOk;
+    row.timestampsUsed = c.settings.timestamps;
     row.stampOffset = c.stampOffset;
     row.recent = c.recent;
     if (routeOf(this.#below, c) && this.#below.room(c.route) > 0) emit(this.#below, c, c.nxt, 0, Flag.Ack, 0);

@@ -11,6 +11,8 @@ export class TimeWait extends Row {
   next = 0;
   window = 0;
   timestampsOk = false;
+  /** Whether this side uses time stamps with peers that have them. */
+  timestampsUsed = false;
   stampOffset = 0;
   recent = 0;
   until = 0;
@@ -23,10 +25,17 @@ export const Late = { Nothing: 0, Ack: 1, Again: 2 } as const;
 export function late(w: TimeWait, s: Segment): number {
   if (s.flags & Flag.Rst) return Late.Nothing;
   if ((s.flags & (Flag.Syn | Flag.Ack)) === Flag.Syn) {
-    const newer = w.timestampsOk && s.timestamps ? before(w.recent, s.tsval) : before(w.next, s.seq);
-    return newer ? Late.Again : Late.Ack;
+    return isNew(w, s) ? Late.Again : Late.Ack;
   }
   return s.length > 0 || s.flags & (Flag.Fin | Flag.Syn) ? Late.Ack : Late.Nothing;
+}
+
+/** RFC 6191, 2: by its time stamp, where the new connection will have them; else by its number. */
+function isNew(w: TimeWait, s: Segment): boolean {
+  const later = before(w.next, s.seq);
+  if (!w.timestampsUsed || !s.timestamps) return later;
+  if (!w.timestampsOk || before(w.recent, s.tsval)) return true;
+  return s.tsval === w.recent && later;
 }
 
 /** Those there are, the oldest first. When there are too many, the oldest ends early. */
