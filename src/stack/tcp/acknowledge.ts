@@ -188,17 +188,16 @@ export function updateWindow(c: Connection, s: Segment): void {
   if (c.wnd > c.maxWnd) c.maxWnd = c.wnd;
 }
 
-/** RFC 8985, 7.4: whether the probe mended a loss that nobody else will have seen. */
+/** RFC 8985, 7.4.2: whether the probe mended a loss that nobody else will have seen. */
 function tailProbe(c: Connection, s: Segment, advanced: boolean, duplicate: boolean, now: number): void {
   if (before(s.ack, c.probeEnd)) return;
   if (!c.probeRetransmitted || duplicate) {
     c.probing = false;
-  } else if (before(c.probeEnd, s.ack) || (advanced && c.sent.head === NONE)) {
-    // Without a DSACK in time the probe itself has filled the hole.
+  } else if (before(c.probeEnd, s.ack)) {
+    // No second ACK has come in between: the probe itself has filled the hole.
     c.probing = false;
-    if (c.phase === Phase.Open && before(c.probeEnd, s.ack)) {
-      c.window.ssthresh = c.control.reduce(c.window, c.flight, now);
-      c.window.cwnd = c.window.ssthresh;
-    }
+    if (c.phase !== Phase.Open) return;
+    c.window.ssthresh = c.control.reduce(c.window, c.flightBefore, now);
+    c.window.cwnd = c.window.ssthresh;
   } else if (!advanced && s.sackBlocks === 0) c.probing = false;
 }

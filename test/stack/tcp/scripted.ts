@@ -6,6 +6,7 @@ import { tcpPacket } from '../../../src/packet/build.ts';
 import type { tooBig, unreachable } from '../../../src/packet/icmp-error.ts';
 import * as tcp from '../../../src/packet/tcp.ts';
 import type { TcpOptions } from '../../../src/stack/index.ts';
+import { stampOf } from '../../../src/stack/tcp/emit.ts';
 import { testHost } from '../hosts.ts';
 import { End } from './pair.ts';
 
@@ -97,7 +98,10 @@ export async function script(options: ScriptOptions = {}) {
     const { payload = 0, seq = next, flags = tcp.Flag.Ack, ack = 1 } = reply;
     const opts: tcp.TcpOptions = { ...more };
     if (timestamps)
-      opts.timestamps = { value: reply.tsval ?? STAMP + now(), echo: reply.tsecr ?? c.stampOffset + now() };
+      opts.timestamps = {
+        value: reply.tsval ?? STAMP + now(),
+        echo: reply.tsecr ?? stampOf(c, runtime.now()) >>> 0,
+      };
     if (reply.sack) opts.sack = reply.sack.map(([l, r]) => [(c.iss + l) >>> 0, (c.iss + r) >>> 0]);
     const bytes = tcpPacket({
       from: `${PEER}:${PEER_PORT}`,
