@@ -141,7 +141,8 @@ export class VirtualRuntime implements Runtime {
         this.events++;
         return true;
       }
-      const next = Math.min(this.#heap.first(), this.#networks.earliest);
+      // Time is whole nanoseconds, whatever is waited for.
+      const next = Math.ceil(Math.min(this.#heap.first(), this.#networks.earliest));
       if (next > time) return false;
       at[0] = Math.max(at[0], next);
       this.#setDue = 0;

@@ -26,10 +26,9 @@ export class HostClock {
     return this.#host + since + (this.#ppm === 0 ? 0 : Math.floor((since * this.#ppm) / 1e6));
   }
 
-  /** The first world time at which it shows `host` or more; Infinity for Infinity. */
+  /** The first world time at which it shows `host` or more, which may be no whole number: integer ns; Infinity for Infinity. */
   when(host: number): number {
     if (host === Number.POSITIVE_INFINITY) return host;
-    if (this.#ppm === 0) return host - this.#host + this.#world;
     let world = this.#world + Math.ceil((host - this.#host) / (1 + this.#ppm / 1e6));
     while (this.at(world) < host) world++;
     while (world > this.#world && this.at(world - 1) >= host) world--;

@@ -46,6 +46,17 @@ export interface SimHostOptions {
 /** A disk as they are: `VirtualDisk`. */
 const DISK = { writeTime: 0, syncTime: '1ms', jitter: 0, capacity: Number.POSITIVE_INFINITY };
 
+/** One life of a host. */
+interface Running {
+  runtime: HostRuntime;
+  network: Network;
+  stack: Stack;
+  /** Its interfaces. */
+  ends: WireEnd[];
+  /** By name: what programs have of TUNs. */
+  tuns: Map<string, WireEnd>;
+}
+
 export class SimHost {
   readonly name: string;
   readonly #options: SimHostOptions;
@@ -55,7 +66,7 @@ export class SimHost {
   readonly #pauses = new Set<number>();
   /** What is to be done when the life it has now ends. */
   readonly #closing: (() => Promise<void>)[] = [];
-  #running: { runtime: HostRuntime; network: Network; stack: Stack; ends: WireEnd[] } | undefined;
+  #running: Running | undefined;
 
   /** Made by `Simulation`, which starts it. */
   constructor(options: SimHostOptions) {
@@ -80,6 +91,16 @@ export class SimHost {
   /** Its own: apps may be added to it. */
   get network(): Network {
     return this.#up.network;
+  }
+
+  /**
+   * The other side of a TUN, for a network of a program: what the stack sends comes out of `out`, what goes into `in` the stack gets.
+   * @throws RangeError when the topology has none of this name
+   */
+  tun(name: string): WireEnd {
+    const end = this.#up.tuns.get(name);
+    if (!end) throw new RangeError(`the host ${this.name} has no TUN ${name}`);
+    return end;
   }
 
   get #up() {
@@ -146,9 +167,16 @@ export class SimHost {
       // What passes a link is what is on a wire: packets one by one.
       superframes: false,
     }));
+    const named = Object.entries(settings.tuns);
+    for (const [name, { addresses, mtu }] of named)
+      interfaces.push({ name, addresses: [...addresses], mtu, superframes: false });
     const stack = new Stack({
       interfaces: interfaces.length > 0 ? interfaces : [{ name: 'eth0' }],
-      routes: [...routes],
+      // Of equal ones the last is taken.
+      routes: [
+        ...routes,
+        ...named.flatMap(([name, tun]) => tun.routes.map((to) => ({ to, interface: name }))),
+      ],
       nameservers: [...settings.nameservers],
       forward: settings.forward,
     });
@@ -170,6 +198,14 @@ export class SimHost {
       link.plug(side, end);
       return end;
     });
+    const tuns = new Map<string, WireEnd>();
+    for (const [name] of named) {
+      const [own, program] = wire();
+      apps.set(name, own);
+      links.push(`${name}.out -> stack.${name}`, `stack.${name} -> ${name}.in`);
+      ends.push(own);
+      tuns.set(name, program);
+    }
     // Who says how much has more apps in mind than these.
     const allowance = settings.memory === undefined ? MODEST : USUAL;
     const memory = settings.memory ?? memoryFor(apps, links.map(parseLink), allowance);
@@ -177,7 +213,7 @@ export class SimHost {
     for (const [app, instance] of apps) network.app(app, instance);
     for (const link of links) network.link(link);
     await network.start();
-    this.#running = { runtime, network, stack, ends };
+    this.#running = { runtime, network, stack, ends, tuns };
     await program?.(this);
   }
 
@@ -188,6 +224,7 @@ export class SimHost {
     this.#running = undefined;
     this.#pauses.clear();
     running.runtime.halt();
+    running.stack.mute();
     this.#options.disk.crash();
     for (const { link, side } of this.#options.plugs) link.unplug(side);
     // Its last words reach nobody.

@@ -1,4 +1,13 @@
 /** Many hosts in one process, in virtual time. */
+export { RegistryChannels } from './chain/connection.ts';
+export {
+  type ChainEndProgramOptions,
+  egressProgram,
+  ingressProgram,
+  type VnfProgramOptions,
+  vnfProgram,
+} from './chain/members.ts';
+export { type RouletteProgramOptions, rouletteProgram } from './chain/roulette.ts';
 export { DatagramPort } from './datagram-port.ts';
 export {
   type Exploration,

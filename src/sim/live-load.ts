@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { configError } from '../engine/config.ts';
+import { TunconnectorError } from '../errors.ts';
 import { type ProgramSpec, parseSimulation } from './file.ts';
 import type { Program, SimHost } from './host.ts';
 import type { SimulationOptions } from './simulation.ts';
@@ -55,6 +56,13 @@ async function loadProgram(spec: ProgramSpec, host: string, file: string): Promi
     const expected = names.length > 0 ? `one of ${names.join(', ')}` : 'a function that it exports';
     throw configError(`${place}: found the export "${spec.export}" of ${spec.module}, expected ${expected}`);
   }
-  return (sim: SimHost) =>
-    (program as (host: SimHost, options: unknown) => ReturnType<Program>)(sim, spec.options);
+  const run = program as (host: SimHost, options: unknown) => ReturnType<Program>;
+  return async (sim: SimHost) => {
+    try {
+      await run(sim, spec.options);
+    } catch (error) {
+      if (!(error instanceof TunconnectorError)) throw error;
+      throw new TunconnectorError(error.code, `${place}: ${error.message}`, { cause: error });
+    }
+  };
 }

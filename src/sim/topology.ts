@@ -12,12 +12,28 @@ import { Groups } from './segments.ts';
 const NAME = /^[A-Za-z_][\w-]{0,62}$/;
 const name = z.string().regex(NAME, { error: 'expected letters, digits, "_" and "-"' });
 
+const tunSchema = z.strictObject({
+  /** `10.8.0.1/24`. */
+  addresses: z.array(z.string()).default([]),
+  /** Longest IP packet: bytes. */
+  mtu: z.number().int().min(68).max(65_535).default(1500),
+  /** What goes into it, before all other routes. */
+  routes: z.array(z.string()).default([]),
+});
+
 const hostSchema = z.strictObject({
   /** Whether packets for others go on: a router. */
   forward: z.boolean().default(false),
   /** Parts per million that its clock is fast. */
   ppm: z.number().gt(-1e5).lt(1e5).default(0),
   nameservers: z.array(z.string()).default([]),
+  /** Interfaces more, whose other side is a program of the host: `SimHost.tun`. */
+  tuns: z
+    .record(
+      name.refine((text) => !/^eth\d+$/.test(text), { error: 'expected a name that is no link’s' }),
+      tunSchema,
+    )
+    .default({}),
   /** Bytes of packet memory; what its links need at least otherwise. */
   memory: z.number().int().min(1).optional(),
 });
@@ -69,6 +85,7 @@ const topologySchema = z.strictObject({
 
 export type Topology = z.input<typeof topologySchema>;
 export type HostSettings = z.output<typeof hostSchema>;
+export type TunSettings = z.output<typeof tunSchema>;
 
 export interface EndSettings {
   /** Of a host, or of a switch. */
@@ -89,7 +106,7 @@ export interface LinkSettings {
   impair: ImpairSpec;
 }
 
-/** Apps of one network that bring packets in, beside the stack: its link and, on Ethernet, what asks for neighbours. */
+/** Apps of one network that bring packets in, beside the stack: its TUN or link and, on Ethernet, what asks for neighbours. */
 const MOST_SOURCES = 254;
 
 export interface LinkLimits {
@@ -155,7 +172,7 @@ export function checkTopology(topology: Topology): CheckedTopology {
     checkImpairment(`links.${link}.impair`, spec);
     return { name: link, ends, layer: switched.length > 0 ? 'L2' : 'L3', mtu, impair: spec } as const;
   });
-  checkSources(checked);
+  checkSources(hosts, checked);
   const byName = new Map(Object.entries(hosts));
   return {
     ...{ seed, limits, hosts: byName, switches: Object.keys(switches) },
@@ -164,8 +181,8 @@ export function checkTopology(topology: Topology): CheckedTopology {
 }
 
 /** @throws ERR_LIMIT for a host with more links than it can have */
-function checkSources(links: readonly LinkSettings[]): void {
-  const sources = new Map<string, number>();
+function checkSources(hosts: Readonly<Record<string, HostSettings>>, links: readonly LinkSettings[]): void {
+  const sources = new Map(Object.entries(hosts).map(([host, { tuns }]) => [host, Object.keys(tuns).length]));
   for (const { layer, ends } of links)
     for (const { host, isSwitch } of ends) {
       if (isSwitch) continue;

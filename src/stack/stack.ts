@@ -268,6 +268,11 @@ export class Stack implements App {
     return this.#host;
   }
 
+  /** Power is lost: whoever has connections is told nothing any more, neither that they end. */
+  mute(): void {
+    this.#tcp?.mute();
+  }
+
   // ── What its network uses.
 
   open(context: AppContext): void {

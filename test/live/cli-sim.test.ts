@@ -160,3 +160,10 @@ it('tells what it does not understand', () => {
   expect(run('--help').stdout).toMatch(/sim run lab\.yaml --check-determinism/);
   expect(existsSync(path.join(directory, 'hosts'))).toBe(false);
 }, 60_000);
+
+it('repeats a whole chain in another process', () => {
+  const lab = path.join(import.meta.dirname, '..', '..', 'examples', 'sim-chain', 'lab.yaml');
+  const same = run('run', lab, '--check-determinism');
+  expect(same).toMatchObject({ status: 0, stderr: '' });
+  expect(same.stdout).toMatch(/^the same in two processes: /);
+}, 120_000);

@@ -1,5 +1,6 @@
 /** Simulated networks: hosts with stacks of their own, links that are impairments, clocks, faults, and the same run every time. */
 import { describe, expect, it } from 'vitest';
+import { type App, Network } from '../../src/engine/index.ts';
 import type { Channel } from '../../src/engine/outside.ts';
 import { type Program, Simulation, type Topology } from '../../src/sim/index.ts';
 
@@ -173,6 +174,43 @@ describe('faults', () => {
     expect(found[0]).toBeUndefined();
     expect(found[1]).toBeGreaterThanOrEqual(10);
     expect(found[1]).toBeLessThan(1010);
+  });
+
+  it('tell the programs of a host that crashes nothing of it', async () => {
+    const told: string[] = [];
+    const programs: Record<string, Program> = {
+      a: ({ stack }) => void stack.listen({ port: 80 }, () => ({ onClosed: () => told.push('a') })),
+      b: ({ stack, runtime }) => {
+        stack.connect({ address: '10.0.1.1', port: 80 }, { onClosed: () => told.push('b') });
+        runtime.connect('10.0.1.1:80', { onMessage: () => {}, onClose: () => told.push('b') });
+      },
+    };
+    await using sim = await Simulation.start(LINE(), { programs, faults: [{ at: '1s', crash: 'b' }] });
+    await sim.run('2s');
+    expect(sim.host('a').stack.tcp.connections).toBe(2);
+    expect(told).toEqual([]);
+  });
+
+  it('start hosts whose apps wait for no whole number of nanoseconds: time is whole all the same', async () => {
+    const times: number[] = [];
+    class Thirds implements App {
+      readonly due = new Float64Array(1);
+      push(): void {
+        times.push(sim.runtime.now());
+        this.due[0]! += 1e9 / 3;
+      }
+    }
+    const b: Program = async (host) => {
+      await new Network(host.runtime, { memory: 1 << 24 }).app('thirds', new Thirds()).start();
+    };
+    const sim = await Simulation.start(LINE(), {
+      programs: { b },
+      faults: [{ at: 1234567891, for: 1111, crash: 'b' }],
+    });
+    await sim.run('10s');
+    expect(times.length).toBeGreaterThan(25);
+    expect(times.filter((time) => !Number.isInteger(time))).toEqual([]);
+    await sim[Symbol.asyncDispose]();
   });
 
   it('make clocks wrong: what waits for a time of a host waits for the same one of a slower clock', async () => {

@@ -390,6 +390,11 @@ export class Tcp implements TransportAbove, Owner, Verdicts {
     return true;
   }
 
+  /** No handler of a connection is called any more. */
+  mute(): void {
+    for (const c of this.#connections.all()) c.handlers = {};
+  }
+
   close(): void {
     for (const c of this.#connections.all()) {
       if (c.state >= State.Established) this.#resets.end(c);
