@@ -33,6 +33,10 @@ async function roundTrip(host: Host, options: string, ...more: string[]): Promis
 
 const TIME = { timeout: 30_000 };
 
+/** What is behind the link: sockets, which is the default, or the kernel. */
+const KERNEL = '--deliver kernel';
+const WAYS = ['', KERNEL];
+
 /** What starts a command for which a file is /etc/resolv.conf. */
 const mountedAt = (file: string): string[] => [
   ...['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /etc/resolv.conf && exec "$@"'],
@@ -40,12 +44,16 @@ const mountedAt = (file: string): string[] => [
 ];
 
 describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell', () => {
-  it('adds its delay each way, and nothing that a ping would see beside it', TIME, async () => {
-    await using hosts = await twoHosts();
-    const time = await roundTrip(hosts.client, '--delay 50ms');
-    expect(time).toBeGreaterThanOrEqual(100);
-    expect(time).toBeLessThan(105);
-  });
+  it.each(WAYS)(
+    'adds its delay each way, and nothing that a ping would see beside it (%s)',
+    TIME,
+    async (way) => {
+      await using hosts = await twoHosts();
+      const time = await roundTrip(hosts.client, `--delay 50ms ${way}`);
+      expect(time).toBeGreaterThanOrEqual(100);
+      expect(time).toBeLessThan(105);
+    },
+  );
 
   it('adds up-delay to what the command sends, and nothing to the way back', TIME, async () => {
     await using hosts = await twoHosts();
@@ -72,22 +80,28 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     },
   );
 
-  it('nests: the delays of a shell in a shell add up, and two side by side do not meet', TIME, async () => {
-    await using hosts = await twoHosts();
-    const [inner, outer] = await Promise.all([
-      roundTrip(hosts.client, '--delay 20ms', ...shell('--delay 30ms')),
-      roundTrip(hosts.client, '--delay 10ms'),
-    ]);
-    expect(inner).toBeGreaterThanOrEqual(100);
-    expect(inner).toBeLessThan(110);
-    expect(outer).toBeGreaterThanOrEqual(20);
-    expect(outer).toBeLessThan(28);
-  });
+  it.each(WAYS)(
+    'nests: the delays of a shell in a shell add up, and two side by side do not meet (%s)',
+    TIME,
+    async (way) => {
+      await using hosts = await twoHosts();
+      const [inner, outer] = await Promise.all([
+        roundTrip(hosts.client, `--delay 20ms ${way}`, ...shell(`--delay 30ms ${way}`)),
+        roundTrip(hosts.client, `--delay 10ms ${way}`),
+      ]);
+      expect(inner).toBeGreaterThanOrEqual(100);
+      expect(inner).toBeLessThan(110);
+      expect(outer).toBeGreaterThanOrEqual(20);
+      expect(outer).toBeLessThan(28);
+    },
+  );
 
-  it('reaches IPv6 hosts where this host does', TIME, async () => {
+  it.each(WAYS)('reaches IPv6 hosts where this host does (%s)', TIME, async (way) => {
     await using hosts = await twoHosts();
     await hosts.client.ip('route add default via fd06::9');
-    const { stdout } = await hosts.client.exec(shell('--delay 20ms', ...PING, 'fd06::9'), { check: true });
+    const { stdout } = await hosts.client.exec(shell(`--delay 20ms ${way}`, ...PING, 'fd06::9'), {
+      check: true,
+    });
     expect(fastest(stdout)).toBeGreaterThanOrEqual(40);
   });
 
@@ -174,7 +188,9 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     const server = hosts.server.spawn(['iperf3', '-s', '-1', '--forceflush']);
     await server.waitFor('listening');
     const iperf = ['iperf3', '-c', SERVER, '-t', '2', '-J'];
-    const { stdout } = await hosts.client.exec(shell('--rate 20mbit', ...iperf), { check: true });
+    const { stdout } = await hosts.client.exec(shell('--rate 20mbit --deliver kernel', ...iperf), {
+      check: true,
+    });
     const { end } = JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } };
     // TCP's and IP's headers take 52 of 1500 bytes.
     const share = end.sum_received.bits_per_second / ((20e6 * 1448) / 1500);
@@ -253,7 +269,14 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     const lookup = "require('dns').resolve4('somewhere.example', (e, a) => console.log(e ? e.code : a[0]))";
     const command =
       'cat /etc/resolv.conf; getent ahostsv4 some.example; RES_OPTIONS=use-vc getent ahostsv4 tcp.example';
-    const run = shell('--delay 30ms', 'sh', '-c', `${command}; "$0" -e "$1"`, process.execPath, lookup);
+    const run = shell(
+      '--delay 30ms --deliver kernel',
+      'sh',
+      '-c',
+      `${command}; "$0" -e "$1"`,
+      process.execPath,
+      lookup,
+    );
     const { stdout, code } = await hosts.client.exec([...mountedAt(resolv), ...run]);
     expect(stdout).toMatch(/^nameserver 100\.64\.0\.1\noptions timeout:2 attempts:2\n/);
     expect(stdout.match(/192\.0\.2\.7 +STREAM/g)).toHaveLength(2);
@@ -262,7 +285,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     expect(code).toBe(0);
   });
 
-  it('does not wait at its end for an answer that does not come', TIME, async () => {
+  it.each(WAYS)('does not wait at its end for an answer that does not come (%s)', TIME, async (way) => {
     await using hosts = await twoHosts();
     await using scratch = await scratchDirectory();
     const resolv = `${scratch.path}/resolv.conf`;
@@ -283,7 +306,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     const server = hosts.client.node(silent, []);
     await server.waitFor('ready');
     const begun = performance.now();
-    const run = shell('--delay 1ms', 'sh', '-c', '"$0" "$1"; date +%s%3N', process.execPath, ask);
+    const run = shell(`--delay 1ms ${way}`, 'sh', '-c', '"$0" "$1"; date +%s%3N', process.execPath, ask);
     const { stdout } = await hosts.client.exec([...mountedAt(resolv), ...run], { check: true });
     const ended = Number(stdout);
     expect(ended).toBeGreaterThan(begun);
@@ -342,22 +365,25 @@ async function janitors(host: Host): Promise<number[]> {
 }
 
 describe.skipIf(needs('netns', 'tun', 'ip', 'nft'))('what tunconnector shell leaves behind', () => {
-  it('is nothing when the command ends', TIME, async () => {
+  it.each(WAYS)('is nothing when the command ends (%s)', TIME, async (way) => {
     await using hosts = await twoHosts();
     const before = await hosts.client.snapshot();
-    const look = await hosts.client.exec(shell('--delay 1ms', 'sh', '-c', 'ip -o addr; sleep 0.1'), {
+    const look = await hosts.client.exec(shell(`--delay 1ms ${way}`, 'sh', '-c', 'ip -o addr; sleep 0.1'), {
       check: true,
     });
     expect(look.stdout).toContain('100.64.0.2/30');
     expect(await hosts.client.snapshot()).toBe(before);
   });
 
-  it('is nothing after kill -9, and the command ends', TIME, async () => {
+  it.each(WAYS)('is nothing after kill -9, and the command ends (%s)', TIME, async (way) => {
     await using hosts = await twoHosts();
     const before = await hosts.client.snapshot();
-    const process = hosts.client.spawn(shell('--delay 1ms', 'sh', '-c', 'echo pid $$; exec sleep 300'));
+    const process = hosts.client.spawn(
+      shell(`--delay 1ms ${way}`, 'sh', '-c', 'echo pid $$; exec sleep 300'),
+    );
     const [, pid] = await process.waitFor(/pid (\d+)/);
-    expect(await hosts.client.snapshot()).not.toBe(before);
+    // Over sockets there is nothing to begin with.
+    expect((await hosts.client.snapshot()) !== before).toBe(way === KERNEL);
     process.kill('SIGKILL');
     await until(async () => (await hosts.client.snapshot()) === before, 3000);
     expect(await hosts.client.snapshot()).toBe(before);
@@ -368,7 +394,9 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'nft'))('what tunconnector shell lea
   it('is undone by the next run where the janitor was killed as well', TIME, async () => {
     await using hosts = await twoHosts();
     const before = await hosts.client.snapshot();
-    const first = hosts.client.spawn(shell('--delay 1ms', 'sh', '-c', 'echo running; exec sleep 300'));
+    const first = hosts.client.spawn(
+      shell('--delay 1ms --deliver kernel', 'sh', '-c', 'echo running; exec sleep 300'),
+    );
     await first.waitFor('running');
     const pids = await janitors(hosts.client);
     expect(pids.length).toBeGreaterThan(0);
@@ -376,7 +404,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'nft'))('what tunconnector shell lea
     first.kill('SIGKILL');
     await first.ended;
     expect(await hosts.client.snapshot()).not.toBe(before);
-    await hosts.client.exec(shell('--delay 1ms', 'true'), { check: true });
+    await hosts.client.exec(shell('--delay 1ms --deliver kernel', 'true'), { check: true });
     await until(async () => (await hosts.client.snapshot()) === before, 2000);
     expect(await hosts.client.snapshot()).toBe(before);
   });

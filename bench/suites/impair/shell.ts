@@ -18,6 +18,9 @@ type Behind = (command: readonly string[]) => string[];
 const ours =
   (...words: string[]): Behind =>
   (command) => [process.execPath, COMMAND, 'shell', ...words, '--', ...command];
+/** What mahimahi does, too: packets pass. The bars are for this way; the other, which ends TCP, stands beside it. */
+const KERNEL = ['--deliver', 'kernel'];
+const SOCKETS = 'ours, over sockets';
 const plain: Behind = (command) => [...command];
 const mahimahi =
   (...words: string[]): Behind =>
@@ -28,14 +31,16 @@ export function shellExperiments(seconds: number): Experiment[] {
     roundTrips(seconds),
     throughput(seconds, {
       path: '8 TCP flows behind a shell with a delay of 10 ms',
-      subject: 'ours, shell --delay 10ms',
-      behind: ours('--delay', '10ms'),
+      subject: 'ours, shell --delay 10ms --deliver kernel',
+      behind: ours('--delay', '10ms', ...KERNEL),
+      sockets: ours('--delay', '10ms'),
       peer: ['mahimahi, mm-delay', mahimahi('mm-delay', '10')],
     }),
     throughput(seconds, {
       path: '8 TCP flows behind a shell with a rate of 12 Gbit/s',
-      subject: 'ours, shell --rate 12gbit',
-      behind: ours('--rate', '12gbit'),
+      subject: 'ours, shell --rate 12gbit --deliver kernel',
+      behind: ours('--rate', '12gbit', ...KERNEL),
+      sockets: ours('--rate', '12gbit'),
     }),
   ];
 }
@@ -51,7 +56,7 @@ const withoutMahimahi = () => unmetNeeds(['mm-delay'])?.replace('install mm-dela
 /** By how much pings behind a delay take longer than it says, those of the plain path taken off. */
 function roundTrips(seconds: number): Experiment {
   const path = 'ping behind a shell with a delay of 10 ms';
-  const subject = 'ours, shell --delay 10ms';
+  const subject = 'ours, shell --delay 10ms --deliver kernel';
   const error = (behind: Behind) => async (lab: Lab) => {
     const beside = await median(lab, plain);
     const asked = beside + DELAY_NS;
@@ -62,7 +67,8 @@ function roundTrips(seconds: number): Experiment {
     title: path,
     secondsPerVisit: 2 * seconds,
     visits: [
-      visit(subject, error(ours('--delay', '10ms'))),
+      visit(subject, error(ours('--delay', '10ms', ...KERNEL))),
+      visit(SOCKETS, error(ours('--delay', '10ms'))),
       visit('mahimahi, mm-delay', error(mahimahi('mm-delay', '10')), withoutMahimahi()),
     ],
     bars: [{ path, quantity: 'lateMedian', subject, atMost: 150_000 }],
@@ -82,12 +88,17 @@ interface Link {
   path: string;
   subject: string;
   behind: Behind;
+  sockets: Behind;
   peer?: [subject: string, behind: Behind];
 }
 
-function throughput(seconds: number, { path, subject, behind, peer }: Link): Experiment {
+function throughput(seconds: number, { path, subject, behind, sockets, peer }: Link): Experiment {
   const through = (how: Behind) => (lab: Lab) => tcp(lab, path, how);
-  const visits = [visit(PLAIN, through(plain)), visit(subject, through(behind))];
+  const visits = [
+    visit(PLAIN, through(plain)),
+    visit(subject, through(behind)),
+    visit(SOCKETS, through(sockets)),
+  ];
   if (peer) visits.push(visit(peer[0], through(peer[1]), withoutMahimahi()));
   return {
     suite: SUITE,

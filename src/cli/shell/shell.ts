@@ -59,7 +59,7 @@ export function shellCommand(
   command.addOption(
     new Option(
       '--deliver <how>',
-      'what is behind the link: sockets of this program, or the kernel, which as root forwards (with root: kernel)',
+      'what is behind the link: sockets of this program, or the kernel, which as root forwards (sockets)',
     )
       .choices(['sockets', 'kernel'])
       .helpGroup('The command:'),
@@ -95,7 +95,7 @@ Examples:
         throw usageError('--user has no effect with --rootless, which has one user only');
       }
       const powerless = !isolated && (rootless || !hasPrivileges());
-      const how = options.deliver ?? (powerless ? 'sockets' : 'kernel');
+      const how = options.deliver ?? 'sockets';
       const asked = rootless ? '--rootless' : 'without root';
       if (powerless && how === 'kernel') {
         done(await startAgain(asked));
