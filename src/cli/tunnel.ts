@@ -2,6 +2,7 @@
 import { TunconnectorError } from '../errors.ts';
 import { type Inspector, inspector } from '../impair/attached.ts';
 import { captureHosted, type HostedCapture } from '../tun/capture/live-attached.ts';
+import { NEEDS_ADMIN } from '../tun/system-error.ts';
 import type { Outside } from '../tunnel/connector/live-outside.ts';
 import type { Side } from '../tunnel/connector/report.ts';
 import { TunConnector } from '../tunnel/connector/tunconnector.ts';
@@ -29,20 +30,32 @@ export async function runTunnelCommand(
     settings,
     new TunConnector(options, { warmUp: true, ...(outside && { outside }) }),
     outside,
+    settings.rootless ? undefined : orRootless,
   );
 }
 
-/** Runs a tunnel that has not been started. */
+/** This command has another way. */
+function orRootless(error: unknown): unknown {
+  if (!(error instanceof TunconnectorError) || error.remedy !== NEEDS_ADMIN) return error;
+  const { code, errno, syscall, message } = error;
+  const what = message.slice(0, -`; ${NEEDS_ADMIN}`.length);
+  const remedy = `${NEEDS_ADMIN}, or use --rootless`;
+  return new TunconnectorError(code, what, { errno, syscall, remedy, cause: error });
+}
+
+/** Runs a tunnel that has not been started. @param explain what to add to the error that kept it from starting */
 export async function runTunnel(
   settings: Settings,
   tunnel: TunConnector,
   outside?: Outside,
+  explain: (error: unknown) => unknown = (error) => error,
 ): Promise<number> {
   const output = settings.json ? new JsonOutput() : new TextOutput();
   const command = new TunnelCommand(settings, tunnel, output);
   try {
     return await command.run(outside);
-  } catch (error) {
+  } catch (found) {
+    const error = explain(found);
     output.error(error);
     throw error;
   }

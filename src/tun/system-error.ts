@@ -6,7 +6,10 @@ interface SystemError extends Error {
   syscall?: string;
 }
 
-const CAPABILITY = 'run it as root, give it CAP_NET_ADMIN, or use a user namespace (--rootless)';
+/** What helps whoever may not change the network. A command that has another way says so besides. */
+export const NEEDS_ADMIN = 'run it as root, or give it CAP_NET_ADMIN';
+const NEEDS_RAW = 'run it as root, or give it CAP_NET_RAW';
+const NEEDS_PORT = 'choose a port from 1024 on, run it as root, or give it CAP_NET_BIND_SERVICE';
 
 interface Explanation {
   code: ErrorCode;
@@ -15,8 +18,8 @@ interface Explanation {
 }
 
 const BY_ERRNO: Record<string, Explanation> = {
-  EPERM: { code: 'ERR_PERMISSION', what: 'is not permitted', remedy: CAPABILITY },
-  EACCES: { code: 'ERR_PERMISSION', what: 'is not permitted', remedy: CAPABILITY },
+  EPERM: { code: 'ERR_PERMISSION', what: 'is not permitted', remedy: NEEDS_ADMIN },
+  EACCES: { code: 'ERR_PERMISSION', what: 'is not permitted', remedy: NEEDS_ADMIN },
   EBUSY: {
     code: 'ERR_TUN_OPEN',
     what: 'is in use by another program',
@@ -61,8 +64,13 @@ export function systemError(error: unknown, subject: string): unknown {
   if (!found) return new TunconnectorError('ERR_SOCKET', `${subject}: ${error.message}`, details);
   return new TunconnectorError(found.code, `${subject} ${found.what} (${error.code}, ${error.syscall})`, {
     ...details,
-    remedy: found.remedy,
+    remedy: found.remedy === NEEDS_ADMIN ? neededFor(error.syscall) : found.remedy,
   });
+}
+
+function neededFor(syscall: string | undefined): string {
+  if (syscall === 'bind') return NEEDS_PORT;
+  return syscall === 'socket(AF_PACKET)' ? NEEDS_RAW : NEEDS_ADMIN;
 }
 
 function isSystemError(error: unknown): error is SystemError {

@@ -124,8 +124,19 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'root', 'setpriv'))('a mistake', () 
       ...['setpriv', '--bounding-set=-net_admin,-sys_admin', '--inh-caps=-all', '--'],
       ...[process.execPath, BIN, '-m', 'server'],
     ]);
-    expect(stderr).toMatch(/^tunconnector: .*not permitted.*CAP_NET_ADMIN.*--rootless.*\n$/);
+    expect(stderr).toMatch(
+      /^tunconnector: .*not permitted.*; run it as root, or give it CAP_NET_ADMIN, or use --rootless\n$/,
+    );
     expect(code).toBe(3);
+    const words = ['stack', 'up', '--tun', 'st0', '--address', '10.9.0.2/24'];
+    const other = await host.exec([
+      ...['setpriv', '--bounding-set=-net_admin,-sys_admin', '--inh-caps=-all', '--'],
+      ...[process.execPath, BIN, ...words],
+    ]);
+    expect(other.stderr).toMatch(
+      /^tunconnector: .*not permitted.*; run it as root, or give it CAP_NET_ADMIN\n$/,
+    );
+    expect(other.code).toBe(3);
     expect(await host.snapshot()).toBe(before);
   });
 

@@ -156,7 +156,7 @@ export async function permissionFindings(): Promise<Finding[]> {
       needed: refusal !== undefined,
       ...(!admin && {
         cost: 'no interfaces, addresses or routes on this host',
-        remedy: refusal === undefined ? 'run it as root, or with --rootless' : 'run it as root',
+        remedy: refusal === undefined ? 'run it as root, or a tunnel with --rootless' : 'run it as root',
       }),
     },
     {

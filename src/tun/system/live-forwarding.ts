@@ -5,6 +5,7 @@
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { TunconnectorError } from '../../errors.ts';
+import { NEEDS_ADMIN } from '../system-error.ts';
 
 const ROOT = '/proc/sys/net';
 
@@ -28,9 +29,7 @@ export function writeSysctl(key: string, value: string): void {
     const name = `net.${key.replaceAll('/', '.')}`;
     throw new TunconnectorError('ERR_PERMISSION', `sysctl ${name}=${value}: ${code}`, {
       remedy:
-        code === 'EROFS'
-          ? `set it where the container is started: --sysctl ${name}=${value}`
-          : 'run as root, give CAP_NET_ADMIN, or use --rootless',
+        code === 'EROFS' ? `set it where the container is started: --sysctl ${name}=${value}` : NEEDS_ADMIN,
       errno: code,
       cause: error,
     });

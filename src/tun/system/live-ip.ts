@@ -5,6 +5,7 @@
 
 import { isIP } from 'node:net';
 import { TunconnectorError } from '../../errors.ts';
+import { NEEDS_ADMIN } from '../system-error.ts';
 import { type CommandResult, runCommand } from './live-command.ts';
 
 export interface RouteSpec {
@@ -262,7 +263,7 @@ function checkIp(result: CommandResult, what: string): void {
   const namespace = /^nsenter: (?:cannot open|reassociate to namespace) .*/m.exec(text);
   if (/Operation not permitted/.test(text) || (namespace && /Permission denied/.test(text))) {
     throw new TunconnectorError('ERR_PERMISSION', `ip ${what}: operation not permitted`, {
-      remedy: 'run as root, give CAP_NET_ADMIN, or use --rootless',
+      remedy: NEEDS_ADMIN,
       errno: 'EPERM',
     });
   }

@@ -7,6 +7,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TunconnectorError } from '../../errors.ts';
+import { NEEDS_ADMIN } from '../system-error.ts';
 import { runCommand, systemEnvironment } from './live-command.ts';
 
 export interface Masquerade {
@@ -91,7 +92,7 @@ function checkNft(result: { code: number | null; stderr: string }): void {
   const text = result.stderr.trim().split('\n')[0] ?? '';
   if (/Operation not permitted/.test(text)) {
     throw new TunconnectorError('ERR_PERMISSION', `nft: ${text}`, {
-      remedy: 'run as root, give CAP_NET_ADMIN, or use --rootless',
+      remedy: NEEDS_ADMIN,
       errno: 'EPERM',
     });
   }
