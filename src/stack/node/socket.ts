@@ -4,6 +4,7 @@ import type { Stack } from '../stack.ts';
 import type { Connection, TcpHandlers } from '../tcp/connection.ts';
 import type { TcpErrorCode } from '../tcp/state.ts';
 import { socketError } from './error.ts';
+import { keepFreedMemory } from './memory.ts';
 
 const CHUNK = 65_536;
 const MS = 1e6;
@@ -38,6 +39,7 @@ export class StackSocket extends Duplex {
 
   constructor(stack: Stack, options: StackSocketOptions = {}) {
     super({ allowHalfOpen: options.allowHalfOpen ?? false });
+    keepFreedMemory();
     this.#stack = stack;
   }
 
@@ -168,10 +170,9 @@ export class StackSocket extends Duplex {
     if (!connection) return;
     while (this.#reading && connection.readable > 0) {
       const chunk = Buffer.allocUnsafe(Math.min(connection.readable, CHUNK));
-      const n = connection.read(chunk);
-      this.bytesRead += n;
+      this.bytesRead += connection.read(chunk);
       this.#alive();
-      this.#reading = this.push(chunk.subarray(0, n));
+      this.#reading = this.push(chunk);
     }
     if (connection.atEnd && !this.readableEnded && !this.destroyed) this.push(null);
   }
