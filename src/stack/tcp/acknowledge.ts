@@ -126,7 +126,8 @@ function cumulatively(c: Connection, ack: number, now: number): number {
   while (sent.head !== NONE && before(sent.start[sent.head], ack)) {
     const record = sent.head;
     const marks = sent.marks[record];
-    const whole = notAfter(sent.end[record], ack);
+    // Of a train it may be a part, and no more of it has arrived.
+    const whole = notAfter(sent.end[record], ack) || sent.split(record, ack);
     if (!(marks & Mark.Sacked)) {
       if (!(marks & Mark.Retransmitted)) rtt = now - sent.at[record];
       rackDelivered(c, record, now);

@@ -110,12 +110,19 @@ function writeSack(c: Connection, slab: Uint8Array, at: number, blocks: number):
     block += 8;
     c.duplicate = false;
   }
-  for (let turn = c.ranges.latest; block < end; block += 8) {
-    const range = c.ranges.recent(turn);
-    turn = c.ranges.turnOf(range);
-    put32(slab, block, c.ranges.left[range]);
-    put32(slab, block + 4, c.ranges.right[range]);
+  const { ranges } = c;
+  let turn = ranges.first;
+  let last = turn;
+  for (; block < end; block += 8) {
+    let range = ranges.recent(turn);
+    // Room for more than is left to tell: the latest again.
+    if (range < 0) range = ranges.recent(Number.POSITIVE_INFINITY);
+    turn = ranges.turnOf(range);
+    last = Math.min(last, turn);
+    put32(slab, block, ranges.left[range]);
+    put32(slab, block + 4, ranges.right[range]);
   }
+  ranges.tell(last);
 }
 
 /** SYN, or SYN with ACK. */

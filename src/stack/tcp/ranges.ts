@@ -12,6 +12,10 @@ export class Ranges {
   readonly #changed = new Int32Array(MAX_RANGES);
   count = 0;
   #turn = 0;
+  /** The last change that the peer was told of, as of all before it. */
+  #told = 0;
+  /** Where an ACK had no room for more of them; 0: nowhere. */
+  #stopped = 0;
   readonly #limit: number;
 
   constructor(limit = MAX_RANGES) {
@@ -35,6 +39,7 @@ export class Ranges {
     this.left[at] = left;
     this.right[at] = right;
     this.#changed[at] = ++this.#turn;
+    this.#stopped = 0;
     return true;
   }
 
@@ -51,10 +56,11 @@ export class Ranges {
     let gone = 0;
     while (gone < this.count && notAfter(this.left[gone], next)) next = later(next, this.right[gone++]);
     if (gone > 0) this.#move(gone, 0);
+    if (this.count === 0) this.#stopped = 0;
     return next;
   }
 
-  /** The range that changed latest among those that changed before `turn` (start with `latest`); -1 for none. */
+  /** The range that changed latest among those that changed before `turn` (start with `first`); -1 for none. */
   recent(turn: number): number {
     let found = -1;
     let best = 0;
@@ -66,8 +72,25 @@ export class Ranges {
     return found;
   }
 
-  get latest(): number {
-    return this.#turn + 1;
+  /** Where an ACK begins: with the latest, or where the one before it had no more room. */
+  get first(): number {
+    return this.#stopped || this.#turn + 1;
+  }
+
+  /** An ACK tells of all that changed from `turn` on. */
+  tell(turn: number): void {
+    const rest = this.recent(turn);
+    if (rest >= 0 && this.#changed[rest] > this.#told) {
+      this.#stopped = turn;
+    } else {
+      this.#stopped = 0;
+      this.#told = this.#turn;
+    }
+  }
+
+  /** There is more to tell than fitted. */
+  get partlyTold(): boolean {
+    return this.#stopped > 0;
   }
 
   turnOf(range: number): number {

@@ -41,8 +41,14 @@ export function transmit(below: IpBelow, c: Connection): boolean {
     if (!sendData(below, c)) return false;
   }
   if (!wantsAck(c)) return true;
-  if (below.room(c.route) <= 0) return false;
-  if (!emit(below, c, c.nxt, 0, Flag.Ack, 0)) c.time[Time.retry] = below.clock[0] + MEMORY_RETRY;
+  // What came in one breath may have left more holes than one ACK tells of: a peer takes for lost what it hears nothing of.
+  do {
+    if (below.room(c.route) <= 0) return false;
+    if (!emit(below, c, c.nxt, 0, Flag.Ack, 0)) {
+      c.time[Time.retry] = below.clock[0] + MEMORY_RETRY;
+      return true;
+    }
+  } while (c.ranges.partlyTold);
   return true;
 }
 
@@ -68,7 +74,7 @@ function resend(c: Connection): void {
 
 function wantsAck(c: Connection): boolean {
   if (c.state < State.Established && c.state !== State.SynReceived) return false;
-  if (c.ackNow) return true;
+  if (c.ackNow || c.ranges.partlyTold) return true;
   // The window has opened by enough for the peer to want to know (RFC 1122, 4.2.3.3).
   const open = distance(c.next, c.edge);
   const grow = c.receiveWindow - open;
@@ -137,7 +143,8 @@ export function retransmit(below: IpBelow, c: Connection, record: number, allowa
   }
   const fin = c.finSent && before(c.written, end);
   const length = whole - (fin ? 1 : 0);
-  if (!emit(below, c, start, length, Flag.Ack | (fin ? Flag.Fin : 0) | (length > 0 ? Flag.Psh : 0), 0)) {
+  const push = length > 0 && ((start + length) | 0) === c.written;
+  if (!emit(below, c, start, length, Flag.Ack | (fin ? Flag.Fin : 0) | (push ? Flag.Psh : 0), 0)) {
     c.time[Time.retry] = now + MEMORY_RETRY;
     return false;
   }

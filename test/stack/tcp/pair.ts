@@ -93,6 +93,8 @@ export interface PairOptions {
   stack?: Partial<StackOptions>;
   mtu?: number;
   superframes?: boolean;
+  /** Superframes are cut into wire packets where they leave a stack, and so pass the taps and what lies between. */
+  cut?: boolean;
   /** Whether taps keep what they see. */
   keep?: boolean;
 }
@@ -109,7 +111,7 @@ export interface Pair extends AsyncDisposable {
 }
 
 export async function pair(options: PairOptions = {}): Promise<Pair> {
-  const { seed = 1, mtu = 1500, superframes = false, keep = true } = options;
+  const { seed = 1, mtu = 1500, superframes = false, cut = false, keep = true } = options;
   const runtime = new VirtualRuntime({ seed });
   const net = new Network(runtime, { memory: 512 << 20 });
   const host = (address: string) =>
@@ -122,7 +124,8 @@ export async function pair(options: PairOptions = {}): Promise<Pair> {
   const left = host(LEFT);
   const right = host(RIGHT);
   const seen: Seen[] = [];
-  const taps = { left: new Tap('left', seen, superframes), right: new Tap('right', seen, superframes) };
+  const whole = superframes && !cut;
+  const taps = { left: new Tap('left', seen, whole), right: new Tap('right', seen, whole) };
   taps.left.keep = taps.right.keep = keep;
   net.app('left', left).app('right', right).app('tapL', taps.left).app('tapR', taps.right);
   const { way = 'delay 10ms', back = way } = options;
