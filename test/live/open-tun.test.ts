@@ -106,7 +106,10 @@ describe.skipIf(needs('netns', 'tun', 'ping', 'ip'))('openTun', () => {
     expect(stats.kernelDropped).toBeGreaterThan(0);
     // What was waiting is there, in order from the first, and reading goes on.
     let last = -1;
-    for (let n = 0; n < 1000; n++) {
+    // How many depends on who had the processor: the kernel keeps 500 by itself, and may have got no further.
+    const kept = 20_000 - stats.kernelDropped;
+    expect(kept).toBeGreaterThanOrEqual(500);
+    for (let n = 0; n < kept; n++) {
       const [high, low] = (await tun.read())!.subarray(28);
       expect(high! * 256 + low!).toBeGreaterThan(last);
       last = high! * 256 + low!;
