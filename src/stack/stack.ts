@@ -298,7 +298,8 @@ export class Stack implements App {
 
   #startResolver(context: AppContext, host: IpHost): void {
     const open = (options: UdpOptions) => this.udp(options);
-    this.#resolver = new Resolver({ runtime: context.runtime, numbers: host.numbers, open });
+    const connect = (options: ConnectOptions, handlers: TcpHandlers) => this.connect(options, handlers);
+    this.#resolver = new Resolver({ runtime: context.runtime, numbers: host.numbers, open, connect });
   }
 
   #link(at: number): Link | undefined {

@@ -52,7 +52,7 @@ async function world(first: Reply, second: Reply = () => undefined) {
     }
     return result;
   };
-  return { resolve, log, ports, ids, net, runtime, here, [Symbol.asyncDispose]: () => net.close() };
+  return { resolve, log, ports, ids, net, runtime, here, there, [Symbol.asyncDispose]: () => net.close() };
 }
 
 const answer = (query: Packet, answers: Answer[], flags = 0): Packet => ({
@@ -122,6 +122,92 @@ describe('resolve', () => {
   ])('says that %s', async (_, reply, errno) => {
     await using at = await world(reply);
     expect(await at.resolve('host.test')).toBe(`ERR_RESOLVE ${errno}`);
+  });
+
+  describe('over TCP, where the answer is longer than a datagram', () => {
+    const cut: Reply = (query) => answer(query, [], 1 << 9);
+    const many = Array.from({ length: 60 }, (_, i) => `2001:db8::${(i + 1).toString(16)}`);
+    const long = (query: Packet) =>
+      answer(
+        query,
+        many.map((data) => aaaa('host.test', data)),
+      );
+
+    /** What a server at a TCP port sends for a question, piece by piece. */
+    function serveTcp(
+      at: Awaited<ReturnType<typeof world>>,
+      port: number,
+      pieces: (query: Packet, length: number) => (Uint8Array | 'end' | 'reset')[],
+    ): { questions: number } {
+      const seen = { questions: 0 };
+      at.there.listen({ port }, (connection) => ({
+        onEnd: () => connection.end(),
+        onReadable: () => {
+          const bytes = new Uint8Array(connection.readable);
+          connection.read(bytes);
+          seen.questions++;
+          const query = decode(Buffer.from(bytes.subarray(2)));
+          let wait = 1e6;
+          for (const piece of pieces(query, (bytes[0]! << 8) | bytes[1]!)) {
+            at.runtime.timer(at.runtime.now() + wait, () => {
+              if (piece === 'end') connection.end();
+              else if (piece === 'reset') connection.reset();
+              else connection.write(piece);
+            });
+            wait += 1e6;
+          }
+        },
+      }));
+      return seen;
+    }
+    const framed = (packet: Packet): Uint8Array => {
+      const bytes = encode(packet);
+      return Uint8Array.from([bytes.length >> 8, bytes.length & 255, ...bytes]);
+    };
+    const options = { family: 6 as const, servers: ['10.0.0.1'] };
+
+    it.each([1, 2, 3, 700])('gets all of it, in pieces of which the first has %i bytes', async (first) => {
+      await using at = await world(cut);
+      const seen = serveTcp(at, 53, (query) => {
+        const bytes = framed(long(query));
+        return [bytes.slice(0, first), bytes.slice(first)];
+      });
+      expect(await at.resolve('host.test', options)).toEqual(many);
+      expect(seen.questions).toBe(1);
+      expect(at.log).toHaveLength(1);
+      // Nothing is left of it once the server has ended its side, too.
+      at.runtime.advance('1s');
+      expect(at.here.tcp).toMatchObject({ opened: 1, connections: 0 });
+    });
+
+    it.each<[string, (query: Packet) => (Uint8Array | 'end' | 'reset')[]]>([
+      ['ends at once', () => ['end']],
+      ['ends in the middle', (query) => [framed(long(query)).slice(0, 500), 'end']],
+      ['breaks off', (query) => [framed(long(query)).slice(0, 500), 'reset']],
+      ['sends nothing, at length', () => [Uint8Array.of(0, 0)]],
+      ['answers something else', (query) => [framed({ ...long(query), id: (query.id! + 1) & 0xffff })]],
+      ['cuts that, too', (query) => [framed(answer(query, [], 1 << 9))]],
+      ['is silent', () => []],
+    ])('asks the next server when one %s', async (_, pieces) => {
+      await using at = await world(cut, both);
+      const seen = serveTcp(at, 53, pieces);
+      expect(await at.resolve('host.test', { family: 6 })).toEqual(['2001:db8::9']);
+      expect(seen.questions).toBe(1);
+      await using alone = await world(cut);
+      serveTcp(alone, 53, pieces);
+      expect(await alone.resolve('host.test', options)).toBe('ERR_RESOLVE EBADRESP');
+    });
+
+    it('ends with the stack', async () => {
+      const at = await world(cut);
+      serveTcp(at, 53, () => []);
+      const asked = expect(at.here.resolve('host.test', options)).rejects.toMatchObject({
+        errno: 'ECANCELLED',
+      });
+      at.runtime.advance('10ms');
+      await at.net.close();
+      await asked;
+    });
   });
 
   it('does not believe who guesses', async () => {

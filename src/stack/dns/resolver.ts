@@ -1,12 +1,16 @@
 /**
  * A stub resolver: asks the servers it is told of, one after the other, over UDP, each time from another port with
- * another number (RFC 5452). It keeps nothing, and reads no file of hosts.
+ * another number (RFC 5452), and over TCP whoever has a longer answer (RFC 7766). It keeps nothing, and reads no file of hosts.
  */
 import type { Runtime } from '../../engine/runtime.ts';
 import { SECOND } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
+import { parseEndpoint } from '../../packet/prefix.ts';
 import type { SecretNumbers } from '../numbers.ts';
+import type { Connection, TcpHandlers } from '../tcp/connection.ts';
+import type { ConnectOptions } from '../tcp/tcp.ts';
 import type { UdpOptions, UdpSocket } from '../udp/socket.ts';
+import { TcpQuestion } from './over-tcp.ts';
 import { type Answer, decodeAnswer, encodeQuery, nameProblem, type RecordType } from './query.ts';
 
 const PORT = 53;
@@ -27,6 +31,7 @@ export interface ResolverParts {
   runtime: Runtime;
   numbers: SecretNumbers;
   open(options: UdpOptions): UdpSocket;
+  connect(options: ConnectOptions, handlers: TcpHandlers): Connection;
 }
 
 export class Resolver {
@@ -78,6 +83,7 @@ class Query {
   readonly #done: (result: string[] | TunconnectorError) => void;
   #try = 0;
   #socket: UdpSocket | undefined;
+  #overTcp: TcpQuestion | undefined;
   #cancel: (() => void) | undefined;
   #last = 'nobody answered';
   #errno = 'ETIMEOUT';
@@ -112,7 +118,11 @@ class Query {
     try {
       this.#socket = open({
         remote,
-        onMessage: (bytes) => this.#answer(decodeAnswer(bytes, id, this.#name, this.#type)),
+        onMessage: (bytes) => {
+          const answer = decodeAnswer(bytes, id, this.#name, this.#type);
+          if (answer?.kind === 'truncated') this.#askOverTcp(remote, round);
+          else if (answer) this.#answer(answer);
+        },
         onError: (error) => {
           this.#last = error.message;
           // Not within the callback of the socket that is closed by it.
@@ -128,18 +138,49 @@ class Query {
     this.#wait(sent ? this.#timeout * 2 ** round : 0);
   }
 
+  /** The same server, which has more to say than a datagram holds. */
+  #askOverTcp(server: string, round: number): void {
+    this.#end();
+    const { numbers, connect } = this.#parts;
+    const { address, port } = parseEndpoint(server);
+    const id = numbers.u16();
+    const note = (why: string) => {
+      this.#errno = 'EBADRESP';
+      this.#last = `the answer is longer than a datagram, and over TCP there is none: ${why}`;
+    };
+    note('the server is silent');
+    const fail = (why: string) => {
+      note(why);
+      // Not within the callback of what is closed by it.
+      this.#wait(0);
+    };
+    try {
+      this.#overTcp = new TcpQuestion(connect, { address, port }, encodeQuery(id, this.#name, this.#type), {
+        onAnswer: (bytes) => {
+          const answer = decodeAnswer(bytes, id, this.#name, this.#type);
+          if (!answer) fail('it answers something else');
+          else if (answer.kind === 'truncated') fail('that is cut, too');
+          else this.#answer(answer);
+        },
+        onFailed: fail,
+      });
+    } catch (error) {
+      fail((error as Error).message);
+      return;
+    }
+    this.#wait(this.#timeout * 2 ** round);
+  }
+
   #wait(span: number): void {
     this.#cancel?.();
     const { runtime } = this.#parts;
     this.#cancel = runtime.timer(runtime.now() + span, () => this.next());
   }
 
-  #answer(answer: Answer | undefined): void {
-    if (!answer) return;
+  #answer(answer: Answer): void {
     if (answer.kind === 'addresses') this.#finish(answer.addresses);
     else if (answer.kind === 'no-name') this.fail('ENOTFOUND', 'there is no such name');
-    else if (answer.kind === 'truncated') this.fail('EBADRESP', 'the answer is longer than a datagram');
-    else {
+    else if (answer.kind === 'failed') {
       this.#errno = 'ESERVFAIL';
       this.#last = `the server says ${answer.why}`;
       this.#wait(0);
@@ -161,6 +202,8 @@ class Query {
     this.#cancel = undefined;
     this.#socket?.close();
     this.#socket = undefined;
+    this.#overTcp?.close();
+    this.#overTcp = undefined;
   }
 }
 
