@@ -66,15 +66,41 @@ export async function simulate<T>(
   }
 }
 
-/** How the test that threw is run under a debugger: the first file of the stack that is not of this package. */
+/** Of this package; its code is in two folders of it. */
+const PACKAGE = path.resolve(import.meta.dirname, '..', '..');
+const OWN = ['src', 'dist'].map((folder) => path.join(PACKAGE, folder) + path.sep);
+const TEST = /\.(test|spec)\.[cm]?[jt]sx?$/;
+
+/** How the test that threw is run under a debugger: the test file of the stack, or else the first file that is not of this package. */
 function commandOf({ stack = '' }: Error): string {
-  for (const [, place = ''] of stack.matchAll(/\(?((?:file:\/\/)?\/[^\s()]+?):\d+:\d+\)?$/gm)) {
+  const files: string[] = [];
+  for (const [, place = ''] of stack.matchAll(/^\s*at (?:.* \()?((?:file:\/\/)?\/.*?):\d+:\d+\)?$/gm)) {
     const file = place.startsWith('file:') ? fileURLToPath(place) : place;
-    if (file.startsWith(import.meta.dirname) || file.includes('node_modules')) continue;
-    const known = path.relative('.', file);
-    return /\.(test|spec)\.[cm]?[jt]sx?$/.test(file)
-      ? `npx vitest run --inspect-brk --no-file-parallelism ${known}`
-      : `node --inspect-brk ${known}`;
+    if (!OWN.some((folder) => file.startsWith(folder)) && !file.includes('/node_modules/')) files.push(file);
   }
-  return 'npx vitest run --inspect-brk --no-file-parallelism';
+  const running = runningTest();
+  const test = running?.file ?? files.find((file) => TEST.test(file));
+  const [first] = files;
+  if (first !== undefined && test === undefined)
+    return `node --inspect-brk ${quoted(path.relative('.', first))}`;
+  const parts = ['npx vitest run --inspect-brk --no-file-parallelism'];
+  if (test !== undefined) parts.push(quoted(path.relative('.', test)));
+  // Others in the file would stop, too.
+  if (running) parts.push('-t', quoted(running.name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')));
+  return parts.join(' ');
 }
+
+interface VitestWorker {
+  current?: { name?: unknown; file?: { filepath?: unknown } };
+}
+
+/** What vitest is running; undefined: nothing, as far as is known. */
+function runningTest(): { name: string; file: string } | undefined {
+  const { current } = (globalThis as { __vitest_worker__?: VitestWorker }).__vitest_worker__ ?? {};
+  const [name, file] = [current?.name, current?.file?.filepath];
+  return typeof name === 'string' && typeof file === 'string' ? { name, file } : undefined;
+}
+
+/** As a shell takes it for one word. */
+const quoted = (text: string): string =>
+  /^[\w./@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;

@@ -157,7 +157,7 @@ describe('a test in a simulation', { timeout: 60_000 }, () => {
     const [, event] = /seed 5, 0\.3 s, event (\d+), host [ab]/.exec(message)!;
     expect(message).toContain('0.2 s link wire is down');
     expect(message).toContain(
-      `TUNCONNECTOR_SIM_REPLAY=5:${Number(event) - 1} npx vitest run --inspect-brk --no-file-parallelism test/sim/explore.test.ts`,
+      `TUNCONNECTOR_SIM_REPLAY=5:${Number(event) - 1} npx vitest run --inspect-brk --no-file-parallelism test/sim/explore.test.ts -t 'that fails says seed, time, event and host, and how to see it happen'`,
     );
   });
 
