@@ -68,16 +68,33 @@ export async function explore(
 ): Promise<Exploration> {
   const found: Exploration = { runs: 0, events: 0, failures: [] };
   for (const seed of seeds) {
-    const drawn = faultsOf(scenario(seed), seed);
-    const run = await runOnce(scenario(seed), seed, drawn);
+    const { events, failure } = await exploreSeed(scenario, seed, small ? tries : 0);
     found.runs++;
-    found.events += run.events;
-    if (run.failure)
-      found.failures.push(await smallest(scenario, seed, drawn, run.failure, small ? tries : 0));
-    onRun?.(seed, found.failures.at(-1)?.seed === seed ? found.failures.at(-1) : undefined);
+    found.events += events;
+    if (failure) found.failures.push(failure);
+    onRun?.(seed, failure);
     if (found.failures.length >= most) break;
   }
   return found;
+}
+
+/**
+ * One seed, and of what fails the smallest script.
+ *
+ * @param tries most runs that making it smaller takes
+ */
+export async function exploreSeed(
+  scenario: (seed: number) => Scenario,
+  seed: number,
+  tries: number,
+  events: { onDrawn?(faults: readonly Fault[]): void; onFailing?(): void } = {},
+): Promise<{ events: number; failure: FoundFailure | undefined }> {
+  const drawn = faultsOf(scenario(seed), seed);
+  events.onDrawn?.(drawn);
+  const run = await runOnce(scenario(seed), seed, drawn);
+  if (!run.failure) return { events: run.events, failure: undefined };
+  events.onFailing?.();
+  return { events: run.events, failure: await smallest(scenario, seed, drawn, run.failure, tries) };
 }
 
 /** The script of a seed, as `explore` runs it. */

@@ -22,6 +22,12 @@ export { type ProgramSpec, parseSimulation, type SimulationFile } from './file.t
 export type { FlowFigures } from './flows/flow.ts';
 export type { Program, SimHost } from './host.ts';
 export type { SimLink } from './link.ts';
+export {
+  type ExploreModuleOptions,
+  exploreModule,
+  MOST_WORKERS,
+  type ScenarioModule,
+} from './live-explore.ts';
 export { type LoadedSimulation, loadSimulation } from './live-load.ts';
 export { Outputs } from './live-outputs.ts';
 export { simulate } from './live-simulate.ts';

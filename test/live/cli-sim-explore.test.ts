@@ -1,5 +1,6 @@
 /** `tunconnector sim explore`: what is wrong is found, made small, and said so that it can be run again. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -56,7 +57,63 @@ it('finds nothing where nothing is wrong, and the one fault that matters where s
   expect(text.stdout).toContain(`tunconnector sim run lab.yaml --seed ${seed} --for `);
 }, 120_000);
 
+it('finds the same in any number of processes, of which one may die', () => {
+  writeFileSync(
+    path.join(directory, 'deadly.mjs'),
+    `export const check = (sim) => {
+      if (sim.seed === 3) process.kill(process.pid, 'SIGKILL');
+    };`,
+  );
+  const words = ['--seeds', '1..8', '--kinds', 'loss', '--check', 'deadly.mjs', '--failures', '9', '--json'];
+  const found = ['1', '3'].map((workers) => {
+    const { status, stdout } = explore(...words, '--workers', workers);
+    expect(status).toBe(1);
+    const { took, ...rest } = JSON.parse(stdout);
+    expect(took).toBeGreaterThan(0);
+    return rest;
+  });
+  expect(found[1]).toEqual(found[0]);
+  expect(found[0]).toMatchObject({
+    runs: 8,
+    failures: [{ seed: 3, error: 'its process has ended: SIGKILL' }],
+  });
+}, 60_000);
+
+it('ends with Ctrl-C, with what was found so far, and leaves no process behind', async () => {
+  writeFileSync(
+    path.join(directory, 'hangs.mjs'),
+    `export const check = (sim) => {
+      console.log('process', process.pid);
+      if (sim.seed > 2) for (;;);
+    };`,
+  );
+  const argv = [
+    COMMAND,
+    'sim',
+    'explore',
+    'lab.yaml',
+    '--kinds',
+    'none',
+    '--check',
+    'hangs.mjs',
+    '--workers',
+    '2',
+  ];
+  const child = spawn(process.execPath, argv, { cwd: directory });
+  let out = '';
+  let said = '';
+  child.stdout.on('data', (text) => (out += text));
+  child.stderr.on('data', (text) => (said += text));
+  await expect.poll(() => said.match(/process \d+/g)?.length, { timeout: 30_000 }).toBe(4);
+  child.kill('SIGINT');
+  const [code] = await once(child, 'close');
+  expect([code, out]).toEqual([130, expect.stringMatching(/^2 seeds, /)]);
+  for (const pid of new Set(said.match(/\d+/g)!.map(Number)))
+    expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+}, 60_000);
+
 it('says what it cannot do', () => {
+  expect(explore('--workers', '0').stderr).toContain('--workers: found "0", expected 1 to 64');
   expect(explore('--seeds', '5..1')).toMatchObject({
     status: 2,
     stderr: expect.stringContaining('--seeds: found "5..1"'),

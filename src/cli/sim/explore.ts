@@ -1,83 +1,55 @@
 /** `tunconnector sim explore`: the same file by many seeds, with faults that each draws; of what fails, the smallest script. */
-import path from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { configError } from '../../engine/config.ts';
-import {
-  type Exploration,
-  explore,
-  type FaultKind,
-  loadSimulation,
-  randomFaults,
-  type Scenario,
-} from '../../sim/index.ts';
+import { availableParallelism } from 'node:os';
+import { type Exploration, exploreModule, MOST_WORKERS } from '../../sim/index.ts';
 import { Exit } from '../exit.ts';
 import { formatDuration, grouped } from '../format.ts';
+import { type Explored, explored } from './explore-scenario.ts';
 
-export interface ExploreGiven {
-  file: string;
+export interface ExploreGiven extends Explored {
   /** Both inclusive. */
   seeds: [number, number];
-  /** What is drawn; none: only what the file says. */
-  kinds: FaultKind[];
-  count: [number, number];
-  /** Module with `check` or `always`: functions of the simulation that throw when something is wrong. */
-  check?: string;
-  /** ns, instead of the file's. */
-  time?: number;
   /** Ends after so many. */
   failures: number;
+  /** Processes; as many as there are processors when left out. */
+  workers?: number;
   json: boolean;
 }
 
-type Checks = Pick<Scenario, 'always' | 'check'>;
-
-/** @returns the exit code: 1 when something was found */
+/** @returns the exit code: 1 when something was found, 130 when it was ended before */
 export async function exploreSimulation(given: ExploreGiven): Promise<number> {
-  const { file, kinds, count, json, failures } = given;
-  const { topology, options, time: usual } = await loadSimulation(file);
-  const time = given.time ?? usual;
-  const checks = given.check === undefined ? {} : await loadChecks(given.check);
-  const [from, to] = given.seeds;
-  const scenario = (seed: number): Scenario => {
-    // In the middle: all is whole before, and has time to become so again.
-    const during: [number, number] = [Math.floor(time * 0.1), Math.floor(time * 0.7)];
-    const drawn = kinds.length === 0 ? [] : randomFaults(topology, { seed, kinds, count, during });
-    const { programs, faults = [] } = options;
-    return { ...checks, topology, time, faults: [...faults, ...drawn], ...(programs && { programs }) };
-  };
+  const { json, failures, seeds, workers: wanted, ...what } = given;
+  // Mistakes in the file are told once, and before anything starts.
+  await explored(what);
+  const [from, to] = seeds;
+  const all = to - from + 1;
+  const workers = Math.min(wanted ?? Math.min(availableParallelism(), MOST_WORKERS), all);
   const begin = performance.now();
   const { stderr } = process;
-  let done = 0;
-  const found = await explore(scenario, {
-    seeds: (function* () {
-      for (let seed = from; seed <= to; seed++) yield seed;
-    })(),
-    failures,
-    onRun: () => {
-      if (stderr.isTTY) stderr.write(`\r${grouped(++done)} of ${grouped(to - from + 1)} seeds\x1b[K`);
-    },
-  });
-  if (stderr.isTTY) stderr.write('\r\x1b[K');
-  const took = (performance.now() - begin) / 1000;
-  process.stdout.write(json ? `${explorationJson(found, took)}\n` : explorationText(found, took, given));
-  return found.failures.length > 0 ? Exit.failure : Exit.ok;
-}
-
-async function loadChecks(module: string): Promise<Checks> {
-  let loaded: Record<string, unknown>;
+  const ended = new AbortController();
+  const stop = () => ended.abort();
+  process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
   try {
-    loaded = await import(pathToFileURL(path.resolve(module)).href);
-  } catch (error) {
-    const why = (error as Error).message.split('\n')[0];
-    throw configError(`--check: found "${module}", expected a module that loads: ${why}`);
+    const found = await exploreModule(
+      { module: new URL('./explore-scenario.js', import.meta.url).href, export: 'explored', options: what },
+      {
+        seeds: (function* () {
+          for (let seed = from; seed <= to; seed++) yield seed;
+        })(),
+        ...{ failures, workers, signal: ended.signal },
+        onProgress: (done) => {
+          if (stderr.isTTY) stderr.write(`\r${grouped(done)} of ${grouped(all)} seeds\x1b[K`);
+        },
+      },
+    );
+    if (stderr.isTTY) stderr.write('\r\x1b[K');
+    const took = (performance.now() - begin) / 1000;
+    process.stdout.write(json ? `${explorationJson(found, took)}\n` : explorationText(found, took, given));
+    return ended.signal.aborted ? 130 : found.failures.length > 0 ? Exit.failure : Exit.ok;
+  } finally {
+    process.off('SIGINT', stop);
+    process.off('SIGTERM', stop);
   }
-  const { check, always } = loaded;
-  if (typeof check !== 'function' && typeof always !== 'function')
-    throw configError(`--check: found ${module}, expected it to export a function "check" or "always"`);
-  return {
-    ...(typeof check === 'function' && { check }),
-    ...(typeof always === 'function' && { always }),
-  } as Checks;
 }
 
 function explorationJson({ runs, events, failures }: Exploration, took: number): string {
@@ -94,8 +66,10 @@ function explorationText(
     `${grouped(runs)} seeds, ${grouped(events)} events in ${took.toFixed(1)} s: ${failures.length === 0 ? 'nothing found' : `${failures.length} failed`}`,
   ];
   for (const { seed, at, event, host, error, faults, drawn, tries } of failures) {
-    const where = `${formatDuration(at)}, event ${grouped(event)}${host === undefined ? '' : `, host ${host}`}`;
-    lines.push('', `seed ${seed}, ${where}: ${error.message}`);
+    // Of a process that died nothing more is known.
+    const when = event === 0 ? '' : `, ${formatDuration(at)}, event ${grouped(event)}`;
+    const where = `${when}${host === undefined ? '' : `, host ${host}`}`;
+    lines.push('', `seed ${seed}${where}: ${error.message}`);
     const smaller = `${faults.length} of ${drawn.length} faults, after ${grouped(tries)} runs`;
     lines.push(
       faults.length === 0

@@ -2,7 +2,7 @@
 import { Argument, Command, Option } from 'commander';
 import { duration } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
-import { FAULT_KINDS, type FaultKind } from '../../sim/index.ts';
+import { FAULT_KINDS, type FaultKind, MOST_WORKERS } from '../../sim/index.ts';
 import { usageError } from '../exit.ts';
 import { SIM_ACTIONS } from './actions.ts';
 import { checkDeterminism } from './determinism.ts';
@@ -23,11 +23,12 @@ interface Flags {
   count?: string;
   check?: string;
   failures?: string;
+  workers?: string;
 }
 
 /** Flags of one action alone. */
 const OF_RUN = ['seed', 'out', 'checkDeterminism', 'trace'] as const;
-const OF_EXPLORE = ['seeds', 'kinds', 'count', 'check', 'failures'] as const;
+const OF_EXPLORE = ['seeds', 'kinds', 'count', 'check', 'failures', 'workers'] as const;
 
 export function simCommand(done: (code: number) => void = (code) => void (process.exitCode = code)): Command {
   const command = new Command('tunconnector sim')
@@ -50,6 +51,7 @@ export function simCommand(done: (code: number) => void = (code) => void (proces
   search('--count <range>', 'how many it draws (1..4)');
   search('--check <module>', 'exports check(sim) or always(sim), which throw when something is wrong');
   search('--failures <n>', 'ends after so many that fail (1)');
+  search('--workers <n>', 'processes that run seeds (as many as there are processors)');
   what('--check-determinism', 'run it twice, each in a process of its own, and say where they first differ');
   const comes = option('What comes of it');
   comes('--out <directory>', 'a pcapng for each link, logs, and series of the flows as CSV and SVG');
@@ -90,6 +92,7 @@ Examples:
             count: rangeOf('--count', flags.count ?? '1..4'),
             failures: rangeOf('--failures', flags.failures ?? '1')[0],
             ...(flags.check !== undefined && { check: flags.check }),
+            ...(flags.workers !== undefined && { workers: workersOf(flags.workers) }),
           }),
         );
       } else if (flags.trace) done(await traceSimulation(given));
@@ -121,6 +124,12 @@ function rangeOf(flag: string, text: string): [number, number] {
   if (first !== undefined && Number(first) <= Number(second) && Number(second) > 0)
     return [Number(first), Number(second)];
   throw usageError(`${flag}: found "${text}", expected a range such as 1..100`);
+}
+
+function workersOf(text: string): number {
+  const workers = Number(text);
+  if (/^\d{1,3}$/.test(text) && workers >= 1 && workers <= MOST_WORKERS) return workers;
+  throw usageError(`--workers: found "${text}", expected 1 to ${MOST_WORKERS}`);
 }
 
 function kindsOf(text: string | undefined): FaultKind[] {

@@ -90,12 +90,14 @@ function mixed(trips: readonly Trip[]): string | undefined {
   return undefined;
 }
 
-/** Who lost something though nothing that it ever passed was hurt. */
-function innocent(trips: readonly Trip[], hurt: ReadonlySet<Replica>): string | undefined {
+/** Who lost something though nothing that it ever passed was hurt. @param all also those of before */
+function innocent(
+  trips: readonly Trip[],
+  hurt: ReadonlySet<Replica>,
+  all: readonly Trip[],
+): string | undefined {
   const ids = new Set([...hurt].map(({ member }) => member.id));
-  const touched = new Set(
-    trips.filter(({ way }) => way.some(({ id }) => ids.has(id))).map(({ flow }) => flow),
-  );
+  const touched = new Set(all.filter(({ way }) => way.some(({ id }) => ids.has(id))).map(({ flow }) => flow));
   const lost = trips.find(({ came, flow }) => came === Number.POSITIVE_INFINITY && !touched.has(flow));
   return (
     lost &&
@@ -139,7 +141,7 @@ export const chainHunt: Hunt<ChainFault> = {
         // What was to last no time at all.
         run.end(elapsed, elapsed + MILLISECOND);
       });
-      const wrong = mixed(trips) ?? innocent(trips, run.hurt);
+      const wrong = mixed(trips) ?? innocent(trips, run.hurt, chain.trips);
       if (wrong !== undefined) return wrong;
       chain.run(FLOWS, 500 * MILLISECOND);
       chain.runtime.advance(SETTLE);
