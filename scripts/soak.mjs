@@ -6,7 +6,7 @@
  *     npm run soak -- transfer [--bytes 10G]     (soak-transfer.mjs)
  *     npm run soak -- page [--minutes 60]        (soak-page.mjs)
  *     npm run soak -- chain [--minutes 60 | --bytes 1G]   (soak-chain.mjs)
- *     npm run soak -- sim [tunnel|store|chain] [--seeds 10000]   (soak-sim.mjs)
+ *     npm run soak -- sim [tunnel|store|chain] [--seeds 10000] [--workers 2]   (soak-sim.mjs)
  *     npm run soak -- stack                      (soak-stack.mjs)
  *
  * iperf3 alternates between the directions, with a hash-checked transfer in between. Every 5 s both processes are
@@ -54,12 +54,12 @@ const hash = require('crypto').createHash('sha256');
 require('net').connect(7000, process.argv[1]).on('data', (d) => hash.update(d))
   .on('end', () => console.log(hash.digest('hex')));`;
 
-const { job, minutes, bytes, hunts, seeds } = wordsOption(process.argv.slice(2));
+const { job, minutes, bytes, hunts, seeds, workers } = wordsOption(process.argv.slice(2));
 const terminal = process.stderr.isTTY;
 const problems = [];
 
 async function main() {
-  if (job === 'sim') return soakSim({ hunts, seeds });
+  if (job === 'sim') return soakSim({ hunts, seeds, workers });
   const scratch = await mkdtemp(path.join(tmpdir(), 'tunconnector-soak-'));
   const clean = () => rm(scratch, { recursive: true, force: true });
   const stop = () => clean().finally(() => process.exit(130));
@@ -256,13 +256,24 @@ function median(values) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/** `--seeds 10000`, or `501..1000`, and `--workers 4`. Undefined: something else. */
+function sim(words) {
+  const given = { seeds: [1, 10_000] };
+  for (let n = 0; n < words.length; n += 2) {
+    const [, from, to] = /^([1-9]\d{0,6})(?:\.\.([1-9]\d{0,6}))?$/.exec(words[n + 1] ?? '') ?? [];
+    if (words[n] === '--seeds' && from) given.seeds = to ? [Number(from), Number(to)] : [1, Number(from)];
+    else if (words[n] === '--workers' && from && !to && from <= 64) given.workers = Number(from);
+    else return undefined;
+  }
+  return given.seeds[0] <= given.seeds[1] ? given : undefined;
+}
+
 function wordsOption(words) {
   const job = ['transfer', 'page', 'chain', 'sim', 'stack'].find((each) => each === words[0]);
   if (job === 'sim') {
     const hunts = HUNTS.includes(words[1]) ? [words[1]] : HUNTS;
-    const [option, value = '10000', ...more] = words.slice(hunts === HUNTS ? 1 : 2);
-    const isKnown = (option === undefined || option === '--seeds') && more.length === 0;
-    if (isKnown && /^[1-9]\d{0,6}$/.test(value)) return { job, hunts, seeds: Number(value) };
+    const given = sim(words.slice(hunts === HUNTS ? 1 : 2));
+    if (given) return { job, hunts, ...given };
   }
   const [option, value, ...more] = job ? words.slice(1) : words;
   if (job === 'stack' && option === undefined) return { job, minutes: 0, bytes: 0 };
@@ -280,7 +291,7 @@ function wordsOption(words) {
       '       npm run soak -- page [--minutes 10]         (0.5 to 1440)\n' +
       '       npm run soak -- chain [--minutes 10]        (0.5 to 1440)\n' +
       '       npm run soak -- chain --bytes 1G            (one download; 2 to 1000T)\n' +
-      '       npm run soak -- sim [tunnel|store|chain] [--seeds 10000]\n' +
+      '       npm run soak -- sim [tunnel|store|chain] [--seeds 10000] [--workers 2]\n' +
       '       npm run soak -- stack\n',
   );
   process.exit(2);

@@ -28,9 +28,10 @@ export function seedsOf(few: number): number[] {
 /** Ends after three that fail. */
 export async function hunted<Part>(hunt: Hunt<Part>, few: number): Promise<Catch<Part>[]> {
   const found: Catch<Part>[] = [];
-  const begin = performance.now();
-  const seeds = seedsOf(few);
-  for (const [n, seed] of seeds.entries()) {
+  const isSoak = process.env[SEEDS] !== undefined;
+  for (const seed of seedsOf(few)) {
+    // If it dies, this is where.
+    if (isSoak) console.log(`at seed ${seed}`);
     const drawn = hunt.draw(seed);
     let wrong = await hunt.run(seed, drawn);
     if (wrong !== undefined) {
@@ -41,13 +42,10 @@ export async function hunted<Part>(hunt: Hunt<Part>, few: number): Promise<Catch
       };
       const { script } = await shrink(drawn, fails, hunt.simpler);
       found.push({ seed, wrong, script });
-      if (process.env[SEEDS]) console.log(`seed ${seed}: ${wrong}\n  ${JSON.stringify(script)}`);
+      if (isSoak) console.log(`seed ${seed}: ${wrong}\n  ${JSON.stringify(script)}`);
       if (found.length === 3) break;
     }
-    if (process.env[SEEDS] && (n + 1) % 50 === 0) {
-      const rate = ((n + 1) * 1000) / (performance.now() - begin);
-      console.log(`${n + 1} of ${seeds.length} seeds, ${rate.toFixed(1)} a second`);
-    }
   }
+  if (isSoak) console.log('all seeds are done');
   return found;
 }
