@@ -2,7 +2,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
+import { TunconnectorError } from '../../src/errors.ts';
 import { loadSimulation, parseSimulation, Simulation } from '../../src/sim/index.ts';
 
 const directory = mkdtempSync(path.join(tmpdir(), 'sim-file-'));
@@ -67,6 +68,20 @@ describe('a simulation in a file', () => {
     ['links: {}\nfaults: [{ at: 1s, down: x }]', 'lab: faults.0.down: found "x", expected one of the links'],
   ])('tells what is wrong in %j', (text, message) => {
     expect(() => parseSimulation(text, 'lab')).toThrow(message);
+  });
+
+  it('tells whose program does not take its options', async () => {
+    written(
+      'strict.mjs',
+      'export default () => { throw new SimTestError("ERR_CONFIG", "found the key x"); };',
+    );
+    vi.stubGlobal('SimTestError', TunconnectorError);
+    const lab = 'hosts: { a: { program: ./strict.mjs } }';
+    const { topology, options } = await loadSimulation(written('strict.yaml', lab));
+    await expect(Simulation.start(topology, options)).rejects.toThrow(
+      /strict\.yaml: program of a: found the key x$/,
+    );
+    vi.unstubAllGlobals();
   });
 
   it('tells which program does not load, and what a module has instead', async () => {

@@ -41,8 +41,7 @@ export interface Summary {
 /** Lines of a table; the rest is in --json. */
 const MOST_ROWS = 40;
 const MOST_LOG = 20;
-const PROCESSOR =
-  'Processor time is nothing in virtual time: this says nothing of how much a program or function can carry.';
+const PROCESSOR = 'Processor time is nothing in virtual time: this says nothing of what a program can carry.';
 
 export function summaryOf(
   sim: Simulation,
