@@ -1,5 +1,5 @@
 /**
- * `npm run soak -- sim [tunnel|store|chain] [--seeds 10000 | --seeds 501..1000] [--workers 2]`: real parts of this package in virtual time by many seeds, with
+ * `npm run soak -- sim [tunnel|path|store|chain] [--seeds 10000 | --seeds 501..1000] [--workers 2]`: real parts of this package in virtual time by many seeds, with
  * faults that each seed draws (test/sim/hunts). What fails is shrunk, and printed with the seed. Seeds run in pieces, each in a process of its own, as
  * many at a time as there are processors: what one that dies was at is said, and the others go on.
  */
@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { root } from './setup.mjs';
 
-export const HUNTS = ['tunnel', 'store', 'chain'];
+export const HUNTS = ['tunnel', 'path', 'store', 'chain'];
 /** Seeds of one process: it takes some seconds to start. */
 const PIECE = 500;
 

@@ -6,7 +6,7 @@
  *     npm run soak -- transfer [--bytes 10G]     (soak-transfer.mjs)
  *     npm run soak -- page [--minutes 60]        (soak-page.mjs)
  *     npm run soak -- chain [--minutes 60 | --bytes 1G]   (soak-chain.mjs)
- *     npm run soak -- sim [tunnel|store|chain] [--seeds 10000] [--workers 2]   (soak-sim.mjs)
+ *     npm run soak -- sim [tunnel|path|store|chain] [--seeds 10000] [--workers 2]   (soak-sim.mjs)
  *     npm run soak -- stack                      (soak-stack.mjs)
  *
  * iperf3 alternates between the directions, with a hash-checked transfer in between. Every 5 s both processes are
@@ -291,7 +291,7 @@ function wordsOption(words) {
       '       npm run soak -- page [--minutes 10]         (0.5 to 1440)\n' +
       '       npm run soak -- chain [--minutes 10]        (0.5 to 1440)\n' +
       '       npm run soak -- chain --bytes 1G            (one download; 2 to 1000T)\n' +
-      '       npm run soak -- sim [tunnel|store|chain] [--seeds 10000] [--workers 2]\n' +
+      '       npm run soak -- sim [tunnel|path|store|chain] [--seeds 10000] [--workers 2]\n' +
       '       npm run soak -- stack\n',
   );
   process.exit(2);
