@@ -17,9 +17,11 @@ export function seriesSvg({ samples }: Series, title: string): string {
       }))
       .filter(({ points }) => points.some(([, each]) => each > 0)),
   });
-  return plot([
+  const [goodput, ...others] = [
     panel('goodput', 'bit/s', ({ goodput }) => goodput, true),
     panel('round trip', 'ms', ({ rtt }) => rtt / 1e6),
     panel('congestion window', 'bytes', ({ cwnd }) => cwnd),
-  ]);
+  ];
+  // Without TCP there is no window.
+  return plot([goodput!, ...others.filter(({ lines }) => lines.length > 0)]);
 }

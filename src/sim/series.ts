@@ -34,23 +34,23 @@ export class Series {
     if (span <= 0) return;
     this.#at = at;
     for (const figures of this.#sim.flows) {
-      const { name, rtt, cwnd, retransmissions, receivedBytes } = figures;
+      const { name, kind, rtt, cwnd, retransmissions, receivedBytes } = figures;
       const before = this.#before.get(name);
       this.#before.set(name, figures);
       if (figures.state === 'waiting' || (before && before.state === 'done')) continue;
       const goodput = ((receivedBytes - (before?.receivedBytes ?? 0)) * 8e9) / span;
       const list = this.samples.get(name) ?? [];
-      list.push({ at, goodput, rtt: meanOf(figures, before) ?? rtt, cwnd, retransmissions });
+      const took = kind === 'tcp' ? rtt : (meanOf(figures, before) ?? list.at(-1)?.rtt ?? 0);
+      list.push({ at, goodput, rtt: took, cwnd, retransmissions });
       this.samples.set(name, list);
     }
   }
 }
 
-/** What came since the sample before took, where `rtt` is the mean of all. */
+/** What came since the sample before took, where `rtt` is the mean of all; undefined: nothing came. */
 function meanOf(figures: FlowFigures, before: FlowFigures | undefined): number | undefined {
-  if (figures.kind === 'tcp') return undefined;
   const more = figures.receivedPackets - (before?.receivedPackets ?? 0);
-  if (more === 0) return before?.rtt;
+  if (more === 0) return undefined;
   return (figures.rtt * figures.receivedPackets - (before ? before.rtt * before.receivedPackets : 0)) / more;
 }
 

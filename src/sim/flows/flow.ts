@@ -54,14 +54,14 @@ export abstract class BaseFlow {
     this.now = now;
   }
 
-  /** Calls `begin` when the flow is to begin, by the clock of its host. One that has begun, and whose host was started anew, does not go on. */
+  /** Calls `begin` when the flow is to begin, by the clock of its host. One that has begun ends with the host, and does not go on in another life. */
   protected when(host: SimHost, at: number, begin: () => void): void {
-    if (this.began >= 0) {
-      this.error ??= 'host crashed';
-      return;
-    }
+    if (this.began >= 0) return;
     host.runtime.timer(host.runtime.now() + Math.max(0, at - this.now()), () => {
       this.began = this.now();
+      host.onStop(async () => {
+        if (!this.ended) this.error ??= 'host crashed';
+      });
       begin();
     });
   }
