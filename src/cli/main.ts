@@ -40,15 +40,18 @@ Exit codes: 0 ended as asked, 1 failed while it ran, 2 usage or configuration,
 export async function main(argv: readonly string[]): Promise<void> {
   // Whoever reads along may leave (`| head -1`), and a terminal may be closed (EIO); what runs goes on, or ends in good order.
   for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
-    });
+    // Once, however often this is called in one process.
+    if (!stream.listeners('error').includes(onLostReader)) stream.on('error', onLostReader);
   }
   try {
     process.exitCode = await run(argv);
   } catch (error) {
     process.exitCode = reportError(error, { verbose: argv.includes('--verbose') });
   }
+}
+
+function onLostReader(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
 }
 
 async function run(argv: readonly string[]): Promise<number> {
