@@ -118,15 +118,17 @@ export const pathHunt: Hunt<Fault> = {
     };
     await using sim = await Simulation.start({ ...TOPOLOGY, seed }, { programs, faults: script });
     packets.clock = sim.runtime;
-    await sim.runTo(FAULTY + HEALED + AFTER);
+    const ends = script.map((fault) => Number(fault.at) + ('for' in fault ? Number(fault.for) : 0));
+    const healed = Math.max(SECOND, ...ends) + HEALED;
+    await sim.runTo(healed + AFTER);
     if (packets.wrong !== undefined) return packets.wrong;
     // A datagram that the path has doubled is two packets, as without a tunnel: it is not for a tunnel to find out.
     const most = script.some((fault) => 'burst' in fault && fault.burst.includes('duplicate')) ? 8 : 1;
     const often = packets.sent.findIndex(({ arrived }) => arrived > most);
     if (often >= 0) return `packet ${often} has arrived ${packets.sent[often]!.arrived} times`;
     for (const from of ['client', 'server'] as const) {
-      const late = packets.sent.filter((each) => each.from === from && each.at >= FAULTY + HEALED);
-      const due = late.filter(({ at }) => at < FAULTY + HEALED + AFTER - 200 * MILLISECOND);
+      const late = packets.sent.filter((each) => each.from === from && each.at >= healed);
+      const due = late.filter(({ at }) => at < healed + AFTER - 200 * MILLISECOND);
       if (due.length < 30) return `the ${from} has sent ${due.length} packets after all was over`;
       const lost = due.find(({ arrived }) => arrived !== 1);
       if (lost)
