@@ -8,13 +8,13 @@ import { Prober } from '../../chain/roulette/prober.ts';
 import { Roulette } from '../../chain/roulette/roulette.ts';
 import type { Stream } from '../../chain/roulette/watch/feed.ts';
 import { checkOptions } from '../../engine/options.ts';
+import type { Listener } from '../../engine/outside.ts';
 import type { Runtime } from '../../engine/runtime.ts';
 import { MILLISECOND } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
 import type { SimHost } from '../host.ts';
 import { decode, encode } from './messages.ts';
 
-/** Bytes on their way to one member. */
 const BUFFER = 1 << 20;
 /** ns from one look to the next at whether the registry has been read. */
 const LOOK = 10 * MILLISECOND;
@@ -60,7 +60,7 @@ export function rouletteProgram(host: SimHost, options: RouletteProgramOptions):
         runtime.timer(runtime.now() + LOOK, whenRead);
         return;
       }
-      declare(roulette, checked, () => serve(runtime, checked.listen, roulette));
+      declare(roulette, checked, () => serve(runtime, checked.listen, () => roulette));
     };
     whenRead();
   });
@@ -105,34 +105,45 @@ interface Asked {
   body: unknown;
 }
 
-function serve(runtime: Pick<Runtime, 'listen'>, bind: string, roulette: Roulette): void {
-  runtime.listen(
+/**
+ * Members that come over channels. @param roulette the one that is there when they come; without one that is ready they are refused
+ * @param bufferLimit bytes on their way to one of them
+ */
+export function serve(
+  runtime: Pick<Runtime, 'listen'>,
+  bind: string,
+  roulette: () => Roulette,
+  bufferLimit = BUFFER,
+): Listener {
+  return runtime.listen(
     bind,
     {
       onChannel: (channel) => {
+        const served = roulette();
+        if (!served.isReady) return undefined;
         let stream: Stream | undefined;
         return {
           onMessage: (bytes) => {
             const { tenant, ...asked } = decode(bytes) as Asked;
             if (asked.t === 'watch') {
               const send = (message: object) => channel.send(encode(message));
-              stream = roulette.watch(tenant, asked, { send, onEnd: () => channel.close() });
+              stream = served.watch(tenant, asked, { send, onEnd: () => channel.close() });
               return;
             }
-            roulette.request(tenant, asked.name, asked.body, (error, answer) => {
+            served.request(tenant, asked.name, asked.body, (error, answer) => {
               const told = error && { code: error.code, message: error.message };
               // Who asks has to hear: without an answer they ask again, on another channel.
               if (!channel.send(encode({ id: asked.id, error: told, answer }))) channel.close();
             });
           },
           onDrain: () => stream?.resume(),
-          onClose: () => stream && roulette.endWatch(stream),
+          onClose: () => stream && served.endWatch(stream),
         };
       },
       onError: (error) => {
         throw error instanceof TunconnectorError ? error : new TunconnectorError('ERR_SOCKET', String(error));
       },
     },
-    { bufferLimit: BUFFER },
+    { bufferLimit },
   );
 }

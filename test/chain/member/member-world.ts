@@ -7,7 +7,7 @@ import { nextGeneration } from '../../../src/chain/wire/tlv.ts';
 import type { Runtime } from '../../../src/engine/runtime.ts';
 import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
 import { VirtualRuntime } from '../../../src/engine/virtual-runtime.ts';
-import { serve } from '../roulette/members.ts';
+import { serve } from '../../../src/sim/chain/roulette.ts';
 import { TENANT, World } from '../roulette/roulette-world.ts';
 import { ChannelConnection } from './channel-connection.ts';
 
@@ -148,7 +148,7 @@ export function memberWorld(seed = 1, more: ConstructorParameters<typeof World>[
   for (const name of ['fw', 'dpi']) world.ask('function.put', { name });
   world.ask('chain.put', { spi: 7, functions: ['fw', 'dpi'] });
   world.ask('classifier.put', { rules: [{ name: 'all', match: {}, chain: 7 }] });
-  serve(runtime, `${ROULETTE}:4791`, TENANT, () => world.roulette, 1 << 20);
+  serve(runtime, `${ROULETTE}:4791`, () => world.roulette, 1 << 20);
   let hosts = 1;
   const host = (of: string, options: Partial<MemberOptions> = {}, to = [`${ROULETTE}:4791`]) =>
     new Host(runtime, `10.0.0.${++hosts}`, of, to, options);

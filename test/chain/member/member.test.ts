@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
+import { serve } from '../../../src/sim/chain/roulette.ts';
 import { passUntil } from '../roulette/embedded-world.ts';
-import { serve } from '../roulette/members.ts';
 import { flowId, TENANT } from '../roulette/roulette-world.ts';
 import { Half, memberWorld, ROULETTE, standing, view } from './member-world.ts';
 
@@ -500,7 +500,7 @@ describe('with Roulette gone', () => {
     const { world, host, runtime, settle } = memberWorld();
     const other = world.another(world.store);
     passUntil(runtime, () => other.isReady);
-    serve(runtime, '10.0.1.1:4791', TENANT, () => other);
+    serve(runtime, '10.0.1.1:4791', () => other);
     const both = [`${ROULETTE}:4791`, '10.0.1.1:4791'];
     const [fw, ingress] = [host('fw', {}, both), host('ingress', {}, both)];
     host('dpi', {}, both);

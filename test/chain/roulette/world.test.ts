@@ -5,11 +5,14 @@
 import { describe, expect, it } from 'vitest';
 import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
 import { VirtualRuntime } from '../../../src/engine/virtual-runtime.ts';
-import { Ingress, serve } from './members.ts';
+import { serve } from '../../../src/sim/chain/roulette.ts';
+import { Ingress } from './ingress.ts';
 import { flowId, TENANT, World } from './roulette-world.ts';
 
 const ROULETTE = '10.0.0.1';
 const FLOWS = 60;
+/** Bytes on their way to one member: streams are to meet a full buffer. */
+const LITTLE = 2048;
 
 function live(seed: number) {
   const runtime = new VirtualRuntime({
@@ -21,9 +24,9 @@ function live(seed: number) {
   const world = new World({ packetLifetime: 2 * SECOND, history: 20 + random.below(200) }, runtime);
   const lease = world.set({ fw: [1, 2, 3], dpi: [11, 12] });
   world.ask('chain.put', { spi: 7, functions: ['fw', 'dpi'] });
-  serve(runtime, `${ROULETTE}:4791`, TENANT, () => world.roulette);
+  serve(runtime, `${ROULETTE}:4791`, () => world.roulette, LITTLE);
   const hosts = [2, 3, 4].map((n) => `10.0.0.${n}`);
-  const ingresses = hosts.map((host) => new Ingress(runtime, `${host}:0`, `${ROULETTE}:4791`, TENANT));
+  const ingresses = hosts.map((host) => new Ingress(runtime, `${host}:0`, `${ROULETTE}:4791`));
   runtime.advance(SECOND / 5);
   let crashes = 0;
   const change = (name: string, body: object) => world.send(name, body);

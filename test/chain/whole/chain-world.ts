@@ -11,12 +11,12 @@ import { type App, Network, type Ports, VirtualRuntime } from '../../../src/engi
 import { type Allowance, USUAL } from '../../../src/engine/memory-plan.ts';
 import { totalDrops } from '../../../src/engine/report.ts';
 import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
+import { serve } from '../../../src/sim/chain/roulette.ts';
 import { MemoryPort } from '../../../src/tun/memory.ts';
 import { packetOf } from '../end/ends-world.ts';
 import { serialOf } from '../end/fabric.ts';
 import { Fabric, FabricPort } from '../hop/fabric.ts';
 import { ChannelConnection } from '../member/channel-connection.ts';
-import { serve } from '../roulette/members.ts';
 import { TENANT, World } from '../roulette/roulette-world.ts';
 
 const ROULETTE = '10.0.0.1:4791';
@@ -103,7 +103,7 @@ export class WholeChain {
       runtime.timer(runtime.now() + (alive ? MILLISECOND : 300 * MILLISECOND), () => done(alive));
     };
     this.world = new World({ choose: chooser(), probe, packetLifetime: 2 * SECOND }, runtime);
-    serve(runtime, ROULETTE, TENANT, () => this.world.roulette, 1 << 22);
+    serve(runtime, ROULETTE, () => this.world.roulette, 1 << 22);
   }
 
   /** @param functions of the chain, each with how many replicas */

@@ -1,55 +1,13 @@
-/** Roulette behind a listener, and an ingress that keeps a mirror and places flows: both over a runtime's channels. */
+/** An ingress that keeps a mirror and places flows, over a runtime's channels. */
 import type { Flow } from '../../../src/chain/roulette/model/model.ts';
 import type { FlowAnswer } from '../../../src/chain/roulette/requests/flows.ts';
-import type { Roulette } from '../../../src/chain/roulette/roulette.ts';
-import type { Stream } from '../../../src/chain/roulette/watch/feed.ts';
+import type { FeedMessage } from '../../../src/chain/roulette/watch/messages.ts';
 import { Mirror } from '../../../src/chain/roulette/watch/mirror.ts';
-import type { Channel, Listener } from '../../../src/engine/outside.ts';
+import type { Channel } from '../../../src/engine/outside.ts';
 import type { Runtime } from '../../../src/engine/runtime.ts';
 import { MILLISECOND } from '../../../src/engine/units.ts';
-import type { TunconnectorError } from '../../../src/errors.ts';
-import { choose } from './roulette-world.ts';
-
-const encode = (message: object) => new TextEncoder().encode(JSON.stringify(message));
-const decode = (bytes: Uint8Array) => JSON.parse(new TextDecoder().decode(bytes));
-
-/** @param bufferLimit little by default, so that streams meet a full buffer */
-export function serve(
-  runtime: Runtime,
-  bind: string,
-  tenant: number,
-  roulette: () => Roulette,
-  bufferLimit = 2048,
-): Listener {
-  return runtime.listen(
-    bind,
-    {
-      onChannel: (channel) => {
-        const served = roulette();
-        if (!served.isReady) return undefined;
-        let stream: Stream | undefined;
-        return {
-          onMessage: (bytes) => {
-            const message = decode(bytes);
-            if (message.t === 'watch') {
-              const send = (each: object) => channel.send(encode(each));
-              stream = served.watch(tenant, message, { send, onEnd: () => channel.close() });
-              return;
-            }
-            served.request(tenant, message.name, message.body, (error, answer) => {
-              // Who asks has to hear: without an answer they ask again, on another channel.
-              if (!channel.send(encode({ t: 'answer', id: message.id, error: error?.code, answer })))
-                channel.close();
-            });
-          },
-          onDrain: () => stream?.resume(),
-          onClose: () => stream && served.endWatch(stream),
-        };
-      },
-    },
-    { bufferLimit },
-  );
-}
+import { type Answer, decode, encode } from '../../../src/sim/chain/messages.ts';
+import { choose, TENANT } from './roulette-world.ts';
 
 /** Where a flow is, as an ingress stamps it. */
 export type Stamp = Pick<Flow, 'revision' | 'generation' | 'path'>;
@@ -66,11 +24,11 @@ export class Ingress {
   #asked = 0;
   #waiting: number | undefined;
 
-  constructor(runtime: Runtime, bind: string, to: string, tenant: number) {
+  constructor(runtime: Runtime, bind: string, to: string) {
     this.#runtime = runtime;
     this.#bind = bind;
     this.#to = to;
-    this.mirror = new Mirror(tenant, runtime.now(), {
+    this.mirror = new Mirror(TENANT, runtime.now(), {
       onChange: (kind, name) => {
         if (kind === 'flow') this.#learn(name!);
         if (kind === undefined) for (const id of this.flows.keys()) this.#learn(id);
@@ -103,8 +61,8 @@ export class Ingress {
       {
         onMessage: (bytes) => {
           if (channel !== this.#channel) return;
-          const message = decode(bytes);
-          if (message.t === 'answer') this.#answered(message);
+          const message = decode(bytes) as FeedMessage | Answer;
+          if (!('t' in message)) this.#answered(message);
           else if (this.mirror.receive(message, this.#runtime.now()) === 'renew') this.#connect();
         },
         onClose: () => {
@@ -114,7 +72,7 @@ export class Ingress {
       { bind: this.#bind, timeout: 300 * MILLISECOND },
     );
     this.#channel = channel;
-    channel.send(encode(this.mirror.hello(this.#runtime.now())));
+    channel.send(encode({ ...this.mirror.hello(this.#runtime.now()), tenant: TENANT }));
   }
 
   #tick(): void {
@@ -137,20 +95,15 @@ export class Ingress {
       .slice(0, 64)
       .map(([id, { key, spi, revision, path }]) => ({ id, key, spi, revision, path }));
     this.#waiting = ++this.#asked;
-    this.#channel.send(encode({ t: 'ask', id: this.#waiting, name: 'flows.register', body: { flows } }));
+    const asked = { id: this.#waiting, tenant: TENANT, name: 'flows.register', body: { flows } };
+    this.#channel.send(encode(asked));
   }
 
-  #answered({
-    id,
-    answer,
-  }: {
-    id: number;
-    error?: TunconnectorError['code'];
-    answer?: { flows: FlowAnswer[] };
-  }) {
+  #answered({ id, answer }: Answer): void {
     if (id !== this.#waiting) return;
     this.#waiting = undefined;
-    for (const flow of answer?.flows ?? []) if (!('error' in flow)) this.#adopt(flow.id, flow);
+    const { flows = [] } = (answer ?? {}) as { flows?: FlowAnswer[] };
+    for (const flow of flows) if (!('error' in flow)) this.#adopt(flow.id, flow);
   }
 
   #learn(id: string): void {
