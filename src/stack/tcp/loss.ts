@@ -11,6 +11,10 @@ import { setTimer } from './timers.ts';
 
 /** RFC 5681, 3.2 */
 const DUPLICATES = 3;
+/** Quarters of a round trip. */
+const MOST_PATIENT = 20;
+/** RFC 8985, 6.2: recoveries for which the window stays what it has become. */
+const PERSISTENT = 16;
 
 /** RFC 8985, 6.2 steps 2 and 3, for one record that was just acknowledged. */
 export function rackDelivered(c: Connection, record: number, now: number): void {
@@ -32,11 +36,16 @@ export function rackDelivered(c: Connection, record: number, now: number): void 
   }
 }
 
-/** RFC 8985, 6.2 step 4. ns */
+/**
+ * RFC 8985, 6.2 step 4. ns. The least round trip says little where packets overtake others by most of it: once the peer has called a
+ * retransmission needless, it is a quarter of the usual one at least.
+ */
 function reorderingWindow(c: Connection): number {
   const { time } = c;
   if (!c.reordering && (c.phase >= Phase.Recovery || c.sent.sacked >= DUPLICATES * c.mss)) return 0;
-  return Math.min((c.reorderMultiplier * time[Time.minRtt]) / 4, time[Time.srtt]);
+  const least = time[Time.minRtt];
+  const base = c.reorderMultiplier > 1 ? Math.max(least, time[Time.srtt] / 4) : least;
+  return Math.min((c.reorderMultiplier * base) / 4, time[Time.srtt]);
 }
 
 /** The same step: a DSACK says that the window was too short. */
@@ -45,8 +54,8 @@ export function rackDuplicate(c: Connection): void {
   if (c.dsackInRound) return;
   c.dsackInRound = true;
   c.dsackRound = c.nxt;
-  if (c.reorderMultiplier < 20) c.reorderMultiplier++;
-  c.reorderPersist = 16;
+  if (c.reorderMultiplier < MOST_PATIENT) c.reorderMultiplier++;
+  c.reorderPersist = PERSISTENT;
 }
 
 /** RFC 8985, 6.2 step 5: marks what is lost. Returns ns until what may be lost is, or 0. */
@@ -175,6 +184,9 @@ function undo(c: Connection, now: number): void {
   c.phase = Phase.Open;
   c.canUndo = false;
   c.reordering = true;
+  // One more each round trip, as DSACKs have it, would take many needless recoveries.
+  c.reorderMultiplier = Math.min(2 * c.reorderMultiplier, MOST_PATIENT);
+  c.reorderPersist = PERSISTENT;
   c.undone++;
 }
 

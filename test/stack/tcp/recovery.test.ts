@@ -118,17 +118,17 @@ describe('RACK', () => {
     expect(peer.c.figures()).toMatchObject({ recoveries: 0, retransmissions: 0 });
   });
 
-  it('waits longer after a duplicate has said that it was only late', async () => {
+  it('waits longer after it was told that something was only late', async () => {
     await using peer = await flying(100);
     play(peer, [
       { at: 200, ack: 0, sack: [[2, 4]], sent: [1] },
-      // The first copy, and then the second: a DSACK.
+      // The first copy: taken back, which doubles the window. Then the second: a DSACK, a quarter more.
       { at: 210, ack: 10, echo: 100, sent: Array.from({ length: 20 }, (_, i) => 11 + i), cwnd: 20 },
       { at: 300, ack: 10, sack: [[1, 1]], sent: [] },
-      // 11 and 12 left at 210, and 12 took 100 ms: two quarters of that are waited for.
+      // 11 and 12 left at 210, and 12 took 100 ms: three quarters of that are waited for.
       { at: 310, ack: 10, sack: [[12, 12]], sent: [31] },
-      { at: 359, sent: [] },
-      { at: 360, sent: [11] },
+      { at: 384, sent: [] },
+      { at: 385, sent: [11] },
     ]);
   });
 
