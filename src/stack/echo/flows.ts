@@ -44,10 +44,8 @@ export interface EchoParts {
   wake: () => void;
 }
 
-export class EchoFlow extends CapturedFlow {
+export class EchoFlow extends CapturedFlow<EchoHandlers> {
   readonly #flows: EchoFlows;
-  handlers: EchoHandlers | undefined;
-  route: PathRoute | undefined;
 
   constructor(flows: EchoFlows, key: Int32Array) {
     super();
@@ -87,26 +85,19 @@ export class EchoFlow extends CapturedFlow {
   }
 }
 
-export class EchoFlows {
+export class EchoFlows extends CapturedFlows<EchoFlow> {
   readonly #parts: EchoParts;
   readonly #captor: EchoCaptor;
-  readonly #flows: CapturedFlows<EchoFlow>;
   readonly #key = new Int32Array(KEY_WORDS);
 
   constructor(parts: EchoParts, captor: EchoCaptor) {
+    super(parts.numbers, captor.limit);
     this.#parts = parts;
     this.#captor = captor;
-    this.#flows = new CapturedFlows<EchoFlow>(
-      parts.numbers,
-      captor.limit,
-      () => captor.idle,
-      (flow) => flow.handlers?.onClosed?.(),
-    );
   }
 
-  /** When `run` has something to do: ns. */
-  first(): number {
-    return this.#flows.first();
+  protected idleOf(): number {
+    return this.#captor.idle;
   }
 
   /** Takes over an echo request that was found to be whole. @param transport from `pool.offset` */
@@ -125,9 +116,9 @@ export class EchoFlows {
       return;
     }
     this.#keyOf(family, start, at, true);
-    let flow = this.#flows.find(this.#key);
+    let flow = this.find(this.#key);
     if (flow === null) {
-      if (this.#flows.isFull) {
+      if (this.isFull) {
         pool.drop(packet, StackDrop.EchoFlows);
         return;
       }
@@ -139,7 +130,7 @@ export class EchoFlows {
         return;
       }
       flow.handlers = taken;
-      this.#flows.add(flow, clock[0]);
+      this.add(flow, clock[0]);
     }
     flow.last = clock[0];
     const sequence = icmp.sequence(slab, at);
@@ -158,7 +149,7 @@ export class EchoFlows {
   /** Whether an ICMP error quotes a reply that may have been sent from here. */
   sentAlong(family: 4 | 6, start: number, at: number): boolean {
     this.#keyOf(family, start, at, false);
-    return this.#flows.find(this.#key) !== null;
+    return this.find(this.#key) !== null;
   }
 
   reply(flow: EchoFlow, sequence: number, data: Uint8Array, ttl: number): boolean {
@@ -188,18 +179,6 @@ export class EchoFlows {
     const protocol = four ? Protocol.Icmp : Protocol.Icmpv6;
     this.#parts.errors.tellOf(flow.source, flow.destination, protocol, header, error, from);
     this.#parts.wake();
-  }
-
-  forget(flow: EchoFlow): void {
-    this.#flows.forget(flow);
-  }
-
-  run(now: number): void {
-    this.#flows.run(now);
-  }
-
-  close(): void {
-    this.#flows.close();
   }
 }
 

@@ -47,10 +47,8 @@ export interface FlowParts {
 
 const LAST_QUESTION_PORT = 1023;
 
-export class UdpFlow extends CapturedFlow {
+export class UdpFlow extends CapturedFlow<FlowHandlers> {
   readonly #flows: UdpFlows;
-  handlers: FlowHandlers | undefined;
-  route: PathRoute | undefined;
   /** Datagrams to and from the host that it is for. */
   sent = 0;
   answered = 0;
@@ -76,30 +74,20 @@ export class UdpFlow extends CapturedFlow {
   }
 }
 
-export class UdpFlows {
+export class UdpFlows extends CapturedFlows<UdpFlow> {
   readonly #parts: FlowParts;
   readonly #captor: FlowCaptor;
-  readonly #flows: CapturedFlows<UdpFlow>;
   readonly #key = new Int32Array(KEY_WORDS);
 
   constructor(parts: FlowParts, captor: FlowCaptor) {
+    super(parts.numbers, captor.limit);
     this.#parts = parts;
     this.#captor = captor;
-    this.#flows = new CapturedFlows<UdpFlow>(
-      parts.numbers,
-      captor.limit,
-      (flow) => this.#idleOf(flow),
-      (flow) => flow.handlers?.onClosed?.(),
-    );
   }
 
-  get size(): number {
-    return this.#flows.size;
-  }
-
-  /** When `run` has something to do: ns. */
-  first(): number {
-    return this.#flows.first();
+  protected idleOf(flow: UdpFlow): number {
+    const question = flow.localPort <= LAST_QUESTION_PORT && flow.sent <= 1 && flow.answered <= 1;
+    return question ? this.#captor.idleQuestion : this.#captor.idle;
   }
 
   /** Takes over a datagram that was found to be whole. @param at where its header starts @param stop where it ends */
@@ -107,9 +95,9 @@ export class UdpFlows {
     const { pool, clock, errors } = this.#parts;
     const { slab } = pool;
     keyOfPacket(slab, family, pool.offset[packet], at, true, this.#key);
-    let flow = this.#flows.find(this.#key);
+    let flow = this.find(this.#key);
     if (flow === null) {
-      if (this.#flows.isFull) {
+      if (this.isFull) {
         pool.drop(packet, StackDrop.UdpFlows);
         return;
       }
@@ -121,7 +109,7 @@ export class UdpFlows {
         return;
       }
       flow.handlers = taken;
-      this.#flows.add(flow, clock[0]);
+      this.add(flow, clock[0]);
     }
     flow.last = clock[0];
     const segment = pool.segmentSize[packet];
@@ -137,7 +125,7 @@ export class UdpFlows {
   /** Whether an ICMP error quotes an answer that was sent from here. @param ip of the quoted packet */
   sentAlong(family: 4 | 6, ip: number, transport: number): UdpFlow | undefined {
     keyOfPacket(this.#parts.pool.slab, family, ip, transport, false, this.#key);
-    const flow = this.#flows.find(this.#key);
+    const flow = this.find(this.#key);
     return flow !== null && flow.answered > 0 ? flow : undefined;
   }
 
@@ -171,22 +159,5 @@ export class UdpFlows {
     const [source, destination] = [addressIn(flow.key, 4), addressIn(flow.key, 0)];
     this.#parts.errors.tellOf(source, destination, Protocol.Udp, header, REFUSALS[why]);
     this.#parts.wake();
-  }
-
-  forget(flow: UdpFlow): void {
-    this.#flows.forget(flow);
-  }
-
-  run(now: number): void {
-    this.#flows.run(now);
-  }
-
-  #idleOf(flow: UdpFlow): number {
-    const question = flow.localPort <= LAST_QUESTION_PORT && flow.sent <= 1 && flow.answered <= 1;
-    return question ? this.#captor.idleQuestion : this.#captor.idle;
-  }
-
-  close(): void {
-    this.#flows.close();
   }
 }
