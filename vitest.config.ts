@@ -8,6 +8,8 @@ export default defineConfig({
     // A crashing addon takes down one file, not the run.
     pool: 'forks',
     env: { TUNCONNECTOR_DEBUG: '1' },
+    // A second, as it is by default, is a bar of time on a busy machine; what never comes fails all the same.
+    expect: { poll: { timeout: 10_000 } },
     projects: [
       {
         extends: true,
