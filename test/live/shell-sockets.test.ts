@@ -142,7 +142,7 @@ describe.skipIf(needs('netns', 'userns', 'tun', 'ip', 'curl', 'nsenter'))(
           const times = [...stdout.matchAll(/ttl=63 time=([\d.]+)/g)].map((found) => Number(found[1]));
           expect(times).toHaveLength(7);
           expect(Math.min(...times)).toBeGreaterThanOrEqual(40);
-          expect(Math.min(...times)).toBeLessThan(60);
+          expect(Math.min(...times)).toBeLessThan(75);
           expect(stdout).toContain(`4008 bytes from ${SERVER}: icmp_seq=1 ttl=63`);
           expect(stdout).toContain(`From ${SERVER} icmp_seq=1 Packet filtered`);
           expect(stdout).toContain(

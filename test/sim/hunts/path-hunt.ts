@@ -102,13 +102,25 @@ async function end(host: SimHost, name: End, packets: Packets): Promise<void> {
   step();
 }
 
+const isCorrupt = (fault: Fault): fault is Fault & { burst: string } =>
+  'burst' in fault && fault.burst.includes('corrupt');
+const span = (fault: Fault) => [
+  Number(fault.at),
+  Number(fault.at) + ('for' in fault ? Number(fault.for) : 0),
+];
+const overlap = (a: Fault, b: Fault) => span(a)[0]! < span(b)[1]! && span(b)[0]! < span(a)[1]!;
+
 export const pathHunt: Hunt<Fault> = {
+  // Several bits of a packet may pass the checksum of UDP, and nothing in a tunnel without encryption would notice: one bit, and by one fault.
   draw: (seed) =>
-    randomFaults(TOPOLOGY, { seed, during: [SECOND, FAULTY], count: [1, 6], longest: 3 * SECOND }).map(
-      (fault) =>
-        // Several bits may pass the checksum of UDP: nothing in a tunnel without encryption would notice.
-        'burst' in fault ? { ...fault, burst: fault.burst.replace(/bits \d+/, 'bits 1') } : fault,
-    ),
+    randomFaults(TOPOLOGY, { seed, during: [SECOND, FAULTY], count: [1, 6], longest: 3 * SECOND })
+      .map((fault) =>
+        isCorrupt(fault) ? { ...fault, burst: fault.burst.replace(/bits \d+/, 'bits 1') } : fault,
+      )
+      .filter(
+        (fault, i, all) =>
+          !isCorrupt(fault) || !all.slice(0, i).some((other) => isCorrupt(other) && overlap(fault, other)),
+      ),
 
   async run(seed, script) {
     const packets = new Packets();
