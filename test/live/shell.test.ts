@@ -180,7 +180,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
       }
       return false;
     };
-    await until(waits);
+    expect(await until(waits, 20_000)).toBe(true);
     const { code } = await process.stop('SIGTERM', 5000);
     expect({ code, stderr: process.stderr }).toEqual({ code: 143, stderr: '' });
   });

@@ -30,8 +30,9 @@ export async function startAgain(asked: string): Promise<number> {
   await checkNamespaces(asked);
   const again = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const words = ['--user', '--map-root-user', '--net', '--', 'setpriv', '--pdeathsig', 'HUP', '--', ...again];
+  // Before there is a child: a signal between the two would end this process alone.
+  const forget = forwardSignals({ kill: (signal) => child.kill(signal) });
   const child = spawn('unshare', words, { stdio: 'inherit', env: { ...process.env, [VARIABLE]: '1' } });
-  const forget = forwardSignals(child);
   try {
     return await new Promise<number>((resolve, reject) => {
       child.once('error', reject);

@@ -159,8 +159,9 @@ async function runShell(
   const { account, shell, env } = await userOf(options.user);
   const delivers = manner === 'powerless' || manner === 'sockets';
   const { spec, memory } = withMemory(withSeed(asked), delivers);
+  // Before there is a child: a signal between the two would end this process alone.
+  const forget = forwardSignals({ kill: (signal) => child.kill(signal) });
   const child = new ShellChild(words.length > 0 ? words : [shell], env, account, manner === 'powerless');
-  const forget = forwardSignals(child);
   let link: Way | undefined;
   let network: HostedNetwork | undefined;
   let started: number | undefined;
