@@ -67,9 +67,9 @@ export class HostProcess implements AsyncDisposable {
 
   /**
    * Waits until what it wrote to stdout or stderr matches. Throws ERR_COMMAND, with the output so far, when
-   * the process ends first or `timeout` (ms, default 10 000) passes.
+   * the process ends first or `timeout` (ms, default 20 000) passes.
    */
-  async waitFor(pattern: RegExp | string, timeout = 10_000): Promise<RegExpMatchArray> {
+  async waitFor(pattern: RegExp | string, timeout = 20_000): Promise<RegExpMatchArray> {
     const expression = typeof pattern === 'string' ? new RegExp(escapeRegExp(pattern)) : pattern;
     let expired = false;
     const timer = setTimeout(() => {
@@ -99,8 +99,8 @@ export class HostProcess implements AsyncDisposable {
     this.child.kill(signal);
   }
 
-  /** Asks it to end, kills its process group after `grace` ms (default 2000), and waits until it is gone. */
-  async stop(signal: NodeJS.Signals = 'SIGTERM', grace = 2000): Promise<ProcessEnd> {
+  /** Asks it to end, kills its process group after `grace` ms (default 5000), and waits until it is gone. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM', grace = 5000): Promise<ProcessEnd> {
     if (this.running) this.kill(signal);
     const timer = setTimeout(() => killGroup(this.pid, 'SIGKILL'), grace);
     const end = await this.ended;

@@ -85,7 +85,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'openssl', 'etcd'))('a chain over TL
     expect(replicas).toHaveLength(3);
     const watch = host.node(BIN, `chain watch --json ${here}`.split(' '), { env });
     await watch.waitFor(/"t":"snap"/, 20_000);
-    expect((await watch.stop('SIGINT', 5000)).code).toBe(0);
+    expect((await watch.stop('SIGINT', 20_000)).code).toBe(0);
 
     const wrong = `--roulette https://127.0.0.1:7590 --tenant 42 --ca ${at('stranger.pem')}`;
     const nobodys = '--roulette https://127.0.0.1:7590 --tenant 42';
@@ -160,7 +160,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'openssl', 'etcd'))('a chain over TL
     const words = `roulette --json --listen 127.0.0.1:7593 ${store.replace('etcd:', 'etcds:')} ${own} --tokens ${at('tokens.yaml')}`;
     const another = host.node(BIN, words.split(' '), { env: system });
     await another.waitFor(/"event":"up".*"store":"etcds:/, 30_000);
-    expect((await another.stop('SIGINT', 5000)).code).toBe(0);
+    expect((await another.stop('SIGINT', 20_000)).code).toBe(0);
     await start(`vnf pass ${here} --bind 127.0.0.1:4821 --json`);
     await etcds[0]!.stop('SIGKILL');
     expect(await until(async () => (await run(`chain set function later ${here}`)).code === 0, 15_000)).toBe(

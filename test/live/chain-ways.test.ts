@@ -135,9 +135,9 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'curl', 'etcd'))('Roulettes 
     expect(await until(async () => (await replicas()) === 5, 10_000)).toBe(true);
     await chain('set', '7', 'dpi');
     expect(await download(client, 1_000_000)).toBe(hashOf(1_000_000));
-    expect((await again.stop('SIGTERM', 5000)).code).toBe(0);
+    expect((await again.stop('SIGTERM', 20_000)).code).toBe(0);
     // What the function has counted: the packets of the downloads since the chain has it.
-    await counted.stop('SIGINT', 5000);
+    await counted.stop('SIGINT', 20_000);
     const report = JSON.parse(counted.stdout.trim().split('\n').at(-1)!);
     const packets = report.links.find(({ link }: { link: string }) =>
       link.startsWith('hop.function'),

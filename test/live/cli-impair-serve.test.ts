@@ -119,7 +119,7 @@ describe.skipIf(needs('root', 'ip', 'ping', 'curl'))('impair --serve', () => {
       const script = `import { ImpairClient } from ${JSON.stringify(new globalThis.URL('../../dist/control/client/index.js', import.meta.url).href)};
       for await (const { type } of new ImpairClient().stream({ reconnect: false })) console.log(type);`;
       const readers = [1, 2].map(() => world.middle.spawn(['node', '--input-type=module', '-e', script]));
-      for (const reader of readers) await reader.waitFor(/stats/, 8000);
+      for (const reader of readers) await reader.waitFor(/stats/, 20_000);
       const start = performance.now();
       const lag = measureLag();
       command.kill('SIGINT');

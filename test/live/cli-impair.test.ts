@@ -69,7 +69,7 @@ describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
     await using world = await bridged();
     const command = await world.start('--pcap', '/dev/full', '--log', '/dev/full');
     expect(await pings(world.near, 3)).toHaveLength(3);
-    expect((await command.stop('SIGINT', 5000)).code).toBe(1);
+    expect((await command.stop('SIGINT', 20_000)).code).toBe(1);
     expect(command.stderr.match(/\/dev\/full.*make room on the disk/g)).toHaveLength(2);
   });
 
@@ -111,7 +111,7 @@ describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
     const command = await world.start('--up-loss', '50%', '--seed', '7', '--pcap', file, '--verbose');
     expect(command.stderr).toContain('interface left');
     await pings(world.near, 40, 0.01);
-    expect((await command.stop('SIGINT', 5000)).code).toBe(0);
+    expect((await command.stop('SIGINT', 20_000)).code).toBe(0);
     const reader = new CaptureReader();
     const comments = reader.push(await readFile(file)).flatMap(({ comments }) => comments);
     expect(comments.length).toBeGreaterThan(5);
@@ -128,14 +128,14 @@ describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
     expect(Math.min(...(await pings(world.near, 10)))).toBeLessThan(50);
     await writeFile(spec, 'both: delay 30ms\n');
     command.kill('SIGHUP');
-    await command.waitFor(/is in force/, 5000);
+    await command.waitFor(/is in force/, 20_000);
     expect(Math.min(...(await pings(world.near, 10)))).toBeGreaterThanOrEqual(60);
     await writeFile(spec, 'both: delay soon\n');
     command.kill('SIGHUP');
     expect(await until(() => command.stderr.includes('the link stays as it was'))).toBe(true);
     expect(command.stderr).toContain(spec);
     expect(Math.min(...(await pings(world.near, 5)))).toBeGreaterThanOrEqual(60);
-    const { code } = await command.stop('SIGTERM', 5000);
+    const { code } = await command.stop('SIGTERM', 20_000);
     expect(code).toBe(0);
     expect(command.stdout).toMatch(/left to right/);
   });
@@ -155,8 +155,8 @@ describe.skipIf(needs('root', 'ping', 'iperf3'))('tunconnector impair', () => {
     while (!(await hears())) await new Promise((resolve) => setTimeout(resolve, 1));
     expect(command.stdout).toBe('');
     command.kill('SIGHUP');
-    await command.waitFor(/are joined[\s\S]*is in force/, 8000);
-    expect((await command.stop('SIGTERM', 5000)).code).toBe(0);
+    await command.waitFor(/are joined[\s\S]*is in force/, 20_000);
+    expect((await command.stop('SIGTERM', 20_000)).code).toBe(0);
   });
 
   it.each([

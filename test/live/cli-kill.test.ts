@@ -38,7 +38,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping'))('after kill -9 and a new st
     const before = await indexOf(hosts.server);
     await first.stop('SIGKILL');
     const second = tunconnector(hosts.client, connect);
-    await second.waitFor('is up', 5000);
+    await second.waitFor('is up', 20_000);
     expect(await untilPing(hosts.client, '10.0.0.2', 5000)).toBeLessThan(3000);
     expect(await indexOf(hosts.server)).toBe(before);
   });

@@ -33,7 +33,7 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat', 'curl'))('tunconnector sta
           you: expect.stringMatching(/^(10\.9\.0\.1|fd00:9::1)$/),
         });
       }
-      const { code } = await up.stop('SIGINT', 5000);
+      const { code } = await up.stop('SIGINT', 20_000);
       expect({ code, stderr: up.stderr }).toEqual({ code: 0, stderr: '' });
       const events = up.stdout
         .trim()
@@ -74,7 +74,7 @@ describe.skipIf(needs('root', 'tun', 'ping'))('examples of stacks', () => {
     expect(running.stdout).toMatch(/10\.9\.0\.1: [\d.]+ ms, ttl 64\nfd00:9::1: [\d.]+ ms, ttl 64\n/);
     expect(running.stdout).toContain('10.9.0.9: timeout');
     expect(await ping(host, 'fd00:9::2', 3)).toBe(3);
-    const { code } = await running.stop('SIGINT', 5000);
+    const { code } = await running.stop('SIGINT', 20_000);
     expect({ code, stderr: running.stderr }).toEqual({ code: 0, stderr: '' });
   });
 
@@ -90,7 +90,7 @@ describe.skipIf(needs('root', 'tun', 'ping'))('examples of stacks', () => {
     await running.waitFor('are joined');
     expect(await ping(a, '10.2.0.2', 5)).toBe(5);
     expect(await ping(a, '10.2.0.1', 3)).toBe(3);
-    const { code } = await running.stop('SIGINT', 5000);
+    const { code } = await running.stop('SIGINT', 20_000);
     expect(code).toBe(0);
     expect(running.stdout).toMatch(/\d+ packets forwarded/);
   });

@@ -38,7 +38,7 @@ export const tunconnector = (host: Host, words: string): HostProcess =>
   host.node(BIN, words.split(' ').filter(Boolean));
 
 /** Runs it to its end, which has to come by itself. */
-export async function runToEnd(host: Host, words: string, within = 8000) {
+export async function runToEnd(host: Host, words: string, within = 30_000) {
   const process = tunconnector(host, words);
   const timer = setTimeout(() => process.kill('SIGKILL'), within);
   const { code } = await process.ended;
@@ -56,7 +56,7 @@ export async function interfaceMtu(host: Host, name: string): Promise<number> {
 }
 
 /** Repeats until it holds; the last answer otherwise. */
-export async function until(condition: () => Promise<boolean> | boolean, within = 5000): Promise<boolean> {
+export async function until(condition: () => Promise<boolean> | boolean, within = 15_000): Promise<boolean> {
   for (const end = performance.now() + within; performance.now() < end; await sleep(50))
     if (await condition()) return true;
   return condition();

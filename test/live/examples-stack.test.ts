@@ -48,7 +48,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'iperf3', 'curl'))('examples with a 
       };
       expect((end.sum_received ?? end.sum).bytes).toBeGreaterThan(50_000);
     }
-    expect((await server.stop('SIGINT', 5000)).code).toBe(0);
+    expect((await server.stop('SIGINT', 20_000)).code).toBe(0);
   });
 
   it('stack-http.mjs serves curl, and asks a server of the kernel', TIME, async () => {
@@ -67,7 +67,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'iperf3', 'curl'))('examples with a 
       'hello 10.9.0.1, this is a stack of its own\nhello fd00:9::1, this is a stack of its own\n',
     );
     expect(running.stdout).toContain('10.9.0.1 asks for /page');
-    expect((await running.stop('SIGINT', 5000)).code).toBe(0);
+    expect((await running.stop('SIGINT', 20_000)).code).toBe(0);
   });
 });
 

@@ -12,7 +12,7 @@ const example = (name: string) => path.join(root, 'examples', name);
 
 /** Ctrl-C, and how it ended. */
 async function interrupt(process: HostProcess): Promise<string> {
-  const { code } = await process.stop('SIGINT', 5000);
+  const { code } = await process.stop('SIGINT', 20_000);
   expect({ code, stderr: process.stderr }).toEqual({ code: 0, stderr: '' });
   return process.stdout;
 }

@@ -36,7 +36,7 @@ describe.skipIf(needs('root', 'ping', 'gcc'))('a delay, live', () => {
       before = await size();
       await sleep(500);
     }
-    expect((await sink.stop('SIGTERM', 5000)).code).toBe(0);
+    expect((await sink.stop('SIGTERM', 20_000)).code).toBe(0);
     return parseArrivals(await readFile(file));
   }
 

@@ -63,7 +63,7 @@ export interface Way {
 
 /** Ends it as Ctrl-C does, and gives its report. */
 export async function reportOf(command: HostProcess): Promise<{ up: Way; down: Way }> {
-  const { code } = await command.stop('SIGINT', 5000);
+  const { code } = await command.stop('SIGINT', 20_000);
   expect(code, command.stderr).toBe(0);
   const line = command.stdout.split('\n').findLast((each) => each.includes('"event":"report"'));
   return JSON.parse(line!);

@@ -113,7 +113,7 @@ export class PageWorld implements AsyncDisposable {
   }
 
   async restart(): Promise<void> {
-    await this.command.stop('SIGINT', 5000);
+    await this.command.stop('SIGINT', 20_000);
     this.command = await start(this.middle, this.#words);
   }
 

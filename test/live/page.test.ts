@@ -251,7 +251,7 @@ describe.skipIf(needs('root', 'chromium', 'ping', 'curl'))(
     });
 
     it('says that the connection is lost, and is back by itself when the server is', async () => {
-      await world.command.stop('SIGINT', 5000);
+      await world.command.stop('SIGINT', 20_000);
       await page.waitForSelector('#connection[data-state="lost"]');
       expect(await page.textContent('#connection')).toMatch(/connection lost/);
       await world.restart();

@@ -165,7 +165,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
     const waiting = 'trap "exit 11" TERM; echo waiting; while :; do sleep 0.05; done';
     const process = hosts.client.spawn(shell('--delay 1ms', 'sh', '-c', waiting));
     await process.waitFor('waiting');
-    expect(await process.stop('SIGTERM', 5000)).toMatchObject({ code: 11 });
+    expect(await process.stop('SIGTERM', 20_000)).toMatchObject({ code: 11 });
   });
 
   it('ends with the signal, and no error, while the link is being made', TIME, async () => {
@@ -181,7 +181,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'ping', 'nft'))('tunconnector shell'
       return false;
     };
     expect(await until(waits, 20_000)).toBe(true);
-    const { code } = await process.stop('SIGTERM', 5000);
+    const { code } = await process.stop('SIGTERM', 20_000);
     expect({ code, stderr: process.stderr }).toEqual({ code: 143, stderr: '' });
   });
 
@@ -388,10 +388,10 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'nft'))('what tunconnector shell lea
     // Over sockets there is nothing to begin with.
     expect((await hosts.client.snapshot()) !== before).toBe(way === KERNEL);
     process.kill('SIGKILL');
-    await until(async () => (await hosts.client.snapshot()) === before, 3000);
+    await until(async () => (await hosts.client.snapshot()) === before);
     expect(await hosts.client.snapshot()).toBe(before);
     const isThere = async () => (await hosts.client.exec(['test', '-e', `/proc/${pid}`])).code === 0;
-    expect(await until(async () => !(await isThere()), 2000)).toBe(true);
+    expect(await until(async () => !(await isThere()))).toBe(true);
   });
 
   it('is undone by the next run where the janitor was killed as well', TIME, async () => {
@@ -408,7 +408,7 @@ describe.skipIf(needs('netns', 'tun', 'ip', 'nft'))('what tunconnector shell lea
     await first.ended;
     expect(await hosts.client.snapshot()).not.toBe(before);
     await hosts.client.exec(shell('--delay 1ms --deliver kernel', 'true'), { check: true });
-    await until(async () => (await hosts.client.snapshot()) === before, 2000);
+    await until(async () => (await hosts.client.snapshot()) === before);
     expect(await hosts.client.snapshot()).toBe(before);
   });
 });

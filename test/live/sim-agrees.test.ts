@@ -71,7 +71,7 @@ async function live(program: string): Promise<Seen & { port: number }> {
     const send = [program, 'send', FAR, `${PORT}`, `${SIZE}`, `${COUNT / RATE}`, `${RATE}`];
     await near.exec(send, { check: true, timeout: 30_000 });
     await sleep(500);
-    expect((await sink.stop('SIGTERM', 5000)).code).toBe(0);
+    expect((await sink.stop('SIGTERM', 20_000)).code).toBe(0);
     const arrivals = parseArrivals(await readFile(file));
     const ping = ['ping', '-n', '-c', `${PINGS}`, '-i', '0.02', '-W', '1', FAR];
     const { stdout } = await near.exec(ping, { timeout: 30_000 });
