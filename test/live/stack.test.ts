@@ -95,6 +95,13 @@ describe.skipIf(needs('root', 'tun', 'ping', 'socat'))('a stack against the kern
   });
 });
 
+/** In the words of dnsmasq; addresses and names besides. */
+const DNSMASQ = [
+  ...['dnsmasq', '--keep-in-foreground', '--conf-file=/dev/null', '--no-resolv', '--no-hosts', '--log-dhcp'],
+  ...['--log-facility=-', '--pid-file=', '--leasefile-ro', '--user=root', '--bind-interfaces'],
+  '--dhcp-authoritative',
+];
+
 describe.skipIf(needs('root', 'tun', 'dnsmasq'))('a stack that is told nothing', () => {
   it('leases an address of dnsmasq, and resolves names with it', { timeout: 60_000 }, async () => {
     await using world = await createWorld();
@@ -114,16 +121,8 @@ describe.skipIf(needs('root', 'tun', 'dnsmasq'))('a stack that is told nothing',
     try {
       await kernel.ip(['link set lo up', 'link set st0 up', `addr add ${KERNEL[0]} dev st0`]);
       const server = kernel.spawn([
-        ...[
-          'dnsmasq',
-          '--keep-in-foreground',
-          '--conf-file=/dev/null',
-          '--no-resolv',
-          '--no-hosts',
-          '--log-dhcp',
-        ],
-        ...['--log-facility=-', '--pid-file=', '--leasefile-ro', '--user=root', '--bind-interfaces'],
-        ...['--interface=st0', '--dhcp-range=10.9.0.50,10.9.0.60,255.255.255.0,120', '--dhcp-authoritative'],
+        ...DNSMASQ,
+        ...['--interface=st0', '--dhcp-range=10.9.0.50,10.9.0.60,255.255.255.0,120'],
         ...['--host-record=host.test,10.9.0.77,fd00:9::77', '--local=/test/', '--cname=www.test,host.test'],
       ]);
       await server.waitFor(/DHCP, IP range/);
@@ -146,6 +145,68 @@ describe.skipIf(needs('root', 'tun', 'dnsmasq'))('a stack that is told nothing',
       await expect(host.resolve('nobody.test')).rejects.toMatchObject({ errno: 'ENOTFOUND' });
       stop();
       await server.waitFor(/DHCPRELEASE/);
+    } finally {
+      await net.close();
+    }
+  });
+
+  it('declines an address that another host of the segment has, and takes another', {
+    timeout: 90_000,
+  }, async () => {
+    await using world = await createWorld();
+    const [kernel, other] = [await world.host('kernel'), await world.host('other')];
+    const segment = await world.bridge([
+      { host: kernel, name: 'lan0', addresses: [KERNEL[0]!] },
+      { host: other, name: 'lan0' },
+    ]);
+    const net = new Network(liveRuntime());
+    const host = new Stack({ interfaces: [{ name: 'eth0' }] });
+    const arp = new Neighbours({ mac: '02:00:00:00:09:02' });
+    await net
+      .app('port', tun({ name: 'st0', mode: 'tap', netns: segment.path }))
+      .app('host', host)
+      .app('arp', arp)
+      .link('port.out -> arp.frames')
+      .link('arp.frames -> port.in')
+      .link('arp.packets -> host.eth0')
+      .link('host.eth0 -> arp.packets')
+      .start();
+    try {
+      await segment.ip(['link set st0 master br0 up']);
+      const server = kernel.spawn([
+        ...DNSMASQ,
+        // It would ping an address before it offers it.
+        ...['--interface=lan0', '--no-ping', '--port=0'],
+        '--dhcp-range=10.9.0.50,10.9.0.60,255.255.255.0,120',
+      ]);
+      await server.waitFor(/DHCP, IP range/);
+      const lease = async (seconds: number) => {
+        const declined: string[] = [];
+        let leased: DhcpLease | undefined;
+        const { stop } = dhcp(host, arp, {
+          onLease: (found) => {
+            leased = found;
+          },
+          onDecline: (address) => declined.push(address),
+        });
+        const end = performance.now() + seconds * 1000;
+        while (!leased && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 50));
+        return { address: leased?.address.replace('/24', ''), declined, stop };
+      };
+      const before = await lease(15);
+      expect(before.declined).toEqual([]);
+      before.stop();
+      await server.waitFor(/DHCPRELEASE/);
+      // The server would give it the same again, but meanwhile somebody took it by hand.
+      await other.ip([`addr add ${before.address}/24 dev lan0`]);
+      const { address, declined, stop } = await lease(45);
+      expect(declined).toEqual([before.address]);
+      await server.waitFor(new RegExp(`DHCPDECLINE\\(lan0\\) ${before.address} `));
+      expect(address).toMatch(/^10\.9\.0\.(5\d|60)$/);
+      expect(address).not.toBe(before.address);
+      expect((await host.ping(before.address!)).result).toBe('reply');
+      expect(await ping(other, address!, 2)).toBe(2);
+      stop();
     } finally {
       await net.close();
     }

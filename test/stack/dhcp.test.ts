@@ -10,11 +10,14 @@ const ADDRESS = Uint8Array.of(10, 0, 0, 50);
 const u32 = (value: number) => [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255];
 
 /** A client, and what it says. Options of messages to it are raw. */
-function client(seed = 1) {
+function client(seed = 1, probes = false) {
   const runtime = new VirtualRuntime({ seed });
   const random = runtime.random('dhcp');
   const said: { time: number; to: string; kind: number; bytes: Uint8Array }[] = [];
   const leases: (Lease | undefined)[] = [];
+  const declined: string[] = [];
+  /** Probes that are under way: what they are told. */
+  const asked: { address: string; done: (taken: boolean) => void; ended: boolean }[] = [];
   const machine = new DhcpClient({
     mac: MAC,
     now: () => runtime.now(),
@@ -25,6 +28,16 @@ function client(seed = 1) {
       said.push({ time: runtime.now() / 1e9, to: to ? to.join('.') : 'all', kind, bytes });
     },
     onLease: (lease) => leases.push(lease),
+    onDecline: (address) => declined.push(address.join('.')),
+    ...(probes && {
+      probe(address: Uint8Array, done: (taken: boolean) => void) {
+        const probe = { address: address.join('.'), done, ended: false };
+        asked.push(probe);
+        return () => {
+          probe.ended = true;
+        };
+      },
+    }),
   });
   const tell = (
     kind: number,
@@ -61,7 +74,7 @@ function client(seed = 1) {
     return machine;
   };
   const summary = () => said.map(({ time, to, kind }) => `${Math.round(time)} ${to} ${kind}`);
-  return { runtime, machine, said, leases, tell, bound, summary };
+  return { runtime, machine, said, leases, declined, asked, tell, bound, summary };
 }
 
 describe('a DHCP client', () => {
@@ -155,6 +168,99 @@ describe('a DHCP client', () => {
     const { bound, summary } = client();
     bound().stop();
     expect(summary().at(-1)).toBe('0 10.0.0.1 7');
+  });
+
+  it('uses no address before its probes were silent', () => {
+    const { bound, runtime, asked, leases } = client(1, true);
+    const machine = bound();
+    expect([machine.state, leases, asked.map(({ address }) => address)]).toEqual([
+      'probing',
+      [],
+      ['10.0.0.50'],
+    ]);
+    runtime.advance('7s');
+    asked[0]!.done(false);
+    expect(machine.state).toBe('bound');
+    // The lease runs since it was given.
+    expect(leases).toMatchObject([{ address: ADDRESS, expires: 1000e9 }]);
+  });
+
+  it('declines to everybody what another station has, and begins anew ten seconds later', () => {
+    const { bound, runtime, asked, said, leases, declined, summary, tell } = client(1, true);
+    const machine = bound();
+    asked[0]!.done(true);
+    expect(summary().slice(2)).toEqual(['0 all 4']);
+    const { bytes } = said.at(-1)!;
+    // RFC 2131, table 5: no seconds, no flags, no address of the client; kind, client, address and server, and nothing else.
+    expect([...bytes.subarray(8, 24)]).toEqual(new Array(16).fill(0));
+    expect([...bytes.subarray(243, 265)]).toEqual([
+      ...[61, 7, 1, ...MAC],
+      ...[50, 4, ...ADDRESS],
+      ...[54, 4, ...SERVER],
+      255,
+    ]);
+    expect([machine.state, machine.declined, leases, declined]).toEqual(['init', 1, [], ['10.0.0.50']]);
+    tell(Kind.Ack);
+    runtime.advance('9.9s');
+    expect([machine.state, said.length]).toEqual(['init', 3]);
+    runtime.advance('0.2s');
+    expect(summary().at(-1)).toBe('10 all 1');
+  });
+
+  it('tries an address a minute after ten that others had, until one is good', () => {
+    const { runtime, machine, asked, said, tell } = client(1, true);
+    machine.start();
+    for (let n = 0; n < 13; n++) {
+      tell(Kind.Offer);
+      tell(Kind.Ack);
+      asked[n]!.done(true);
+      runtime.advance(n < 10 ? '10s' : '60s');
+    }
+    const times = said.filter(({ kind }) => kind === Kind.Discover).map(({ time }) => Math.round(time));
+    expect(times).toEqual([0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 160, 220, 280]);
+    tell(Kind.Offer);
+    tell(Kind.Ack);
+    asked[13]!.done(false);
+    runtime.advance('501s');
+    tell(Kind.Ack);
+    machine.conflict();
+    runtime.advance('11s');
+    expect(machine.state).toBe('selecting');
+  });
+
+  it('gives up an address that it has when another station keeps to it', () => {
+    const { bound, runtime, asked, leases, summary } = client(1, true);
+    const machine = bound();
+    asked[0]!.done(false);
+    runtime.advance('100s');
+    machine.conflict();
+    expect([summary().at(-1), leases.at(-1), machine.state]).toEqual(['100 all 4', undefined, 'init']);
+    machine.conflict();
+    expect(machine.declined).toBe(1);
+    runtime.advance('500s');
+    expect(machine.state).toBe('selecting');
+  });
+
+  it('probes no address that it renews, and another that the server gives instead', () => {
+    const { bound, runtime, asked, tell, leases } = client(1, true);
+    const machine = bound();
+    asked[0]!.done(false);
+    runtime.advance('501s');
+    tell(Kind.Ack);
+    expect([machine.state, asked.length, leases.length]).toEqual(['bound', 1, 2]);
+    runtime.advance('501s');
+    tell(Kind.Ack, {}, (bytes) => void (bytes[19] = 51));
+    expect([machine.state, asked.length, leases.length]).toEqual(['probing', 2, 2]);
+    asked[1]!.done(false);
+    expect(leases[2]!.address).toEqual(Uint8Array.of(10, 0, 0, 51));
+  });
+
+  it('ends its probes with itself', () => {
+    const { bound, asked, runtime, said } = client(1, true);
+    bound().stop();
+    expect(asked[0]!.ended).toBe(true);
+    runtime.advance('1000s');
+    expect(said.length).toBe(2);
   });
 
   it.each<[string, Record<number, number[]>, ((bytes: Uint8Array) => void) | undefined]>([

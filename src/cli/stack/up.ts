@@ -127,13 +127,19 @@ class StackRun {
       const seconds = lease && Math.round((lease.expires - stack.runtime.now()) / 1e9);
       this.#say('lease', { interface: name, ...lease, expires: Number.isFinite(seconds) ? seconds : null });
     };
-    this.#leases.push(dhcp(stack, neighbours.get(name)!, { interface: appName(name), onLease }));
+    const onDecline = (address: string) => this.#say('declined', { interface: name, address });
+    const options = { interface: appName(name), onLease, onDecline };
+    this.#leases.push(dhcp(stack, neighbours.get(name)!, options));
   }
 
-  #say(event: 'lease' | 'conflict', details: Record<string, unknown>): void {
+  #say(event: 'lease' | 'conflict' | 'declined', details: Record<string, unknown>): void {
     if (this.#flags.json) this.#event(event, details);
     else if (event === 'conflict')
       process.stdout.write(`another station has the address ${details.address}\n`);
+    else if (event === 'declined')
+      process.stdout.write(
+        `${details.interface}: another station has ${details.address}, asking for another address\n`,
+      );
     else if (details.address === undefined)
       process.stdout.write(`${details.interface}: the lease has ended\n`);
     else

@@ -1,6 +1,7 @@
 /**
- * A DHCP client (RFC 2131, 4.4) as a state machine: messages and time in, messages and leases out. It discovers, takes the
- * first offer, renews at its server, asks everybody when that is silent, and begins anew when the lease has ended or was refused.
+ * A DHCP client (RFC 2131, 4.4) as a state machine: messages and time in, messages and leases out. It discovers, requests the
+ * first offer, probes what it gets and declines what another station has, renews at its server, asks everybody when that is
+ * silent, and begins anew when the lease has ended or was refused.
  */
 import { SECOND } from '../../engine/units.ts';
 import { emitMessage, type Heard, Kind, parseMessage } from './message.ts';
@@ -12,8 +13,11 @@ const LONGEST_WAIT = 64;
 const REQUESTS = 4;
 /** RFC 2131, 4.4.5: how often a lease is asked for again. */
 const LEAST_WAIT = 60;
-/** After a refusal: whoever refuses for ever is asked no more often. */
+/** After a refusal, or an address that was declined: whoever gives nothing else is asked no more often (RFC 2131, 3.1). */
 const AFTER_REFUSAL = 10;
+/** RFC 5227, 1.1: MAX_CONFLICTS, after which an address is tried once in RATE_LIMIT_INTERVAL. */
+const MOST_CONFLICTS = 10;
+const AFTER_CONFLICTS = 60;
 /** A lease of seconds would be renewed all the time. */
 const SHORTEST_LEASE = 60;
 const FOR_EVER = 0xffff_ffff;
@@ -39,13 +43,17 @@ export interface DhcpParts {
   timer(at: number, callback: () => void): () => void;
   /** 32 bits that nobody can guess. */
   random(): number;
+  /** Whether another station has the address, said once and later; returns what ends it. Without it nobody is asked. */
+  probe?: ((address: Uint8Array, done: (taken: boolean) => void) => () => void) | undefined;
   /** Sends to port 67 of a server, or of everybody. */
   send(bytes: Uint8Array, to: Uint8Array | undefined): void;
   /** A lease came, was changed, or (undefined) has ended. */
   onLease(lease: Lease | undefined): void;
+  /** An address was declined, since another station has it. */
+  onDecline?(address: Uint8Array): void;
 }
 
-type State = 'init' | 'selecting' | 'requesting' | 'bound' | 'renewing' | 'rebinding';
+type State = 'init' | 'selecting' | 'requesting' | 'probing' | 'bound' | 'renewing' | 'rebinding';
 
 export class DhcpClient {
   state: State = 'init';
@@ -54,6 +62,8 @@ export class DhcpClient {
   sent = 0;
   ignored = 0;
   refused = 0;
+  /** Addresses that another station had. */
+  declined = 0;
   readonly #parts: DhcpParts;
   #transaction = 0;
   #began = 0;
@@ -61,7 +71,10 @@ export class DhcpClient {
   #offer: Heard | undefined;
   #renewAt = 0;
   #rebindAt = 0;
+  /** Addresses that were declined since one proved good. */
+  #conflicts = 0;
   #cancel: (() => void) | undefined;
+  #isStopped = false;
 
   constructor(parts: DhcpParts) {
     this.#parts = parts;
@@ -74,11 +87,17 @@ export class DhcpClient {
   /** Gives the lease back (RFC 2131, 4.4.6) and ends. */
   stop(): void {
     this.#cancel?.();
+    this.#isStopped = true;
+    this.state = 'init';
     if (!this.lease) return;
     const { address, server } = this.lease;
     this.#send(Kind.Release, { client: address, server }, server);
     this.lease = undefined;
-    this.state = 'init';
+  }
+
+  /** Another station keeps to the leased address, although it was told once whose that is (RFC 5227, 2.4 b). */
+  conflict(): void {
+    if (this.lease) this.#decline(this.lease);
   }
 
   /** A datagram came to port 68. */
@@ -94,14 +113,14 @@ export class DhcpClient {
   /** Whether the message meant something in this state. */
   #take(heard: Heard): boolean {
     if (this.state === 'selecting') return heard.kind === Kind.Offer && this.#choose(heard);
-    if (this.state === 'init' || this.state === 'bound') return false;
+    if (this.state === 'init' || this.state === 'probing' || this.state === 'bound') return false;
     const server = this.state === 'requesting' ? this.#offer?.server : this.lease?.server;
     // When everybody was asked, everybody may answer.
     if (this.state !== 'rebinding' && !same(heard.server, server)) return false;
     if (heard.kind === Kind.Nak) {
       this.refused++;
       this.#lose();
-      this.#wait(AFTER_REFUSAL, () => this.#begin());
+      if (!this.#isStopped) this.#wait(AFTER_REFUSAL, () => this.#begin());
       return true;
     }
     return heard.kind === Kind.Ack && this.#bind(heard);
@@ -156,7 +175,7 @@ export class DhcpClient {
       value !== undefined && value >= least && value < span ? value : usual;
     const renew = within(ack.renew, SHORTEST_LEASE / 2, span / 2);
     const rebind = within(ack.rebind, renew, span * 0.875);
-    this.lease = {
+    const lease: Lease = {
       address: ack.address,
       prefixLength: ack.prefixLength ?? classful(ack.address),
       routers: ack.routers,
@@ -165,13 +184,38 @@ export class DhcpClient {
       server,
       expires: forEver ? Number.POSITIVE_INFINITY : now + Math.round(span * SECOND),
     };
-    this.#renewAt = now + Math.round(renew * SECOND);
+    this.#renewAt = forEver ? Number.POSITIVE_INFINITY : now + Math.round(renew * SECOND);
     this.#rebindAt = now + Math.round(Math.max(renew, rebind) * SECOND);
-    this.state = 'bound';
     this.#cancel?.();
-    if (!forEver) this.#waitUntil(this.#renewAt, () => this.#renew());
-    this.#parts.onLease(this.lease);
+    this.#cancel = undefined;
+    const { probe } = this.#parts;
+    if (same(this.lease?.address, lease.address)) {
+      this.#conflicts = 0;
+      this.#use(lease);
+    } else if (probe) {
+      this.state = 'probing';
+      this.#cancel = probe(lease.address, (taken) => (taken ? this.#decline(lease) : this.#use(lease)));
+    } else this.#use(lease);
     return true;
+  }
+
+  #use(lease: Lease): void {
+    this.lease = lease;
+    this.state = 'bound';
+    if (this.#renewAt < Number.POSITIVE_INFINITY) this.#waitUntil(this.#renewAt, () => this.#renew());
+    this.#parts.onLease(lease);
+  }
+
+  /** RFC 2131, 4.4.4. */
+  #decline({ address, server }: Lease): void {
+    this.declined++;
+    this.#conflicts++;
+    // First of all the address goes: nothing more is sent from it.
+    this.#lose();
+    if (this.#isStopped) return;
+    this.#send(Kind.Decline, { requested: address, server }, undefined);
+    this.#wait(this.#conflicts > MOST_CONFLICTS ? AFTER_CONFLICTS : AFTER_REFUSAL, () => this.#begin());
+    this.#parts.onDecline?.(address);
   }
 
   #renew(): void {

@@ -66,14 +66,16 @@ export interface Heard {
 
 export function emitMessage(message: Sent): Uint8Array {
   const bytes = new Uint8Array(576);
+  // RFC 2131, 4.4.1, table 5: a client that declines or gives back has nothing more to say, and hears nothing.
+  const asks = message.kind === Kind.Discover || message.kind === Kind.Request;
   bytes[0] = 1;
   bytes[1] = 1;
   bytes[2] = 6;
   put32(bytes, 4, message.transaction);
-  put16(bytes, 8, Math.min(message.seconds, 0xffff));
+  if (asks) put16(bytes, 8, Math.min(message.seconds, 0xffff));
   // Without an address it hears nothing but what is for everybody.
-  if (!message.client) put16(bytes, 10, BROADCAST);
-  else bytes.set(message.client, 12);
+  if (asks && !message.client) put16(bytes, 10, BROADCAST);
+  if (message.client) bytes.set(message.client, 12);
   bytes.set(message.mac, 28);
   put32(bytes, 236, COOKIE);
   let at = HEADER;
@@ -87,8 +89,9 @@ export function emitMessage(message: Sent): Uint8Array {
   add(Option.ClientIdentifier, [1, ...message.mac]);
   if (message.requested) add(Option.RequestedAddress, message.requested);
   if (message.server) add(Option.Server, message.server);
-  if (message.hostName) add(Option.HostName, new TextEncoder().encode(message.hostName).subarray(0, 63));
-  if (message.kind === Kind.Discover || message.kind === Kind.Request)
+  if (asks && message.hostName)
+    add(Option.HostName, new TextEncoder().encode(message.hostName).subarray(0, 63));
+  if (asks)
     add(Option.Parameters, [Option.Mask, Option.Router, Option.Dns, Option.Mtu, Option.Renew, Option.Rebind]);
   bytes[at++] = 255;
   return bytes.slice(0, Math.max(at, SHORTEST));

@@ -20,7 +20,8 @@ import { checkOptions } from '../../engine/options.ts';
 import type { Pool } from '../../engine/pool.ts';
 import { Reason } from '../../engine/reasons.ts';
 import { SECOND } from '../../engine/units.ts';
-import { formatIpAt } from '../../packet/address.ts';
+import { TunconnectorError } from '../../errors.ts';
+import { formatIpAt, parseIp } from '../../packet/address.ts';
 import * as arp from '../../packet/arp.ts';
 import * as ethernet from '../../packet/ethernet.ts';
 import * as icmpv6 from '../../packet/icmpv6.ts';
@@ -32,6 +33,7 @@ import { EtherType, Protocol } from '../../packet/protocol.ts';
 import { Verdict, verifyTransport } from '../../packet/transport.ts';
 import { checkOwnAddress } from '../options.ts';
 import { ARP_FRAME, ND_FRAME, sameAt, writeAdvertisement, writeArp } from './messages.ts';
+import { AddressProbes } from './probes.ts';
 import { NeighbourDrop } from './reasons.ts';
 import { Resolution } from './resolution.ts';
 import { Station } from './station.ts';
@@ -78,9 +80,17 @@ export class Neighbours implements App {
   #pool!: Pool;
   #station!: Station;
   #resolution!: Resolution;
-  #defended = Number.NEGATIVE_INFINITY;
+  #probes!: AddressProbes;
+  /** When own addresses were defended: ns. */
+  readonly #defended = new Map<string, number>();
   #answered = 0;
   #conflicts = 0;
+
+  /**
+   * Another station claims an own address within ten seconds after it was defended. An address that can be given up is then
+   * (RFC 5227, 2.4 b); one that stays is defended again later.
+   */
+  onConflict: ((address: string) => void) | undefined;
 
   constructor(options: NeighboursOptions = {}) {
     this.#options = checkNeighbours(options);
@@ -97,9 +107,28 @@ export class Neighbours implements App {
   /** The addresses that it answers for, as the stack has them. @throws ERR_ADDRESS, ERR_CONFIG */
   setAddresses(addresses: readonly string[]): void {
     this.#own = addresses.map(checkOwnAddress);
+    const kept = new Set(this.#own.map(({ address }) => formatIpAt(address.bytes, 0, address.family)));
+    for (const address of this.#defended.keys()) if (!kept.has(address)) this.#defended.delete(address);
     if (!this.#context) return;
     this.#station.setOwn(this.#own);
     this.#context.wake();
+  }
+
+  /**
+   * Finds out whether another station has an IPv4 address, or is about to take it (RFC 5227, 2.1.1). That nobody does is known
+   * after 4 to 7 s.
+   *
+   * @param done called once, never from within this call
+   * @returns what ends it without a word
+   * @throws ERR_ADDRESS, ERR_CLOSED before the network runs, ERR_LIMIT
+   */
+  probe(address: string, done: (taken: boolean) => void): () => void {
+    const { bytes, family } = parseIp(address);
+    if (family !== 4) throw new TunconnectorError('ERR_ADDRESS', `${address} is not an IPv4 address`);
+    if (!this.#context) throw new TunconnectorError('ERR_CLOSED', 'the network does not run');
+    const end = this.#probes.start(bytes, this.#context.runtime.now(), done);
+    this.#context.wake();
+    return end;
   }
 
   open(context: AppContext): void {
@@ -114,6 +143,10 @@ export class Neighbours implements App {
     this.#station = new Station(context.pool, context.account, mac);
     this.#station.setOwn(this.#own);
     this.#resolution = new Resolution(this.#station, table, this.due);
+    this.#probes = new AddressProbes(this.#station, () => {
+      const [a, b] = context.runtime.secret(2);
+      return ((a << 8) | b) / 0xffff;
+    });
   }
 
   /** It pays for the frames it makes, which is what makes it a source. */
@@ -128,6 +161,8 @@ export class Neighbours implements App {
     for (let n = frames.waiting; n > 0; n--) this.#frame(frames.take(), ports);
     for (let n = packets.waiting; n > 0; n--) this.#resolution.packet(packets.take(), ports.now);
     if (this.due[0] <= ports.now) this.#resolution.timers(ports.now);
+    if (this.#probes.due <= ports.now) this.#probes.run(ports.now);
+    if (this.#probes.due < this.due[0]) this.due[0] = this.#probes.due;
   }
 
   // ── From the link.
@@ -200,8 +235,12 @@ export class Neighbours implements App {
     const sender = header + arp.SENDER_IP;
     // Who says one thing in the frame's header and another in the message lies.
     if (!sameAt(slab, mac, slab, at + ethernet.SOURCE, 6)) return NeighbourDrop.Discovery;
+    // A link that gives back what was sent: no other station.
+    if (sameAt(slab, mac, this.#station.mac, 0, 6)) return NeighbourDrop.Unasked;
+    if (this.#probes.heard(slab, header)) return 0;
     if (this.#station.ownAt(slab, sender, 4)) return this.#conflict(sender, 4, now);
-    const target = this.#station.ownAt(slab, header + arp.TARGET_IP, 4);
+    const asked = header + arp.TARGET_IP;
+    const target = this.#station.ownAt(slab, asked, 4);
     if (operation === arp.Operation.Request) {
       if (!target) return this.#resolution.hint(slab, sender, 4, mac, now) ? 0 : NeighbourDrop.Unasked;
       // A probe (RFC 5227, 1.1) has no sender to remember.
@@ -211,7 +250,9 @@ export class Neighbours implements App {
       return 0;
     }
     if (operation !== arp.Operation.Reply || slab[sender] === 0) return NeighbourDrop.Discovery;
-    if (target && !ethernet.isMulticast(slab, at)) return this.#resolution.answer(sender, 4, mac, now);
+    // Who has no address asks in the name of nobody, and that is who is answered.
+    const toMe = (target || isZero(slab, asked, 4)) && !ethernet.isMulticast(slab, at);
+    if (toMe) return this.#resolution.answer(sender, 4, mac, now);
     return this.#resolution.hint(slab, sender, 4, mac, now) ? 0 : NeighbourDrop.Unasked;
   }
 
@@ -279,11 +320,12 @@ export class Neighbours implements App {
     const { slab } = this.#pool;
     this.#conflicts++;
     const address = formatIpAt(slab, at, family);
-    if (now - this.#defended >= DEFEND) {
-      this.#defended = now;
+    const defended = this.#defended.get(address) ?? Number.NEGATIVE_INFINITY;
+    if (now - defended >= DEFEND) {
+      this.#defended.set(address, now);
       this.#context!.emit({ type: 'address-conflict', address });
       this.#station.announceOne(slab.slice(at, at + (family === 4 ? 4 : 16)));
-    }
+    } else this.onConflict?.(address);
     return NeighbourDrop.Unasked;
   }
 
@@ -301,11 +343,13 @@ export class Neighbours implements App {
       asked: this.#resolution?.asked ?? 0,
       answered: this.#answered,
       conflicts: this.#conflicts,
+      probes: this.#probes?.sent ?? 0,
     };
   }
 
   close(): void {
     this.#resolution?.table.clear();
+    this.#probes?.clear();
   }
 }
 
