@@ -191,7 +191,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   for (const finding of findings) console.error(finding);
   if (findings.length > 0) {
     console.error(
-      `${findings.length} found. What talks to the machine lives in live-*.ts files of src/engine, src/tun, src/impair, src/tunnel, src/deliver, src/chain and src/control, and in src/cli.`,
+      `${findings.length} found. What talks to the machine lives in live-*.ts files of src/engine, src/tun, src/impair, src/tunnel, src/deliver, src/chain, src/sim and src/control, and in src/cli.`,
     );
     process.exitCode = 1;
   }

@@ -18,8 +18,8 @@ import { configError } from '../engine/config.ts';
 import { readYaml } from '../engine/config-text.ts';
 import { checkOptions } from '../engine/options.ts';
 import { time } from '../impair/quantities.ts';
-import { checkFaults, type Fault } from './faults.ts';
-import { checkTopology, type Topology } from './topology.ts';
+import { checkFaults, type Fault } from './faults/faults.ts';
+import { checkTopology, type Topology } from './topology/topology.ts';
 
 /** A function `(host, options)` that a module exports. Text names the module, and means its `default`. */
 const programSchema = z.union(

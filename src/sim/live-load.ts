@@ -5,9 +5,9 @@ import { pathToFileURL } from 'node:url';
 import { configError } from '../engine/config.ts';
 import { TunconnectorError } from '../errors.ts';
 import { type ProgramSpec, parseSimulation } from './file.ts';
-import type { Program, SimHost } from './host.ts';
+import type { Program, SimHost } from './network/host.ts';
 import type { SimulationOptions } from './simulation.ts';
-import type { Topology } from './topology.ts';
+import type { Topology } from './topology/topology.ts';
 
 export interface LoadedSimulation {
   topology: Topology;

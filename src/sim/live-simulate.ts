@@ -6,7 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { failureOf, whereOf } from './failure.ts';
 import { Simulation, type SimulationOptions } from './simulation.ts';
-import type { Topology } from './topology.ts';
+import type { Topology } from './topology/topology.ts';
 
 /** `SEED` or `SEED:EVENT`: run by this seed, and stop before it goes on from this event. */
 export const REPLAY = 'TUNCONNECTOR_SIM_REPLAY';

@@ -7,18 +7,18 @@ import { duration } from '../engine/units.ts';
 import { VirtualRuntime } from '../engine/virtual-runtime.ts';
 import { VirtualDisk } from '../engine/virtual-storage.ts';
 import { formatMac } from '../packet/prefix.ts';
-import { FaultEffects } from './fault-effects.ts';
-import { checkFaults, type Fault, type TimedFault } from './faults.ts';
+import { FaultEffects } from './faults/effects.ts';
+import { checkFaults, type Fault, type TimedFault } from './faults/faults.ts';
 import type { FlowFigures } from './flows/flow.ts';
 import { Flows } from './flows/flows.ts';
-import { type Plug, type Program, SimHost } from './host.ts';
-import { HostRuntime } from './host-runtime.ts';
-import { SimLink } from './link.ts';
 import { drained } from './live-drain.ts';
-import { routesOf } from './routes.ts';
-import { StackOutside } from './stack-outside.ts';
-import { macKey, SimSwitch } from './switch.ts';
-import { type CheckedTopology, checkTopology, type Topology } from './topology.ts';
+import { type Plug, type Program, SimHost } from './network/host.ts';
+import { SimLink } from './network/link.ts';
+import { macKey, SimSwitch } from './network/switch.ts';
+import { HostRuntime } from './runtime/host-runtime.ts';
+import { StackOutside } from './runtime/stack-outside.ts';
+import { routesOf } from './topology/routes.ts';
+import { type CheckedTopology, checkTopology, type Topology } from './topology/topology.ts';
 import { Trace, type Witness } from './trace.ts';
 
 export interface SimulationOptions {

@@ -19,8 +19,8 @@ import { checkOptions } from '../../engine/options.ts';
 import { MILLISECOND, SECOND } from '../../engine/units.ts';
 import { formatIp, parseIp } from '../../packet/address.ts';
 import { formatEndpoint } from '../../packet/prefix.ts';
-import { DatagramPort } from '../datagram-port.ts';
-import type { SimHost } from '../host.ts';
+import type { SimHost } from '../network/host.ts';
+import { DatagramPort } from '../runtime/datagram-port.ts';
 import { RegistryChannels } from './connection.ts';
 
 const MEMORY = 32 << 20;

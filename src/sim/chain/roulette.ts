@@ -12,7 +12,7 @@ import type { Listener } from '../../engine/outside.ts';
 import type { Runtime } from '../../engine/runtime.ts';
 import { MILLISECOND } from '../../engine/units.ts';
 import { TunconnectorError } from '../../errors.ts';
-import type { SimHost } from '../host.ts';
+import type { SimHost } from '../network/host.ts';
 import { decode, encode } from './messages.ts';
 
 const BUFFER = 1 << 20;

@@ -1,6 +1,6 @@
 /** What one flow did, whatever its kind. */
-import type { SimHost } from '../host.ts';
-import type { FlowSettings } from './settings.ts';
+import type { SimHost } from '../network/host.ts';
+import type { FlowSettings } from '../topology/flow-settings.ts';
 
 export interface FlowFigures {
   name: string;

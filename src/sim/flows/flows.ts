@@ -1,8 +1,8 @@
 /** All flows of a simulation: which host does what when it starts. */
-import type { SimHost } from '../host.ts';
+import type { SimHost } from '../network/host.ts';
+import type { FlowSettings } from '../topology/flow-settings.ts';
 import type { Flow, FlowFigures } from './flow.ts';
 import { PingFlow } from './ping.ts';
-import type { FlowSettings } from './settings.ts';
 import { TcpFlow } from './tcp.ts';
 import { UdpFlow } from './udp.ts';
 

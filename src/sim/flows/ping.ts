@@ -1,7 +1,7 @@
 /** Echo requests, one after each interval, whatever comes back. */
-import type { SimHost } from '../host.ts';
+import type { SimHost } from '../network/host.ts';
+import type { PingFlowSettings } from '../topology/flow-settings.ts';
 import { type Flow, TimedFlow } from './flow.ts';
-import type { PingFlowSettings } from './settings.ts';
 
 export class PingFlow extends TimedFlow implements Flow {
   readonly settings: PingFlowSettings;

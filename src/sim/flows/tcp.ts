@@ -1,8 +1,8 @@
 /** A TCP transfer: the sender writes as much as it can, the receiver reads at once. */
 import type { Connection } from '../../stack/index.ts';
-import type { SimHost } from '../host.ts';
+import type { SimHost } from '../network/host.ts';
+import type { TcpFlowSettings } from '../topology/flow-settings.ts';
 import { BaseFlow, type Flow, type FlowFigures } from './flow.ts';
-import type { TcpFlowSettings } from './settings.ts';
 
 /** What is written, and where it is read to; nobody looks at it. */
 const PAYLOAD = new Uint8Array(65_536);

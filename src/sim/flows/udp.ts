@@ -1,8 +1,8 @@
 /** UDP at a constant rate. Each datagram tells when it was sent, so that the receiver knows how long it took. */
 import { TunconnectorError } from '../../errors.ts';
-import type { SimHost } from '../host.ts';
+import type { SimHost } from '../network/host.ts';
+import type { UdpFlowSettings } from '../topology/flow-settings.ts';
 import { type Flow, TimedFlow } from './flow.ts';
-import type { UdpFlowSettings } from './settings.ts';
 
 export class UdpFlow extends TimedFlow implements Flow {
   readonly settings: UdpFlowSettings;

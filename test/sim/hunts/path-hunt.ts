@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { Network } from '../../../src/engine/network.ts';
 import { MILLISECOND, SECOND } from '../../../src/engine/units.ts';
 import { udpPacket } from '../../../src/packet/index.ts';
-import { simplerFaults } from '../../../src/sim/explore.ts';
+import { simplerFaults } from '../../../src/sim/explore/explore.ts';
 import {
   DatagramPort,
   type Fault,
