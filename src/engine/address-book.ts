@@ -102,6 +102,14 @@ export class AddressBook implements AddressTable {
     return length;
   }
 
+  /** What a port without native code does with a datagram that came back. Addresses that are not kept are not counted. */
+  countRefused(address: OuterAddress): void {
+    const row = this.#byKey.get(keyOf(encodeRow(address)));
+    if (row === undefined) return;
+    this.refused[1 + row]++;
+    this.refused[0]++;
+  }
+
   /** How many datagrams to a kept address were refused by its machine since the last call: nobody listens there. */
   takeRefused(row: number): number {
     if (row < 0 || row >= MAX_PINNED) return 0;

@@ -32,6 +32,11 @@ export interface DatagramHandlers {
   onMessage(from: string, bytes: Uint8Array): void;
   /** A datagram could not be sent (ERR_SOCKET); the socket goes on. Without it, it is only counted. */
   onError?(error: TunconnectorError): void;
+  /**
+   * A datagram came back from `to`: nobody listens there (ICMP port unreachable). Told in simulated hosts; the system tells no
+   * socket that is not connected, and a `udp` port counts refusals in its own way.
+   */
+  onRefused?(to: string): void;
 }
 
 export interface DatagramOptions {

@@ -14,6 +14,8 @@ export class DatagramPort implements App {
   readonly #bind: string;
   readonly #waiting: { from: string; bytes: Uint8Array }[] = [];
   #refused = 0;
+  /** Datagrams that came back from where nobody listens. */
+  #refusals = 0;
   #context: AppContext | undefined;
   #socket: DatagramSocket | undefined;
 
@@ -29,6 +31,12 @@ export class DatagramPort implements App {
       onMessage: (from, bytes) => {
         if (this.#waiting.length === MOST) this.#refused++;
         else this.#waiting.push({ from, bytes });
+        context.wake();
+      },
+      onRefused: (to) => {
+        this.#refusals++;
+        const { address, port } = parseEndpoint(to);
+        context.pool.addresses.countRefused({ ...address, port, scope: 0 });
         context.wake();
       },
     });
@@ -63,7 +71,12 @@ export class DatagramPort implements App {
   }
 
   report(): AppReport {
-    return { waiting: this.#waiting.length, refused: this.#refused, ...this.#socket?.counters };
+    return {
+      waiting: this.#waiting.length,
+      refused: this.#refused,
+      refusals: this.#refusals,
+      ...this.#socket?.counters,
+    };
   }
 
   close(): void {

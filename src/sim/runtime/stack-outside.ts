@@ -59,7 +59,10 @@ export class StackOutside implements Outside {
         counters.received++;
         handlers.onMessage(String(from), bytes);
       },
-      onError: (error) => handlers.onError?.(error),
+      onError: (error, to) => {
+        if (error.errno === 'ECONNREFUSED') handlers.onRefused?.(String(to));
+        else handlers.onError?.(error);
+      },
     });
     return {
       address: formatEndpoint({ address, port: socket.port }),
