@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createWorld } from '../../src/testing/index.ts';
@@ -19,7 +19,9 @@ function block(language: string, word: string): string {
 
 describe.skipIf(needs('root', 'tun', 'ping', 'ip', 'unshare', 'mount'))('the README', () => {
   it('answers pings with the program of its first ten lines', async () => {
-    const folder = await mkdtemp(path.join(root, '.cache', 'readme-'));
+    const cache = path.join(root, '.cache');
+    await mkdir(cache, { recursive: true });
+    const folder = await mkdtemp(path.join(cache, 'readme-'));
     await using world = await createWorld();
     try {
       const file = path.join(folder, 'answer.mjs');
