@@ -5,7 +5,7 @@ export type { EchoCaptor, EchoFlow, EchoHandlers } from './echo/flows.ts';
 export { Neighbours, type NeighboursOptions, neighbours } from './neighbours/neighbours.ts';
 export { type ClientOptions, createConnection, type Target, undiciConnect } from './node/connect.ts';
 export { StackServer, type StackServerOptions } from './node/server.ts';
-export { StackSocket, type StackSocketOptions } from './node/socket.ts';
+export { type OnRead, StackSocket, type StackSocketOptions } from './node/socket.ts';
 export type { StackOptions } from './options.ts';
 export type { PingOptions, PingResult } from './ping.ts';
 export { type Captors, Stack, stack } from './stack.ts';

@@ -3,7 +3,7 @@ import { TunconnectorError } from '../../errors.ts';
 import type { Stack } from '../stack.ts';
 import type { TcpOptions } from '../tcp/settings.ts';
 import { type SocketError, socketError } from './error.ts';
-import { StackSocket, type StackSocketOptions } from './socket.ts';
+import { type OnRead, StackSocket, type StackSocketOptions } from './socket.ts';
 
 export interface ClientOptions extends StackSocketOptions {
   /** Of its TCP. */
@@ -23,6 +23,7 @@ export interface Target {
   noDelay?: boolean;
   keepAlive?: boolean;
   keepAliveInitialDelay?: number;
+  onread?: OnRead;
 }
 
 /**
@@ -34,7 +35,8 @@ export function createConnection(
   options: ClientOptions = {},
 ): (target: Target, onConnect?: (error: null, socket: StackSocket) => void) => StackSocket {
   return (target, onConnect) => {
-    const socket = new StackSocket(stack, options);
+    const { onread = options.onread } = target;
+    const socket = new StackSocket(stack, { ...options, ...(onread && { onread }) });
     const host = (target.hostname ?? target.host ?? '').replace(/^\[(.*)\]$/, '$1');
     const port = Number(target.port ?? 80);
     if (onConnect) socket.once('connect', () => onConnect(null, socket));

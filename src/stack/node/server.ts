@@ -7,7 +7,7 @@ import type { TcpOptions } from '../tcp/settings.ts';
 import { socketError } from './error.ts';
 import { StackSocket, type StackSocketOptions } from './socket.ts';
 
-export interface StackServerOptions extends StackSocketOptions {
+export interface StackServerOptions extends Omit<StackSocketOptions, 'onread'> {
   /** Of its TCP. */
   tcp?: TcpOptions;
 }

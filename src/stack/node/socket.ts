@@ -12,6 +12,16 @@ const MS = 1e6;
 export interface StackSocketOptions {
   /** Whether this side stays open when the peer has ended its own (default false, as in Node). */
   allowHalfOpen?: boolean;
+  /** What arrives goes into memory of the caller's, and is no `data`. */
+  onread?: OnRead;
+}
+
+/** `onread` of net.Socket. */
+export interface OnRead {
+  /** One that is used again and again, or what gives one for each time. Not empty. */
+  buffer: Uint8Array | (() => Uint8Array);
+  /** So many bytes are at the front of it. False: no more until `resume()`. */
+  callback(bytes: number, buffer: Uint8Array): boolean;
 }
 
 /** Events: `connect`, `ready`, `timeout`, and those of every Duplex. */
@@ -30,6 +40,7 @@ export class StackSocket extends Duplex {
   #connection: Connection | undefined;
   #closed = false;
   #reading = false;
+  readonly #onread: OnRead | undefined;
   #rest: Uint8Array | undefined;
   #onTaken: ((error?: Error | null) => void) | undefined;
   #ended = false;
@@ -41,6 +52,9 @@ export class StackSocket extends Duplex {
     super({ allowHalfOpen: options.allowHalfOpen ?? false });
     keepFreedMemory();
     this.#stack = stack;
+    this.#onread = options.onread;
+    // It reads from the beginning, as somebody has said what with.
+    this.#reading = this.#onread !== undefined;
   }
 
   /** What the connection's handlers are: given to `connect` or returned to `listen`. */
@@ -131,6 +145,17 @@ export class StackSocket extends Duplex {
     this.#pull();
   }
 
+  override pause(): this {
+    if (this.#onread) this.#reading = false;
+    return super.pause();
+  }
+
+  override resume(): this {
+    super.resume();
+    if (this.#onread) this._read();
+    return this;
+  }
+
   override _write(chunk: Uint8Array, _encoding: string, callback: (error?: Error | null) => void): void {
     this.#rest = chunk;
     this.#onTaken = callback;
@@ -169,12 +194,30 @@ export class StackSocket extends Duplex {
     const connection = this.#connection;
     if (!connection) return;
     while (this.#reading && connection.readable > 0) {
+      if (this.#onread) {
+        this.#hand(connection, this.#onread);
+        continue;
+      }
       const chunk = Buffer.allocUnsafe(Math.min(connection.readable, CHUNK));
       this.bytesRead += connection.read(chunk);
       this.#alive();
       this.#reading = this.push(chunk);
     }
-    if (connection.atEnd && !this.readableEnded && !this.destroyed) this.push(null);
+    if (connection.atEnd && !this.readableEnded && !this.destroyed) {
+      this.push(null);
+      // Nobody reads what is not there, and without that there is no `end`.
+      if (this.#onread) this.read(0);
+    }
+  }
+
+  #hand(connection: Connection, { buffer: place, callback }: OnRead): void {
+    const buffer = typeof place === 'function' ? place() : place;
+    const n = connection.read(buffer);
+    this.bytesRead += n;
+    this.#alive();
+    // What has no room is not asked for for ever.
+    const goesOn = callback(n, buffer) !== false && n > 0;
+    this.#reading &&= goesOn && !this.destroyed;
   }
 
   #flush(): void {

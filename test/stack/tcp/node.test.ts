@@ -91,6 +91,78 @@ describe('a socket', () => {
   const connect = (world: Pair, port: number, more = {}) =>
     createConnection(world.left, more)({ host: RIGHT, port });
 
+  it('reads into memory of the caller, as long as that says so, and ends', async () => {
+    await using world = await pair({ way: 'delay 5ms' });
+    const body = bytesOf(300_000);
+    new StackServer(world.right, (socket) => socket.end(body)).listen(80);
+    const own = [Buffer.alloc(1000), Buffer.alloc(7000)];
+    const got: Buffer[] = [];
+    let asked = 0;
+    let calls = 0;
+    const onread = {
+      buffer: () => own[asked++ % 2]!,
+      callback: (bytes: number, buffer: Uint8Array) => {
+        expect(buffer).toBe(own[(asked - 1) % 2]);
+        got.push(Buffer.from(buffer.subarray(0, bytes)));
+        return ++calls % 10 !== 0;
+      },
+    };
+    const socket = createConnection(world.left)({ host: RIGHT, port: 80, onread });
+    let data = 0;
+    let resumed = 0;
+    socket.on('data', () => data++);
+    const ended = once(socket, 'end');
+    await until(world, once(socket, 'connect'));
+    // It stands still where the caller has had enough.
+    const length = () => got.reduce((sum, each) => sum + each.length, 0);
+    const stands = async () => {
+      const before = calls;
+      world.runtime.advance('1s');
+      await new Promise((resolve) => setImmediate(resolve));
+      return calls === before && calls % 10 === 0;
+    };
+    for (let i = 0; i < 100 && length() < body.length; i++) {
+      world.runtime.advance('1s');
+      await new Promise((resolve) => setImmediate(resolve));
+      if (length() === body.length) break;
+      expect(await stands()).toBe(true);
+      resumed++;
+      socket.resume();
+    }
+    socket.resume();
+    await until(world, ended);
+    expect(hash(Buffer.concat(got))).toBe(hash(body));
+    expect({ data, bytesRead: socket.bytesRead }).toEqual({ data: 0, bytesRead: body.length });
+    expect(resumed).toBeGreaterThan(5);
+  });
+
+  it('reads into one buffer again and again, pauses, and is destroyed from within', async () => {
+    await using world = await pair({ way: 'delay 5ms' });
+    new StackServer(world.right, (socket) => {
+      socket.on('error', () => {});
+      socket.write(bytesOf(100_000));
+    }).listen(80);
+    const buffer = Buffer.alloc(4096);
+    let calls = 0;
+    const callback = (bytes: number, into: Uint8Array) => {
+      expect(into).toBe(buffer);
+      expect(bytes).toBeGreaterThan(0);
+      calls++;
+      if (calls === 3) socket.pause();
+      if (calls === 6) socket.destroy();
+      return true;
+    };
+    const socket = createConnection(world.left, { onread: { buffer, callback } })({ host: RIGHT, port: 80 });
+    world.runtime.advance('1s');
+    await until(world, once(socket, 'connect'));
+    world.runtime.advance('2s');
+    expect(calls).toBe(3);
+    const closed = once(socket, 'close');
+    socket.resume();
+    await until(world, closed);
+    expect(calls).toBe(6);
+  });
+
   it('fails as those of net do', async () => {
     await using world = await pair();
     const refused = connect(world, 9);
