@@ -95,8 +95,9 @@ export class WorkerNetwork extends EventEmitter<WorkerEvents> implements Attacha
     this.#worker = new Worker(threadFile(), { workerData: options, name: 'tunconnector' });
     this.#worker.on('message', (message: Answer) => this.#receive(message));
     // What no app threw: out of memory, a rejected promise nobody awaited.
-    this.#worker.on('error', (error) => this.#fail(error));
-    this.#worker.on('exit', (code) => this.#exited(code));
+    this.#worker.on('error', (error) => void setImmediate(() => this.#fail(error)));
+    // Its last messages and its end may come in one go: whoever waits for an answer has a turn to listen first.
+    this.#worker.on('exit', (code) => void setImmediate(() => this.#exited(code)));
   }
 
   /** The number Node gave the thread; -1 when it has ended. */
@@ -196,7 +197,8 @@ export class WorkerNetwork extends EventEmitter<WorkerEvents> implements Attacha
 
   #receive(message: Answer): void {
     if (message.kind === 'event') this.emit('event', message.app, message.event);
-    else if (message.kind === 'error') this.emit('error', toError(message.error));
+    else if (message.kind === 'error')
+      setImmediate(() => this.#ended || this.emit('error', toError(message.error)));
     else {
       const waiting = this.#waiting.get(message.id);
       this.#waiting.delete(message.id);

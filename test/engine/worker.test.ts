@@ -171,6 +171,17 @@ describe('a network in a worker', () => {
     });
   });
 
+  it('tells whoever started it, also when its thread has ended before anybody looked', async () => {
+    const starting = runInWorker({
+      apps: { replay: replay({ bytes: capture(1) }), last: misbehaving('exit') },
+      links: ['replay.out -> last.in'],
+    });
+    // The answer and the end are there at once when this thread has its turn again.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2000);
+    await using net = await starting;
+    expect(await failure(net)).toMatchObject({ message: expect.stringContaining('exit code 7') });
+  });
+
   it.each<[string, NetworkConfig, RegExp]>([
     [
       'an instance',
