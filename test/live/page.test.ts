@@ -166,9 +166,12 @@ describe.skipIf(needs('root', 'chromium', 'ping', 'curl'))(
         .poll(() => first.textContent(), { timeout: 8000 })
         .toMatch(/udp 10\.9\.0\.1:\d+ › 10\.9\.0\.2:20000/);
       expect(await first.textContent()).toMatch(/default\/loss/);
-      expect(await page.textContent('#drop-count')).toMatch(/^\d+ since/);
-      expect(await figure(page, 'Loss', 'up')).toMatch(/↑ [3-7]\d/);
+      await expect.poll(() => page.textContent('#drop-count')).toMatch(/^\d+ since/);
+      // Of a hundred packets each second, as soon as there is a whole one.
+      await expect.poll(() => figure(page, 'Loss', 'up')).toMatch(/↑ [3-7]\d/);
       await page.click('#pause-drops');
+      // What is being drawn.
+      await page.waitForTimeout(200);
       const frozen = await page.textContent('#drop-list');
       await page.waitForTimeout(1200);
       expect(await page.textContent('#drop-list')).toBe(frozen);
