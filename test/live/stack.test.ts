@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { liveRuntime, Network } from '../../src/engine/index.ts';
-import { type DhcpLease, dhcp, Neighbours, Stack, type UdpSocket } from '../../src/stack/index.ts';
+import {
+  type DhcpLease,
+  dhcp,
+  Neighbours,
+  type NeighboursOptions,
+  Stack,
+  type UdpSocket,
+} from '../../src/stack/index.ts';
 import { createWorld, type Host } from '../../src/testing/namespaces.ts';
 import { tun } from '../../src/tun/tun.ts';
 import { needs } from '../needs.ts';
@@ -102,22 +109,28 @@ const DNSMASQ = [
   '--dhcp-authoritative',
 ];
 
+/** A stack without an address behind a TAP `st0`. */
+async function onTap(netns: string, options: NeighboursOptions = {}) {
+  const net = new Network(liveRuntime());
+  const host = new Stack({ interfaces: [{ name: 'eth0' }] });
+  const arp = new Neighbours(options);
+  await net
+    .app('port', tun({ name: 'st0', mode: 'tap', netns }))
+    .app('host', host)
+    .app('arp', arp)
+    .link('port.out -> arp.frames')
+    .link('arp.frames -> port.in')
+    .link('arp.packets -> host.eth0')
+    .link('host.eth0 -> arp.packets')
+    .start();
+  return { net, host, arp };
+}
+
 describe.skipIf(needs('root', 'tun', 'dnsmasq'))('a stack that is told nothing', () => {
   it('leases an address of dnsmasq, and resolves names with it', { timeout: 60_000 }, async () => {
     await using world = await createWorld();
     const kernel = await world.host('kernel');
-    const net = new Network(liveRuntime());
-    const host = new Stack({ interfaces: [{ name: 'eth0' }] });
-    const arp = new Neighbours();
-    await net
-      .app('port', tun({ name: 'st0', mode: 'tap', netns: kernel.path }))
-      .app('host', host)
-      .app('arp', arp)
-      .link('port.out -> arp.frames')
-      .link('arp.frames -> port.in')
-      .link('arp.packets -> host.eth0')
-      .link('host.eth0 -> arp.packets')
-      .start();
+    const { net, host, arp } = await onTap(kernel.path);
     try {
       await kernel.ip(['link set lo up', 'link set st0 up', `addr add ${KERNEL[0]} dev st0`]);
       const server = kernel.spawn([
@@ -159,18 +172,7 @@ describe.skipIf(needs('root', 'tun', 'dnsmasq'))('a stack that is told nothing',
       { host: kernel, name: 'lan0', addresses: [KERNEL[0]!] },
       { host: other, name: 'lan0' },
     ]);
-    const net = new Network(liveRuntime());
-    const host = new Stack({ interfaces: [{ name: 'eth0' }] });
-    const arp = new Neighbours({ mac: '02:00:00:00:09:02' });
-    await net
-      .app('port', tun({ name: 'st0', mode: 'tap', netns: segment.path }))
-      .app('host', host)
-      .app('arp', arp)
-      .link('port.out -> arp.frames')
-      .link('arp.frames -> port.in')
-      .link('arp.packets -> host.eth0')
-      .link('host.eth0 -> arp.packets')
-      .start();
+    const { net, host, arp } = await onTap(segment.path, { mac: '02:00:00:00:09:02' });
     try {
       await segment.ip(['link set st0 master br0 up']);
       const server = kernel.spawn([
